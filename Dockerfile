@@ -1,0 +1,20 @@
+# One image for every role: `docker build -t uproar .`, then `docker run uproar fanout` and the like.
+FROM rust:1.95-bookworm AS build
+# librdkafka and OpenSSL are built from their bundled sources: a C compiler, make, perl and cmake.
+RUN apt-get update && apt-get install -y --no-install-recommends build-essential cmake perl && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+RUN cargo build --release --locked --bin uproar && cargo build --release --locked -p loadgen \
+    && cp target/release/uproar target/release/loadgen /usr/local/bin/
+
+FROM debian:bookworm-slim
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates curl && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --create-home --home-dir /var/lib/uproar uproar
+COPY --from=build /usr/local/bin/uproar /usr/local/bin/loadgen /usr/local/bin/
+USER uproar
+WORKDIR /var/lib/uproar
+VOLUME /var/lib/uproar
+# Public HTTP of ingest (and of everything in one process), of fanout, and the admin port.
+EXPOSE 8080 8081 9090
+ENTRYPOINT ["uproar"]
+CMD ["all"]

@@ -1,0 +1,55 @@
+//! Section `aggregator`. The defaults stand in `config/default.toml`.
+
+use crate::core::Settings;
+use serde::Deserialize;
+
+/// How windows are cut. Everything may be changed while running; open windows keep their end.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Length of a window.
+    pub interval_ms: u64,
+    /// Equal slices of a window, for smooth animation.
+    pub slots: usize,
+    /// How long after its end a window stays open for records that are on their way.
+    pub grace_ms: u64,
+    /// A room without reactions for so long is forgotten, with its totals.
+    pub room_ttl_ms: u64,
+    /// Distinct reactions a room counts by name; what comes beyond counts as `other`.
+    pub max_distinct_per_room: usize,
+}
+
+impl Config {
+    /// Adds every violation as `(key, what would be right)`.
+    pub fn validate(&self, refuse: &mut dyn FnMut(&str, String)) {
+        let Self { interval_ms, slots, grace_ms, room_ttl_ms, max_distinct_per_room } = self;
+        if !(100..=60_000).contains(interval_ms) {
+            refuse("interval_ms", format!("must be 100 to 60000, is {interval_ms}"));
+        }
+        if !(1..=60).contains(slots) {
+            refuse("slots", format!("must be 1 to 60, is {slots}"));
+        }
+        if grace_ms > interval_ms {
+            refuse("grace_ms", format!("must be at most interval_ms ({interval_ms}), is {grace_ms}"));
+        }
+        if *room_ttl_ms < interval_ms.saturating_mul(10) {
+            refuse(
+                "room_ttl_ms",
+                format!("must be at least 10 times interval_ms ({interval_ms}), is {room_ttl_ms}"),
+            );
+        }
+        if !(1..=4_096).contains(max_distinct_per_room) {
+            refuse("max_distinct_per_room", format!("must be 1 to 4096, is {max_distinct_per_room}"));
+        }
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            interval_ms: self.interval_ms,
+            slots: self.slots,
+            grace_ms: self.grace_ms,
+            room_ttl_ms: self.room_ttl_ms,
+            max_distinct_per_room: self.max_distinct_per_room,
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The pure core: one [`Rollup`] a partition. Fed records and ticks, it returns closed windows.
+//!
+//! The rules:
+//! - A record before the open window's end counts in it. A record at or after the end closes the window at that
+//!   record's offset (the cut), opens the window that holds it, and counts there.
+//! - A record older than its window is `late`: it counts in the open one. A record from past now + one interval is
+//!   `skewed`: it counts in the open one, and never opens a window that time has not reached.
+//! - When the log is read to its end and the clock is past the end plus grace, a tick closes the window.
+//! - A closed window yields an aggregate for each room with reactions in it, and one of zero for each that had some in
+//!   the window before.
+//! - Windows of partition p of P are shifted by p/P of the interval, which spreads commits and broadcasts over time.
+//!
+//! Offsets decide what a window holds, times only where it is cut: whatever clocks do, every record counts once.
+
+mod open;
+mod rollup;
+mod room;
+
+pub use rollup::{Closed, Rollup};
+
+/// What can be changed while running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Length of a window.
+    pub interval_ms: u64,
+    /// Equal slices of a window.
+    pub slots: usize,
+    /// How long after its end a window stays open for records that are on their way.
+    pub grace_ms: u64,
+    /// A room without reactions for so long is forgotten.
+    pub room_ttl_ms: u64,
+    /// Distinct reactions a room counts by name.
+    pub max_distinct_per_room: usize,
+}
+
+/// What became of a record.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It counts in a window.
+    Counted {
+        /// Reactions that came before the window's start.
+        late: u64,
+        /// Reactions from the future.
+        skewed: u64,
+        /// Reactions that were counted as `other`.
+        folded: u64,
+    },
+    /// Its offset was taken before.
+    Replayed,
+    /// Its room's total would pass [`wire::COUNT_MAX`]: passed over.
+    Overflow,
+}

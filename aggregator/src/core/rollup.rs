@@ -1,0 +1,226 @@
+//! The roll-up of one partition.
+
+use super::{
+    Settings, Taken,
+    open::{OpenWindow, window_at},
+    room::RoomState,
+};
+use std::{
+    collections::{BTreeSet, HashMap},
+    mem,
+};
+use wire::{Aggregate, Batch, RoomName, Source};
+
+/// The roll-up of one partition, from the offset where its last committed window was cut.
+#[derive(Debug)]
+pub struct Rollup {
+    partition: u32,
+    partitions: u32,
+    settings: Settings,
+    /// Where the open window began: the last cut.
+    from: u64,
+    /// The offset that comes next.
+    position: u64,
+    /// End of the last window; 0 before the first.
+    last_end_ms: u64,
+    open: Option<OpenWindow>,
+    rooms: HashMap<RoomName, RoomState>,
+    /// Rooms with reactions in the last closed window: they get a rest aggregate if they have none in the next.
+    resting: BTreeSet<RoomName>,
+    /// When to look for rooms to forget.
+    expiry_ms: u64,
+}
+
+/// A closed window, or rooms that are forgotten between two windows (then `from` is `to`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// First offset of the window.
+    pub from: u64,
+    /// The cut: the first offset after it.
+    pub to: u64,
+    /// End of the window in ms since the epoch; 0 where rooms are forgotten.
+    pub end_ms: u64,
+    /// What it yields, in the order of the rooms' names.
+    pub aggregates: Vec<Aggregate>,
+    /// Rooms to write a tombstone for.
+    pub forgotten: Vec<RoomName>,
+}
+
+impl Rollup {
+    /// Goes on at `next_offset` with the newest aggregate of each room.
+    pub fn new(
+        partition: u32,
+        partitions: u32,
+        next_offset: u64,
+        newest: Vec<Aggregate>,
+        settings: Settings,
+    ) -> Self {
+        let resting = newest.iter().filter(|a| a.count > 0).map(|a| a.room.clone()).collect();
+        let last_end_ms = newest.iter().map(|a| a.window.end).max().unwrap_or(0);
+        let rooms = newest.into_iter().map(|a| (a.room.clone(), RoomState::from_newest(a))).collect();
+        let (from, position) = (next_offset, next_offset);
+        Self {
+            partition,
+            partitions,
+            settings,
+            from,
+            position,
+            last_end_ms,
+            open: None,
+            rooms,
+            resting,
+            expiry_ms: 0,
+        }
+    }
+
+    /// Takes new settings; an open window keeps its end.
+    pub fn configure(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// The offset that comes next.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Rooms that are known.
+    pub fn room_count(&self) -> usize {
+        self.rooms.len()
+    }
+
+    /// Passes a record over that can't be counted.
+    pub fn skip(&mut self, offset: u64) {
+        self.position = self.position.max(offset + 1);
+    }
+
+    /// Takes the record at `offset`. It may close the window before it.
+    pub fn record(
+        &mut self,
+        offset: u64,
+        timestamp_ms: u64,
+        batch: &Batch,
+        now_ms: u64,
+    ) -> (Option<Closed>, Taken) {
+        if offset < self.position {
+            return (None, Taken::Replayed);
+        }
+        if self.rooms.get(&batch.room).is_some_and(|room| !room.has_place_for(batch.count)) {
+            self.skip(offset);
+            return (None, Taken::Overflow);
+        }
+        let skewed = timestamp_ms > now_ms.saturating_add(self.settings.interval_ms);
+        let past_end = self.open.as_ref().is_some_and(|open| timestamp_ms >= open.window.end);
+        let closed = if past_end && !skewed { self.close(offset) } else { None };
+        let at_ms = if skewed { now_ms } else { timestamp_ms };
+        let taken = self.count(timestamp_ms, batch, at_ms, now_ms, skewed);
+        self.position = offset + 1;
+        (closed, taken)
+    }
+
+    fn count(&mut self, timestamp_ms: u64, batch: &Batch, at_ms: u64, now_ms: u64, skewed: bool) -> Taken {
+        let mut open = self.open.take().unwrap_or_else(|| self.open_at(at_ms, now_ms));
+        let slot = open.slot(timestamp_ms);
+        let start_ms = open.window.start;
+        let state = self.rooms.entry(batch.room.clone()).or_insert_with(|| RoomState::new(start_ms));
+        state.active_ms = state.active_ms.max(start_ms);
+        let (named, folded) = state.add(batch, self.settings.max_distinct_per_room);
+        let part = open.room(&batch.room);
+        part.add(slot, named);
+        let late = if timestamp_ms < start_ms { batch.count } else { 0 };
+        let skewed = if skewed { batch.count } else { 0 };
+        part.late += late;
+        part.skewed += skewed;
+        self.open = Some(open);
+        Taken::Counted { late, skewed, folded }
+    }
+
+    /// Time passes. `caught_up`: the log is read to its end. Call it again until it returns `None`.
+    pub fn tick(&mut self, now_ms: u64, caught_up: bool) -> Option<Closed> {
+        if !caught_up {
+            return None;
+        }
+        if now_ms >= self.expiry_ms
+            && let Some(forgotten) = self.forget(now_ms)
+        {
+            return Some(forgotten);
+        }
+        if self.open.is_none() && !self.resting.is_empty() {
+            self.open = Some(self.open_at(now_ms, now_ms));
+        }
+        let due = self.open.as_ref().is_some_and(|open| now_ms >= self.closes_at(open, now_ms));
+        if due { self.close(self.position) } else { None }
+    }
+
+    /// When the next tick is worth its while, ms since the epoch.
+    pub fn due_ms(&self, now_ms: u64) -> u64 {
+        match &self.open {
+            Some(open) => self.closes_at(open, now_ms),
+            None if !self.resting.is_empty() => now_ms,
+            None => self.expiry_ms,
+        }
+    }
+
+    /// When the clock closes the window: past its end and the grace. At once where the end is further away than any
+    /// window opens (the clock went back): else nothing would come out until the clock is there again.
+    fn closes_at(&self, open: &OpenWindow, now_ms: u64) -> u64 {
+        let reach_ms = 2 * self.settings.interval_ms.max(open.window.len_ms());
+        let in_reach = open.window.end <= now_ms.saturating_add(reach_ms);
+        if in_reach { open.window.end.saturating_add(self.settings.grace_ms) } else { now_ms }
+    }
+
+    /// Windows don't overlap, unless the last one lies in the future (the clock went back).
+    fn open_at(&self, at_ms: u64, now_ms: u64) -> OpenWindow {
+        let in_reach = self.last_end_ms <= now_ms.saturating_add(self.settings.interval_ms);
+        let floor_ms = if in_reach { self.last_end_ms } else { 0 };
+        let window = window_at(at_ms, floor_ms, self.partition, self.partitions, self.settings);
+        OpenWindow::new(window, self.settings.slots)
+    }
+
+    fn close(&mut self, cut: u64) -> Option<Closed> {
+        let mut open = self.open.take()?;
+        for room in mem::take(&mut self.resting) {
+            open.room(&room);
+        }
+        let window = open.window;
+        let source = Source { partition: self.partition, from: self.from, to: cut };
+        let mut aggregates = Vec::with_capacity(open.rooms.len());
+        for (room, part) in open.rooms {
+            if part.count > 0 {
+                self.resting.insert(room.clone());
+            }
+            if let Some(state) = self.rooms.get_mut(&room) {
+                aggregates.push(state.close(room, part, window, source));
+            }
+        }
+        self.last_end_ms = window.end;
+        let from = mem::replace(&mut self.from, cut);
+        Some(Closed { from, to: cut, end_ms: window.end, aggregates, forgotten: Vec::new() })
+    }
+
+    /// Forgets rooms that had no reactions for the TTL. Looks through all rooms, so only now and then.
+    fn forget(&mut self, now_ms: u64) -> Option<Closed> {
+        let ttl_ms = self.settings.room_ttl_ms;
+        self.expiry_ms = now_ms + (ttl_ms / 8).clamp(1, 60_000);
+        let is_open = |room: &RoomName| self.open.as_ref().is_some_and(|open| open.rooms.contains_key(room));
+        let in_use = |room: &RoomName| self.resting.contains(room) || is_open(room);
+        let is_old = |state: &RoomState| state.active_ms.saturating_add(ttl_ms) <= now_ms;
+        let old = self.rooms.iter().filter(|(room, state)| is_old(state) && !in_use(room));
+        let mut forgotten: Vec<_> = old.map(|(room, _)| room.clone()).collect();
+        forgotten.sort();
+        for room in &forgotten {
+            self.rooms.remove(room);
+        }
+        let from = self.from;
+        (!forgotten.is_empty()).then_some(Closed {
+            from,
+            to: from,
+            end_ms: 0,
+            aggregates: Vec::new(),
+            forgotten,
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

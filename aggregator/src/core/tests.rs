@@ -1,0 +1,308 @@
+//! The rules of windows, as users and auditors see them.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+const SETTINGS: Settings =
+    Settings { interval_ms: 2_000, slots: 4, grace_ms: 50, room_ttl_ms: 60_000, max_distinct_per_room: 3 };
+
+fn rollup() -> Rollup {
+    Rollup::new(0, 1, 0, Vec::new(), SETTINGS)
+}
+
+fn batch(room: &str, counts: &[(&str, u64)]) -> Batch {
+    let counts = counts.iter().map(|(reaction, n)| (reaction.parse().unwrap(), *n)).collect();
+    Batch::new(room.parse().unwrap(), counts).unwrap()
+}
+
+/// One fire in room `r` at offset and time; the record reaches the core when it is written.
+fn fire(core: &mut Rollup, offset: u64, at_ms: u64) -> Option<Closed> {
+    core.record(offset, at_ms, &batch("r", &[("🔥", 1)]), at_ms).0
+}
+
+fn only(closed: Option<Closed>) -> Aggregate {
+    let mut closed = closed.expect("a closed window");
+    assert_eq!(closed.aggregates.len(), 1, "{closed:?}");
+    closed.aggregates.remove(0)
+}
+
+#[test]
+fn a_record_at_the_end_closes_the_window_at_its_offset_and_counts_in_the_next() {
+    let mut core = rollup();
+    assert_eq!(fire(&mut core, 0, 10_000), None);
+    assert_eq!(fire(&mut core, 1, 11_999), None);
+    let first = only(fire(&mut core, 2, 12_000));
+    assert_eq!(first.window, wire::Window { start: 10_000, end: 12_000 });
+    assert_eq!(first.source, Source { partition: 0, from: 0, to: 2 });
+    assert_eq!((first.seq, first.count, first.total, first.since), (1, 2, 2, 10_000));
+    assert_eq!(first.slots, [1, 0, 0, 1]);
+    let second = only(core.tick(14_050, true));
+    assert_eq!(second.source, Source { partition: 0, from: 2, to: 3 });
+    assert_eq!((second.seq, second.count, second.total, second.since), (2, 1, 3, 10_000));
+}
+
+#[test]
+fn when_people_stop_reacting_the_clock_closes_the_window_after_the_grace() {
+    let mut core = rollup();
+    fire(&mut core, 0, 10_500);
+    assert_eq!(core.tick(12_049, true), None);
+    assert_eq!(core.tick(12_050, false), None, "records may be on their way");
+    assert_eq!(only(core.tick(12_050, true)).count, 1);
+}
+
+#[test]
+fn a_room_comes_to_rest_once_and_then_is_silent() {
+    let mut core = rollup();
+    fire(&mut core, 0, 10_000);
+    only(core.tick(12_050, true));
+    assert_eq!(core.tick(12_050, true), None);
+    let rest = only(core.tick(14_050, true));
+    assert_eq!((rest.seq, rest.count, rest.total), (2, 0, 1));
+    assert_eq!(rest.slots, [0, 0, 0, 0]);
+    assert_eq!(rest.window, wire::Window { start: 12_000, end: 14_000 });
+    assert_eq!(rest.source, Source { partition: 0, from: 1, to: 1 });
+    assert_eq!(core.tick(16_050, true), None);
+}
+
+#[test]
+fn rooms_of_one_window_share_its_cut_and_those_that_went_quiet_get_zero() {
+    let mut core = rollup();
+    core.record(0, 10_000, &batch("a", &[("🔥", 2)]), 10_000);
+    core.record(1, 10_001, &batch("b", &[("👏", 3)]), 10_001);
+    let (closed, _) = core.record(2, 12_000, &batch("b", &[("👏", 1)]), 12_000);
+    let rooms =
+        |closed: Closed| closed.aggregates.iter().map(|a| (a.room.to_string(), a.count)).collect::<Vec<_>>();
+    assert_eq!(rooms(closed.unwrap()), [("a".to_owned(), 2), ("b".to_owned(), 3)]);
+    assert_eq!(rooms(core.tick(14_050, true).unwrap()), [("a".to_owned(), 0), ("b".to_owned(), 1)]);
+}
+
+#[test]
+fn a_late_record_counts_in_the_open_window_and_says_so() {
+    let mut core = rollup();
+    fire(&mut core, 0, 12_500);
+    let (_, taken) = core.record(1, 11_000, &batch("r", &[("🔥", 5)]), 12_600);
+    assert_eq!(taken, Taken::Counted { late: 5, skewed: 0, folded: 0 });
+    let closed = only(core.tick(14_050, true));
+    assert_eq!((closed.count, closed.late), (6, 5));
+    assert_eq!(closed.slots, [5, 1, 0, 0]);
+}
+
+#[test]
+fn a_late_record_after_the_clock_closed_its_window_opens_the_next_one() {
+    let mut core = rollup();
+    fire(&mut core, 0, 10_000);
+    only(core.tick(12_050, true));
+    core.record(1, 11_999, &batch("r", &[("🔥", 1)]), 12_060);
+    let closed = only(core.tick(14_050, true));
+    assert_eq!((closed.window.start, closed.count, closed.late), (12_000, 1, 1));
+}
+
+#[test]
+fn a_record_from_the_future_counts_now_and_opens_no_window_that_time_has_not_reached() {
+    let mut core = rollup();
+    fire(&mut core, 0, 10_000);
+    let (closed, taken) = core.record(1, 99_000, &batch("r", &[("🔥", 2)]), 10_100);
+    assert_eq!((closed, taken), (None, Taken::Counted { late: 0, skewed: 2, folded: 0 }));
+    let closed = only(core.tick(12_050, true));
+    assert_eq!((closed.window.end, closed.count, closed.skewed), (12_000, 3, 2));
+    let mut fresh = rollup();
+    fresh.record(0, 99_000, &batch("r", &[("🔥", 2)]), 10_100);
+    assert_eq!(only(fresh.tick(12_050, true)).window.start, 10_000);
+}
+
+#[test]
+fn after_the_clock_went_back_windows_still_come_out() {
+    let mut core = rollup();
+    fire(&mut core, 0, 1_000_000);
+    // An hour back: the open window ends far in the future.
+    assert_eq!(only(core.tick(100_000, true)).count, 1);
+    core.record(1, 100_100, &batch("r", &[("🔥", 1)]), 100_100);
+    let closed = only(core.tick(102_050, true));
+    assert_eq!((closed.window.start, closed.count, closed.total), (100_000, 1, 2));
+}
+
+#[test]
+fn a_new_interval_applies_from_the_next_window_and_the_open_one_keeps_its_end() {
+    let mut core = rollup();
+    fire(&mut core, 0, 10_000);
+    core.configure(Settings { interval_ms: 500, ..SETTINGS });
+    assert_eq!(core.tick(10_600, true), None);
+    assert_eq!(only(fire(&mut core, 1, 12_100)).window.len_ms(), 2_000);
+    let closed = only(core.tick(12_550, true));
+    assert_eq!(closed.window, wire::Window { start: 12_000, end: 12_500 });
+}
+
+#[test]
+fn reactions_beyond_a_rooms_limit_of_distinct_ones_count_as_other() {
+    let mut core = rollup();
+    core.record(0, 10_000, &batch("r", &[("a", 1), ("b", 1), ("c", 1)]), 10_000);
+    let (_, taken) = core.record(1, 10_001, &batch("r", &[("a", 1), ("d", 4), ("e", 5)]), 10_001);
+    assert_eq!(taken, Taken::Counted { late: 0, skewed: 0, folded: 9 });
+    let closed = only(core.tick(12_050, true));
+    let counts: Vec<_> = closed.counts.iter().map(|(r, n)| (r.to_string(), *n)).collect();
+    assert_eq!(counts, [("a".into(), 2), ("b".into(), 1), ("c".into(), 1), ("other".to_owned(), 9)]);
+    assert_eq!(closed.counts, closed.totals);
+}
+
+#[test]
+fn a_record_that_was_taken_before_is_not_counted_again() {
+    let mut core = rollup();
+    fire(&mut core, 7, 10_000);
+    let again = core.record(7, 10_000, &batch("r", &[("🔥", 1)]), 10_000);
+    assert_eq!(again, (None, Taken::Replayed));
+    assert_eq!(only(core.tick(12_050, true)).count, 1);
+}
+
+#[test]
+fn a_total_that_clients_could_not_read_exactly_is_refused() {
+    let mut core = rollup();
+    core.record(0, 10_000, &batch("r", &[("a", wire::COUNT_MAX)]), 10_000);
+    assert_eq!(core.record(1, 10_000, &batch("r", &[("a", 1)]), 10_000).1, Taken::Overflow);
+    assert_eq!(core.position(), 2);
+    assert_eq!(only(core.tick(12_050, true)).total, wire::COUNT_MAX);
+}
+
+#[test]
+fn a_silent_room_is_forgotten_and_starts_a_new_life() {
+    let mut core = rollup();
+    fire(&mut core, 0, 10_000);
+    let mut now_ms = 12_050;
+    let mut tombstones = Vec::new();
+    while tombstones.is_empty() {
+        if let Some(closed) = core.tick(now_ms, true) {
+            assert!(closed.forgotten.is_empty() || closed.from == closed.to);
+            tombstones = closed.forgotten;
+        }
+        now_ms += 500;
+    }
+    assert!((72_000..82_000).contains(&now_ms), "{now_ms}");
+    assert_eq!((tombstones[0].as_ref(), core.room_count()), ("r", 0));
+    fire(&mut core, 1, now_ms);
+    let reborn = only(core.tick(now_ms + 4_000, true));
+    assert_eq!((reborn.seq, reborn.total), (1, 1));
+    assert!(reborn.since > 70_000);
+}
+
+#[test]
+fn a_room_is_forgotten_also_while_others_are_busy() {
+    let mut core = rollup();
+    fire(&mut core, 0, 10_000);
+    let mut forgotten = Vec::new();
+    for n in 1..200 {
+        let now_ms = 10_000 + n * 500;
+        core.record(n, now_ms, &batch("busy", &[("🔥", 1)]), now_ms);
+        while let Some(closed) = core.tick(now_ms, true) {
+            forgotten.extend(closed.forgotten);
+        }
+    }
+    assert_eq!(forgotten.iter().map(ToString::to_string).collect::<Vec<_>>(), ["r"]);
+}
+
+#[test]
+fn after_a_restart_totals_seq_and_rest_go_on() {
+    let mut before = rollup();
+    fire(&mut before, 0, 10_000);
+    let newest = only(before.tick(12_050, true));
+    let mut after = Rollup::new(0, 1, 1, vec![newest], SETTINGS);
+    let rest = only({
+        after.tick(20_000, true);
+        after.tick(22_050, true)
+    });
+    assert_eq!((rest.seq, rest.count, rest.total, rest.since), (2, 0, 1, 10_000));
+    fire(&mut after, 1, 23_000);
+    let next = only(after.tick(24_050, true));
+    assert_eq!((next.seq, next.total, next.source.from), (3, 2, 1));
+}
+
+/// Windows in the order of their cuts, from any log read in any way.
+#[derive(Debug, Clone)]
+enum Step {
+    Record { room: u8, count: u64, forward_ms: u64, back_ms: u64 },
+    Tick,
+    Crash,
+    ClockBack { ms: u64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0u8..4, 1u64..100, 0u64..1_500, 0u64..3_000)
+            .prop_map(|(room, count, forward_ms, back_ms)| Step::Record { room, count, forward_ms, back_ms }),
+        3 => Just(Step::Tick),
+        1 => Just(Step::Crash),
+        1 => (1u64..100_000).prop_map(|ms| Step::ClockBack { ms }),
+    ]
+}
+
+#[derive(Default)]
+struct Ledger {
+    cut: u64,
+    newest: BTreeMap<RoomName, Aggregate>,
+}
+
+impl Ledger {
+    /// Takes what a commit would write, and checks it against all that came before.
+    fn commit(&mut self, closed: Closed) {
+        assert_eq!(closed.from, self.cut, "windows follow each other");
+        self.cut = closed.to;
+        for aggregate in closed.aggregates {
+            aggregate.check().unwrap();
+            if let Some(last) = self.newest.get(&aggregate.room) {
+                assert_eq!((aggregate.seq, aggregate.since), (last.seq + 1, last.since));
+                assert_eq!(aggregate.total, last.total + aggregate.count);
+            } else {
+                assert_eq!((aggregate.seq, aggregate.total), (1, aggregate.count));
+            }
+            self.newest.insert(aggregate.room.clone(), aggregate);
+        }
+        for room in closed.forgotten {
+            self.newest.remove(&room);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_record_counts_once_whatever_clocks_and_crashes_do(steps in prop::collection::vec(step(), 1..150)) {
+        let settings = Settings { room_ttl_ms: u64::MAX / 4, max_distinct_per_room: 2, ..SETTINGS };
+        let mut log: Vec<(u64, Batch)> = Vec::new();
+        let mut ledger = Ledger::default();
+        let mut core = Rollup::new(0, 3, 0, Vec::new(), settings);
+        let mut now_ms = 1_000_000_000;
+        for step in steps {
+            match step {
+                Step::Record { room, count, forward_ms, back_ms } => {
+                    now_ms += forward_ms;
+                    let room = format!("room-{room}");
+                    let names = ["a", "b", "c", "d"];
+                    log.push((now_ms - back_ms, batch(&room, &[(names[(count % 4) as usize], count)])));
+                }
+                Step::Tick => now_ms += 700,
+                Step::ClockBack { ms } => now_ms -= ms,
+                Step::Crash => {
+                    let newest = ledger.newest.values().cloned().collect();
+                    core = Rollup::new(0, 3, ledger.cut, newest, settings);
+                }
+            }
+            while let Some((timestamp_ms, batch)) = log.get(core.position() as usize) {
+                if let (Some(closed), _) = core.record(core.position(), *timestamp_ms, batch, now_ms) {
+                    ledger.commit(closed);
+                }
+            }
+            while let Some(closed) = core.tick(now_ms, true) {
+                ledger.commit(closed);
+            }
+        }
+        for _ in 0..4 {
+            now_ms += 200_000;
+            while let Some(closed) = core.tick(now_ms, true) {
+                ledger.commit(closed);
+            }
+        }
+        prop_assert_eq!(ledger.cut, log.len() as u64);
+        let accepted: u64 = log.iter().map(|(_, batch)| batch.count).sum();
+        let counted: u64 = ledger.newest.values().map(|aggregate| aggregate.total).sum();
+        prop_assert_eq!(counted, accepted);
+        prop_assert!(ledger.newest.values().all(|aggregate| aggregate.count == 0), "all came to rest");
+    }
+}

@@ -1,0 +1,43 @@
+//! The metrics of this crate.
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
+
+/// Counter: windows that were committed.
+pub const WINDOWS: &str = "uproar_aggregator_windows_total";
+/// Counter: reactions that were counted (again after a takeover, as far as they were not committed).
+pub const REACTIONS: &str = "uproar_aggregator_reactions_total";
+/// Counter: reactions with a timestamp before their window.
+pub const LATE: &str = "uproar_aggregator_late_reactions_total";
+/// Counter: reactions with a timestamp from the future.
+pub const SKEWED: &str = "uproar_aggregator_skewed_reactions_total";
+/// Counter: reactions counted as `other`, because their room has its limit of distinct ones.
+pub const FOLDED: &str = "uproar_aggregator_folded_reactions_total";
+/// Counter: records passed over, by cause (`alien`, `overflow`, `replayed`).
+pub const SKIPPED: &str = "uproar_aggregator_skipped_records_total";
+/// Gauge: rooms known to this process.
+pub const ROOMS: &str = "uproar_aggregator_rooms";
+/// Gauge: windows that wait for a commit.
+pub const PENDING: &str = "uproar_aggregator_pending_windows";
+/// Histogram: seconds from a window's end until it is committed.
+pub const DELAY_SECONDS: &str = "uproar_aggregator_window_delay_seconds";
+
+/// Registers help texts, and starts the counters at zero.
+pub fn describe() {
+    describe_counter!(WINDOWS, "Windows that were committed");
+    describe_counter!(REACTIONS, "Reactions that were counted");
+    describe_counter!(LATE, "Reactions with a timestamp before their window");
+    describe_counter!(SKEWED, "Reactions with a timestamp from the future");
+    describe_counter!(FOLDED, "Reactions counted as other, beyond the limit of distinct ones");
+    describe_counter!(SKIPPED, "Records passed over, by cause");
+    describe_gauge!(ROOMS, "Rooms known to this process");
+    describe_gauge!(PENDING, "Windows that wait for a commit");
+    describe_histogram!(DELAY_SECONDS, Unit::Seconds, "From a window's end until it is committed");
+    for name in [WINDOWS, REACTIONS, LATE, SKEWED, FOLDED] {
+        counter!(name).absolute(0);
+    }
+    for cause in ["alien", "overflow", "replayed"] {
+        counter!(SKIPPED, "cause" => cause).absolute(0);
+    }
+    gauge!(ROOMS).set(0.0);
+    gauge!(PENDING).set(0.0);
+}

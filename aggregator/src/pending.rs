@@ -1,0 +1,110 @@
+//! Windows that are closed and not committed yet, in order.
+
+use crate::core::Closed;
+use eventlog::Cut;
+use std::{collections::VecDeque, mem};
+
+/// A closed window on its way into the log.
+#[derive(Debug, Clone)]
+pub(crate) struct Window {
+    pub(crate) cut: Cut,
+    /// End of the window; 0 where rooms are forgotten.
+    pub(crate) end_ms: u64,
+}
+
+/// What waits for a commit. One commit takes all that is there, up to a limit of records.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    windows: VecDeque<Window>,
+    records: usize,
+}
+
+/// Records a commit takes at the most, unless its first window alone has more.
+const COMMIT_RECORDS_MAX: usize = 10_000;
+/// Records that may wait; beyond, reading pauses.
+const PENDING_RECORDS_MAX: usize = 100_000;
+
+impl Pending {
+    pub(crate) fn push(&mut self, partition: u32, epoch: u64, closed: Closed) {
+        let values = closed.aggregates.iter().map(|a| (a.room.clone(), Some(a.encode().into())));
+        let tombstones = closed.forgotten.iter().map(|room| (room.clone(), None));
+        let aggregates: Vec<_> = values.chain(tombstones).collect();
+        self.records += aggregates.len();
+        let cut = Cut { partition, epoch, next_offset: closed.to, aggregates };
+        self.windows.push_back(Window { cut, end_ms: closed.end_ms });
+    }
+
+    /// Takes the next commit's windows.
+    pub(crate) fn take(&mut self) -> Vec<Window> {
+        let mut taken = Vec::new();
+        let mut records = 0;
+        while let Some(window) = self.windows.front() {
+            records += window.cut.aggregates.len();
+            if records > COMMIT_RECORDS_MAX && !taken.is_empty() {
+                break;
+            }
+            self.records -= window.cut.aggregates.len();
+            taken.extend(self.windows.pop_front());
+        }
+        taken
+    }
+
+    /// Puts windows that were not committed back in front of those that came since.
+    pub(crate) fn put_back(&mut self, windows: Vec<Window>) {
+        self.records += windows.iter().map(|window| window.cut.aggregates.len()).sum::<usize>();
+        let later = mem::replace(&mut self.windows, windows.into());
+        self.windows.extend(later);
+    }
+
+    /// Drops the windows of a partition that is not ours any more.
+    pub(crate) fn drop_partition(&mut self, partition: u32) {
+        self.windows.retain(|window| window.cut.partition != partition);
+        self.records = self.windows.iter().map(|window| window.cut.aggregates.len()).sum();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.windows.len()
+    }
+
+    /// Whether reading should pause: the log takes windows more slowly than they are made.
+    pub(crate) fn is_full(&self) -> bool {
+        self.records >= PENDING_RECORDS_MAX || self.windows.len() >= PENDING_RECORDS_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn closed(rooms: usize) -> Closed {
+        let forgotten = (0..rooms).map(|n| format!("r{n}").parse().unwrap()).collect();
+        Closed { from: 0, to: 1, end_ms: 0, aggregates: Vec::new(), forgotten }
+    }
+
+    #[test]
+    fn one_commit_takes_all_that_is_due_up_to_its_limit() {
+        let mut pending = Pending::default();
+        for partition in 0..3 {
+            pending.push(partition, 1, closed(4_000));
+        }
+        let first = pending.take();
+        assert_eq!(first.iter().map(|w| w.cut.partition).collect::<Vec<_>>(), [0, 1]);
+        pending.push(3, 1, closed(20_000));
+        pending.put_back(first);
+        assert_eq!(pending.take().len(), 2);
+        assert_eq!(pending.take().len(), 1);
+        assert_eq!(pending.take().len(), 1, "a window with more than the limit goes alone");
+        assert_eq!((pending.len(), pending.records), (0, 0));
+    }
+
+    #[test]
+    fn a_partition_that_is_gone_leaves_nothing_behind() {
+        let mut pending = Pending::default();
+        pending.push(0, 1, closed(60_000));
+        pending.push(1, 1, closed(60_000));
+        assert!(pending.is_full());
+        pending.drop_partition(0);
+        assert!(!pending.is_full());
+        assert_eq!(pending.take()[0].cut.partition, 1);
+    }
+}

@@ -1,0 +1,270 @@
+//! One membership in the group: from opening the feed until it is lost or the process stops.
+
+use crate::{
+    config::Config,
+    core::{Closed, Rollup, Taken},
+    metrics as names,
+    pending::{Pending, Window},
+};
+use eventlog::{CommitError, Committer, Feed, FeedError, FeedEvent, FeedEvents, Record};
+use metrics::{counter, gauge, histogram};
+use service::{CancellationToken, Clock};
+use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    time::{self, Instant},
+};
+use wire::Batch;
+
+/// How long after a failed commit the next one is tried.
+const RETRY: Duration = Duration::from_millis(200);
+/// How long leaving the group may take.
+const CLOSE: Duration = Duration::from_secs(10);
+/// The longest time between two looks at the clock.
+const IDLE_TICK_MS: u64 = 1_000;
+
+/// How a session ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The process stops.
+    Shutdown,
+    /// The feed must be opened again; the log says what was committed.
+    Reopen(String),
+}
+
+type Commit = Pin<Box<dyn Future<Output = (Result<(), CommitError>, Vec<Window>)> + Send>>;
+
+struct Partition {
+    rollup: Rollup,
+    epoch: u64,
+    caught_up: bool,
+}
+
+pub(crate) struct Session {
+    partitions: HashMap<u32, Partition>,
+    pending: Pending,
+    committer: Arc<dyn Committer>,
+    config: watch::Receiver<Arc<Config>>,
+    clock: Arc<dyn Clock>,
+    /// No commit starts before this: the last one failed.
+    commit_from: Instant,
+}
+
+impl Session {
+    /// Reads, rolls up and commits until the end.
+    pub(crate) async fn run(
+        feed: Feed,
+        config: watch::Receiver<Arc<Config>>,
+        clock: Arc<dyn Clock>,
+        shutdown: &CancellationToken,
+    ) -> Ended {
+        let Feed { mut events, committer } = feed;
+        let mut session = Self {
+            partitions: HashMap::new(),
+            pending: Pending::default(),
+            committer,
+            config,
+            clock,
+            commit_from: Instant::now(),
+        };
+        let ended = session.work(events.as_mut(), shutdown).await;
+        gauge!(names::ROOMS).set(0.0);
+        gauge!(names::PENDING).set(0.0);
+        events.close(CLOSE).await;
+        ended
+    }
+
+    async fn work(&mut self, events: &mut dyn FeedEvents, shutdown: &CancellationToken) -> Ended {
+        let mut commit: Option<Commit> = None;
+        loop {
+            let stopping = shutdown.is_cancelled();
+            if commit.is_none() && self.pending.len() > 0 && !stopping && self.commit_from <= Instant::now() {
+                commit = Some(self.start_commit());
+            }
+            gauge!(names::PENDING).set(self.pending.len() as f64);
+            let step = tokio::select! {
+                () = shutdown.cancelled(), if commit.is_none() => return Ended::Shutdown,
+                (result, windows) = wait(&mut commit) => {
+                    commit = None;
+                    self.committed(result, windows)
+                }
+                event = events.next(), if !self.pending.is_full() && !stopping => self.event(event),
+                () = time::sleep(self.until_due()) => {
+                    self.tick();
+                    Ok(())
+                }
+                Ok(()) = self.config.changed() => {
+                    self.configure();
+                    Ok(())
+                }
+            };
+            if let Err(why) = step {
+                return Ended::Reopen(why);
+            }
+        }
+    }
+
+    fn event(&mut self, event: Result<FeedEvent, FeedError>) -> Result<(), String> {
+        match event.map_err(|error| error.to_string())? {
+            FeedEvent::Assigned { partition, partitions, epoch, next_offset, newest } => {
+                tracing::info!(partition, next_offset, rooms = newest.len(), "partition assigned");
+                self.pending.drop_partition(partition);
+                let settings = self.config.borrow().settings();
+                let rollup = Rollup::new(partition, partitions, next_offset, newest, settings);
+                self.partitions.insert(partition, Partition { rollup, epoch, caught_up: false });
+            }
+            FeedEvent::Revoked { partition } => {
+                tracing::info!(partition, "partition revoked");
+                self.partitions.remove(&partition);
+                self.pending.drop_partition(partition);
+            }
+            FeedEvent::Records { partition, records } => self.records(partition, &records),
+            FeedEvent::CaughtUp { partition, next_offset } => {
+                if let Some(owned) = self.partitions.get_mut(&partition) {
+                    owned.caught_up = owned.rollup.position() >= next_offset;
+                }
+                self.tick();
+            }
+        }
+        Ok(())
+    }
+
+    fn records(&mut self, partition: u32, records: &[Record]) {
+        let Some(owned) = self.partitions.get_mut(&partition) else { return };
+        owned.caught_up = false;
+        let now_ms = self.clock.now_ms();
+        let mut tally = Tally::default();
+        for record in records {
+            let closed = tally.take(&mut owned.rollup, partition, record, now_ms);
+            if let Some(closed) = closed {
+                self.pending.push(partition, owned.epoch, closed);
+            }
+        }
+        tally.report();
+    }
+
+    /// Closes what is due by the clock.
+    fn tick(&mut self) {
+        let now_ms = self.clock.now_ms();
+        let mut rooms = 0;
+        for (partition, owned) in &mut self.partitions {
+            while let Some(closed) = owned.rollup.tick(now_ms, owned.caught_up) {
+                self.pending.push(*partition, owned.epoch, closed);
+            }
+            rooms += owned.rollup.room_count();
+        }
+        gauge!(names::ROOMS).set(rooms as f64);
+    }
+
+    fn until_due(&self) -> Duration {
+        if self.pending.len() > 0 && self.commit_from > Instant::now() {
+            return RETRY;
+        }
+        let now_ms = self.clock.now_ms();
+        let caught_up = self.partitions.values().filter(|owned| owned.caught_up);
+        let due_ms = caught_up.map(|owned| owned.rollup.due_ms(now_ms)).min().unwrap_or(u64::MAX);
+        Duration::from_millis(due_ms.saturating_sub(now_ms).clamp(1, IDLE_TICK_MS))
+    }
+
+    fn start_commit(&mut self) -> Commit {
+        let windows = self.pending.take();
+        let committer = Arc::clone(&self.committer);
+        Box::pin(async move {
+            let cuts = windows.iter().map(|window| window.cut.clone()).collect();
+            (committer.commit(cuts).await, windows)
+        })
+    }
+
+    /// What follows from a commit's end. The next one starts after a pause where this one failed.
+    fn committed(&mut self, result: Result<(), CommitError>, windows: Vec<Window>) -> Result<(), String> {
+        match result {
+            Ok(()) => self.report(&windows),
+            Err(CommitError::Reopen(why)) => return Err(why),
+            Err(error @ (CommitError::Retry(_) | CommitError::Revoked(_))) => {
+                tracing::warn!(%error, windows = windows.len(), "commit failed, trying again");
+                let ours = |window: &Window| {
+                    let owned = self.partitions.get(&window.cut.partition);
+                    owned.is_some_and(|owned| owned.epoch == window.cut.epoch)
+                };
+                self.pending.put_back(windows.into_iter().filter(ours).collect());
+                self.commit_from = Instant::now() + RETRY;
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self, windows: &[Window]) {
+        let now_ms = self.clock.now_ms();
+        counter!(names::WINDOWS).increment(windows.len() as u64);
+        for window in windows.iter().filter(|window| window.end_ms > 0) {
+            histogram!(names::DELAY_SECONDS).record(now_ms.saturating_sub(window.end_ms) as f64 / 1_000.0);
+        }
+    }
+
+    /// The open windows keep their end, the next ones have the new settings.
+    fn configure(&mut self) {
+        let settings = self.config.borrow_and_update().settings();
+        for owned in self.partitions.values_mut() {
+            owned.rollup.configure(settings);
+        }
+    }
+}
+
+/// The commit under way; waits for ever where there is none.
+async fn wait(commit: &mut Option<Commit>) -> (Result<(), CommitError>, Vec<Window>) {
+    match commit {
+        Some(commit) => commit.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What became of a chunk of records, for the metrics.
+#[derive(Default)]
+struct Tally {
+    counted: u64,
+    late: u64,
+    skewed: u64,
+    folded: u64,
+}
+
+impl Tally {
+    fn take(&mut self, rollup: &mut Rollup, partition: u32, record: &Record, now_ms: u64) -> Option<Closed> {
+        let offset = record.offset;
+        let batch = match Batch::decode(&record.value) {
+            Ok(batch) => batch,
+            Err(error) => {
+                tracing::warn!(partition, offset, %error, "record passed over");
+                counter!(names::SKIPPED, "cause" => "alien").increment(1);
+                rollup.skip(offset);
+                return None;
+            }
+        };
+        let (closed, taken) = rollup.record(offset, record.timestamp_ms, &batch, now_ms);
+        match taken {
+            Taken::Counted { late, skewed, folded } => {
+                self.counted += batch.count;
+                self.late += late;
+                self.skewed += skewed;
+                self.folded += folded;
+            }
+            Taken::Replayed => counter!(names::SKIPPED, "cause" => "replayed").increment(1),
+            Taken::Overflow => {
+                tracing::error!(
+                    partition,
+                    offset,
+                    count = batch.count,
+                    "record passed over, its room's total is full"
+                );
+                counter!(names::SKIPPED, "cause" => "overflow").increment(1);
+            }
+        }
+        closed
+    }
+
+    fn report(&self) {
+        counter!(names::REACTIONS).increment(self.counted);
+        counter!(names::LATE).increment(self.late);
+        counter!(names::SKEWED).increment(self.skewed);
+        counter!(names::FOLDED).increment(self.folded);
+    }
+}

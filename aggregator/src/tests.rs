@@ -1,0 +1,226 @@
+//! The tier on a log in memory: commits, failures and rebalances.
+
+use crate::{Aggregator, Config, Deps, Error};
+use eventlog::{CommitFault, MemoryLog};
+use service::{CancellationToken, Clock, ManualClock, Readiness};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use tokio::{sync::watch, task::JoinHandle, time};
+use wire::{Aggregate, Batch};
+
+const CONFIG: Config =
+    Config { interval_ms: 1_000, slots: 2, grace_ms: 10, room_ttl_ms: 600_000, max_distinct_per_room: 8 };
+
+/// A running tier. Its clock stands still until a test moves it.
+struct Tier {
+    log: Arc<MemoryLog>,
+    clock: ManualClock,
+    config: watch::Sender<Arc<Config>>,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+    running: JoinHandle<Result<(), Error>>,
+}
+
+fn start(partitions: u32) -> Tier {
+    let clock = ManualClock::at(1_000_000);
+    let hand = clock.clone();
+    start_on(MemoryLog::with_clock(partitions, Arc::new(move || hand.now_ms())), clock)
+}
+
+fn start_on(log: Arc<MemoryLog>, clock: ManualClock) -> Tier {
+    let (config, readiness) = (watch::Sender::new(Arc::new(CONFIG)), Readiness::default());
+    let deps =
+        Deps { log: Arc::clone(&log) as _, readiness: readiness.clone(), clock: Arc::new(clock.clone()) };
+    let shutdown = CancellationToken::new();
+    #[expect(clippy::disallowed_methods, reason = "each test joins it")]
+    let running = tokio::spawn(Aggregator::new(config.subscribe(), deps).run(shutdown.clone()));
+    Tier { log, clock, config, readiness, shutdown, running }
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let waited = time::timeout(Duration::from_secs(60), async {
+        while !holds() {
+            time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "waited for {what}");
+}
+
+impl Tier {
+    fn react(&self, room: &str, count: u64) -> impl Future<Output = ()> + use<> {
+        let batch = Batch::new(room.parse().unwrap(), [("🔥".parse().unwrap(), count)].into()).unwrap();
+        let log: Arc<dyn eventlog::EventLog> = Arc::clone(&self.log) as _;
+        async move {
+            let writer = log.writer().await.unwrap();
+            writer.append(batch.room.clone(), batch.encode().into()).await.unwrap();
+        }
+    }
+
+    fn aggregates(&self) -> Vec<Aggregate> {
+        let all = self.log.aggregates();
+        all.into_iter().filter_map(|(_, _, value)| Some(Aggregate::decode(&value?).unwrap())).collect()
+    }
+
+    fn total(&self, room: &str) -> u64 {
+        self.aggregates().iter().rev().find(|a| &*a.room == room).map_or(0, |a| a.total)
+    }
+
+    /// Moves the clock on, bit by bit, until the room has come to rest at this total.
+    async fn until_total(&self, room: &str, total: u64) {
+        until("the total", || {
+            self.clock.set(self.clock.now_ms() + 50);
+            self.total(room) == total
+        })
+        .await;
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.running.await.unwrap().unwrap();
+    }
+}
+
+/// What an auditor holds against any history: windows chain, `seq` has no gaps, totals add up.
+fn audit(aggregates: &[Aggregate]) {
+    let mut cuts: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+    let mut rooms: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for aggregate in aggregates {
+        aggregate.check().unwrap();
+        let source = aggregate.source;
+        let cut = cuts.entry(source.partition).or_default();
+        assert!((source.from, source.to) == *cut || source.from == cut.1, "{source:?} after {cut:?}");
+        *cut = (source.from, source.to);
+        let (seq, total) = rooms.entry(aggregate.room.to_string()).or_default();
+        assert_eq!((aggregate.seq, aggregate.total), (*seq + 1, *total + aggregate.count));
+        (*seq, *total) = (aggregate.seq, aggregate.total);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn windows_are_committed_with_the_offset_of_their_cut() {
+    let tier = start(1);
+    tier.react("r", 3).await;
+    tier.react("r", 4).await;
+    tier.until_total("r", 7).await;
+    assert_eq!(tier.log.committed(0), 2);
+    audit(&tier.aggregates());
+    tier.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_of_an_open_window_is_committed_by_a_stop_and_the_next_one_counts_it() {
+    let tier = start(1);
+    until("readiness", || tier.readiness.missing().is_empty()).await;
+    tier.react("r", 3).await;
+    let (log, clock) = (Arc::clone(&tier.log), tier.clock.clone());
+    tier.stop().await;
+    assert_eq!((log.committed(0), log.aggregates().len()), (0, 0));
+    let tier = start_on(log, clock);
+    tier.until_total("r", 3).await;
+    tier.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_commit_is_tried_again_and_counts_once() {
+    let tier = start(2);
+    tier.log.fail_commits([CommitFault::Retry, CommitFault::Retry]);
+    for n in 0..6 {
+        tier.react(&format!("r{n}"), 1 + n).await;
+    }
+    for n in 0..6 {
+        tier.until_total(&format!("r{n}"), 1 + n).await;
+    }
+    audit(&tier.aggregates());
+    tier.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_with_unknown_outcome_is_looked_up_in_the_log() {
+    for fault in [CommitFault::LostBefore, CommitFault::LostAfter] {
+        let tier = start(1);
+        tier.log.fail_commits([fault]);
+        tier.react("r", 5).await;
+        tier.until_total("r", 5).await;
+        tier.react("r", 2).await;
+        tier.until_total("r", 7).await;
+        audit(&tier.aggregates());
+        tier.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_moves_in_the_middle_of_a_window_is_counted_once() {
+    let tier = start(1);
+    tier.react("r", 5).await;
+    tier.until_total("r", 5).await;
+    tier.react("r", 1).await;
+    tier.log.revoke(0);
+    tier.react("r", 1).await;
+    tier.log.assign(0);
+    tier.until_total("r", 7).await;
+    audit(&tier.aggregates());
+    tier.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_is_lost_during_its_commit_is_not_written_and_the_rest_is() {
+    let tier = start(1);
+    tier.log.hold_commits(true);
+    tier.react("r", 5).await;
+    // The window is closed, and its commit hangs.
+    for _ in 0..60 {
+        tier.clock.set(tier.clock.now_ms() + 50);
+        time::sleep(Duration::from_millis(10)).await;
+    }
+    tier.log.revoke(0);
+    tier.log.hold_commits(false);
+    time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(tier.aggregates(), []);
+    tier.log.assign(0);
+    tier.until_total("r", 5).await;
+    audit(&tier.aggregates());
+    tier.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn corrupt_and_alien_records_are_passed_over() {
+    let tier = start(1);
+    for poison in [&b"\xff\x00"[..], b"", b"{\"v\":7}", b"[]"] {
+        tier.log.push_raw(0, 1_000_000, poison.to_vec());
+    }
+    tier.react("r", 2).await;
+    tier.until_total("r", 2).await;
+    assert_eq!(tier.log.committed(0), 5);
+    audit(&tier.aggregates());
+    tier.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_feed_and_a_log_that_is_away_are_waited_for() {
+    let tier = start(1);
+    tier.react("r", 2).await;
+    tier.until_total("r", 2).await;
+    tier.log.fail_opens(3);
+    tier.log.break_feeds();
+    until("unreadiness", || !tier.readiness.missing().is_empty()).await;
+    until("readiness", || tier.readiness.missing().is_empty()).await;
+    tier.react("r", 2).await;
+    tier.until_total("r", 4).await;
+    audit(&tier.aggregates());
+    tier.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_interval_applies_to_the_next_window() {
+    let tier = start(1);
+    tier.react("r", 1).await;
+    tier.until_total("r", 1).await;
+    tier.config.send_replace(Arc::new(Config { interval_ms: 300, ..CONFIG }));
+    for total in 2..8 {
+        tier.react("r", 1).await;
+        tier.until_total("r", total).await;
+    }
+    let lengths: Vec<_> = tier.aggregates().iter().map(|a| a.window.len_ms()).collect();
+    assert_eq!((lengths[0], lengths.last()), (1_000, Some(&300)), "{lengths:?}");
+    audit(&tier.aggregates());
+    tier.stop().await;
+}

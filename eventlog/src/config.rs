@@ -1,0 +1,150 @@
+//! Which log, and how it is kept. The defaults stand in `config/default.toml`.
+
+use serde::Deserialize;
+use std::{collections::BTreeMap, path::PathBuf};
+
+/// Section `log`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The adapter.
+    pub kind: LogKind,
+    /// Partitions of both topics where they are created.
+    pub partitions: u32,
+    /// Options of the embedded log.
+    pub embedded: EmbeddedConfig,
+    /// Options of Kafka.
+    pub kafka: KafkaConfig,
+}
+
+/// The adapters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogKind {
+    /// A durable log inside this process.
+    Embedded,
+    /// Apache Kafka.
+    Kafka,
+}
+
+/// Section `log.embedded`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddedConfig {
+    /// Folder of the log's file.
+    pub dir: PathBuf,
+    /// Reactions that are rolled up and older than this are trimmed.
+    pub retention_ms: u64,
+    /// Cache of the store.
+    pub cache_mib: u64,
+    /// Appends that may wait for the disk; more are refused.
+    pub max_queued: usize,
+}
+
+/// Section `log.kafka`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaConfig {
+    /// Bootstrap servers: `host:port`, separated by commas.
+    pub brokers: String,
+    /// Topic of batches.
+    pub reactions_topic: String,
+    /// Topic of aggregates.
+    pub aggregates_topic: String,
+    /// Create the topics where they are missing.
+    pub create_topics: bool,
+    /// Replicas of a created topic.
+    pub replication: u16,
+    /// `min.insync.replicas` of a created topic.
+    pub min_insync: u16,
+    /// How long a created topic `reactions` keeps its records.
+    pub retention_ms: u64,
+    /// Consumer group of the aggregators.
+    pub group: String,
+    /// Stable name of this aggregator within the group; empty: the host's name.
+    pub instance_id: String,
+    /// A member that is silent for so long loses its partitions.
+    pub session_timeout_ms: u32,
+    /// A transaction that is left open is aborted by the coordinator after this.
+    pub transaction_timeout_ms: u32,
+    /// A record that could not be delivered for so long is given up; its outcome is unknown.
+    pub delivery_timeout_ms: u32,
+    /// How long the client library waits for more records before it sends a request.
+    pub linger_ms: u32,
+    /// Compression of records: none, lz4, zstd, snappy, gzip.
+    pub compression: String,
+    /// Memory for records that wait to be sent.
+    pub max_queued_mib: u32,
+    /// Handed to librdkafka as they are (TLS, SASL, anything it knows), for all clients.
+    pub options: BTreeMap<String, String>,
+}
+
+impl Config {
+    /// Adds every violation as `(key, what would be right)`; keys are relative to this section.
+    pub fn validate(&self, refuse: &mut dyn FnMut(&str, String)) {
+        if !(1..=4_096).contains(&self.partitions) {
+            refuse("partitions", format!("must be 1 to 4096, is {}", self.partitions));
+        }
+        match self.kind {
+            LogKind::Embedded => self.embedded.validate(refuse),
+            LogKind::Kafka => self.kafka.validate(refuse),
+        }
+    }
+}
+
+impl EmbeddedConfig {
+    fn validate(&self, refuse: &mut dyn FnMut(&str, String)) {
+        if self.retention_ms < 1_000 {
+            refuse("embedded.retention_ms", format!("must be at least 1000, is {}", self.retention_ms));
+        }
+        if !(1..=65_536).contains(&self.cache_mib) {
+            refuse("embedded.cache_mib", format!("must be 1 to 65536, is {}", self.cache_mib));
+        }
+        if self.max_queued == 0 {
+            refuse("embedded.max_queued", "must be at least 1".into());
+        }
+    }
+}
+
+impl KafkaConfig {
+    fn validate(&self, refuse: &mut dyn FnMut(&str, String)) {
+        for (key, value) in [
+            ("kafka.brokers", &self.brokers),
+            ("kafka.reactions_topic", &self.reactions_topic),
+            ("kafka.aggregates_topic", &self.aggregates_topic),
+            ("kafka.group", &self.group),
+        ] {
+            if value.trim().is_empty() {
+                refuse(key, "must not be empty".into());
+            }
+        }
+        if self.reactions_topic == self.aggregates_topic {
+            refuse("kafka.aggregates_topic", "must differ from kafka.reactions_topic".into());
+        }
+        if self.replication == 0 {
+            refuse("kafka.replication", "must be at least 1".into());
+        }
+        if self.min_insync == 0 || self.min_insync > self.replication {
+            let text =
+                format!("must be 1 to kafka.replication ({}), is {}", self.replication, self.min_insync);
+            refuse("kafka.min_insync", text);
+        }
+        let known = ["none", "lz4", "zstd", "snappy", "gzip"];
+        if !known.contains(&self.compression.as_str()) {
+            refuse(
+                "kafka.compression",
+                format!("must be one of {}, is {:?}", known.join(", "), self.compression),
+            );
+        }
+        for (key, value, least) in [
+            ("kafka.session_timeout_ms", self.session_timeout_ms, 1_000),
+            ("kafka.transaction_timeout_ms", self.transaction_timeout_ms, 1_000),
+            ("kafka.delivery_timeout_ms", self.delivery_timeout_ms, 1_000),
+            ("kafka.max_queued_mib", self.max_queued_mib, 1),
+        ] {
+            if value < least {
+                refuse(key, format!("must be at least {least}, is {value}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The feed: there is one member, which owns every partition. A newer feed takes over from the one before.
+
+use super::{
+    Shared,
+    row::Group,
+    store::{Store, StoreError},
+    thread::{Job, Joined},
+};
+use crate::{
+    BoxFuture, CommitError, Committer, Cut, Feed, FeedError, FeedEvent, FeedEvents, OpenError, Record,
+    decode,
+    metrics::{PARTITIONS_OWNED, commit_ended},
+};
+use metrics::gauge;
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, spawn_blocking},
+};
+
+/// Groups are taken in steps of so many bytes, which is how far a feed reads ahead.
+const READ_BYTES: usize = 1 << 20;
+
+type Groups = Vec<(u64, Arc<Group>)>;
+
+pub(super) async fn open(shared: &Arc<Shared>) -> Result<Feed, OpenError> {
+    let joined = shared.ask(|answer| Job::Join { answer }).await;
+    let joined = joined.map_err(OpenError::Invalid)??;
+    // From here on nobody else commits; should another feed join meanwhile, this one is told by its first `next`.
+    let store = Arc::clone(&shared.store);
+    let loaded = spawn_blocking(move || load(&store, joined)).await;
+    let (member, cursor, partitions, untold) = loaded
+        .map_err(|error| OpenError::Invalid(error.to_string()))?
+        .map_err(|error| OpenError::Invalid(format!("the embedded log can't be read: {error}")))?;
+    gauge!(PARTITIONS_OWNED).set(partitions.len() as f64);
+    let events = EmbeddedEvents {
+        changed: shared.tail.subscribe(),
+        shared: Arc::clone(shared),
+        member,
+        partitions,
+        cursor,
+        untold,
+        reading: None,
+    };
+    let committer = EmbeddedCommitter { shared: Arc::clone(shared), member };
+    Ok(Feed { events: Box::new(events), committer: Arc::new(committer) })
+}
+
+fn load(
+    store: &Store,
+    Joined { member, committed }: Joined,
+) -> Result<(u64, u64, Vec<Position>, VecDeque<FeedEvent>), StoreError> {
+    let mut newest: Vec<Vec<_>> = committed.iter().map(|_| Vec::new()).collect();
+    for row in store.newest()?.1 {
+        if let Some(newest) = newest.get_mut(row.partition as usize) {
+            newest.extend(decode::aggregate(row.partition, &row.room, &row.value));
+        }
+    }
+    let assigned = |(partition, newest)| FeedEvent::Assigned {
+        partition: partition as u32,
+        partitions: committed.len() as u32,
+        epoch: member,
+        next_offset: committed[partition],
+        newest,
+    };
+    let untold = newest.into_iter().enumerate().map(assigned).collect();
+    let partitions =
+        committed.iter().map(|next_offset| Position { next_offset: *next_offset, told_end: false }).collect();
+    Ok((member, store.first_group(&committed)?, partitions, untold))
+}
+
+/// How far a partition was given.
+struct Position {
+    next_offset: u64,
+    /// The end was told, and nothing was given since.
+    told_end: bool,
+}
+
+struct EmbeddedEvents {
+    shared: Arc<Shared>,
+    changed: watch::Receiver<()>,
+    member: u64,
+    /// By partition.
+    partitions: Vec<Position>,
+    /// The next group to take.
+    cursor: u64,
+    /// Events that are made, and were not given yet.
+    untold: VecDeque<FeedEvent>,
+    /// A look into the file, for groups that are not in memory any more. Kept here, so that a caller that cancels
+    /// `next` loses nothing.
+    reading: Option<JoinHandle<Result<Groups, StoreError>>>,
+}
+
+impl EmbeddedEvents {
+    async fn advance(&mut self) -> Result<FeedEvent, FeedError> {
+        loop {
+            // Marked as seen before the look, so that no change after it is missed.
+            self.changed.borrow_and_update();
+            self.check()?;
+            if let Some(event) = self.untold.pop_front() {
+                return Ok(event);
+            }
+            if let Some(reading) = &mut self.reading {
+                let read = reading.await;
+                self.reading = None;
+                let groups = read.map_err(broken)?.map_err(broken)?;
+                if groups.is_empty() {
+                    return Err(FeedError::Reopen(format!("group {} is gone", self.cursor)));
+                }
+                self.take(&groups);
+            } else if !self.take_tail()? {
+                // The sender lives in `shared`, so it can't be gone.
+                let _ = self.changed.changed().await;
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), FeedError> {
+        if self.shared.tail.look()?.member == self.member {
+            return Ok(());
+        }
+        Err(FeedError::Reopen("a newer feed took its place".into()))
+    }
+
+    /// Takes what is in memory, or begins to read the file. `false` when there is nothing to say.
+    fn take_tail(&mut self) -> Result<bool, FeedError> {
+        let (groups, end) = {
+            let tail = self.shared.tail.look()?;
+            (tail.groups.from(self.cursor, READ_BYTES), tail.groups.next())
+        };
+        let Some(groups) = groups else {
+            let (store, from) = (Arc::clone(&self.shared.store), self.cursor);
+            self.reading = Some(spawn_blocking(move || store.read_groups(from, READ_BYTES)));
+            return Ok(true);
+        };
+        let groups: Groups = (self.cursor..).zip(groups).collect();
+        self.take(&groups);
+        if self.cursor >= end {
+            self.tell_ends();
+        }
+        Ok(!self.untold.is_empty())
+    }
+
+    /// Makes events of the records that were not given yet.
+    fn take(&mut self, groups: &Groups) {
+        let mut records: Vec<Vec<Record>> = self.partitions.iter().map(|_| Vec::new()).collect();
+        for (number, group) in groups {
+            self.cursor = number + 1;
+            for part in &group.parts {
+                let position = &mut self.partitions[part.partition as usize];
+                for (offset, (_, value)) in (part.first_offset..).zip(&part.records) {
+                    // A cut may lie within a group.
+                    if offset >= position.next_offset {
+                        let record =
+                            Record { offset, timestamp_ms: group.timestamp_ms, value: value.clone() };
+                        records[part.partition as usize].push(record);
+                        *position = Position { next_offset: offset + 1, told_end: false };
+                    }
+                }
+            }
+        }
+        for (partition, records) in (0..).zip(records) {
+            if !records.is_empty() {
+                self.untold.push_back(FeedEvent::Records { partition, records });
+            }
+        }
+    }
+
+    fn tell_ends(&mut self) {
+        for (partition, position) in (0..).zip(&mut self.partitions) {
+            if !std::mem::replace(&mut position.told_end, true) {
+                let next_offset = position.next_offset;
+                self.untold.push_back(FeedEvent::CaughtUp { partition, next_offset });
+            }
+        }
+    }
+}
+
+fn broken(error: impl std::fmt::Display) -> FeedError {
+    FeedError::Reopen(format!("the embedded log can't be read: {error}"))
+}
+
+impl FeedEvents for EmbeddedEvents {
+    fn next(&mut self) -> BoxFuture<'_, Result<FeedEvent, FeedError>> {
+        Box::pin(self.advance())
+    }
+
+    fn close(self: Box<Self>, _deadline: Duration) -> BoxFuture<'static, ()> {
+        drop(self);
+        Box::pin(async {})
+    }
+}
+
+impl Drop for EmbeddedEvents {
+    fn drop(&mut self) {
+        let member = self.member;
+        self.shared.tail.change(|tail| {
+            if tail.member == member {
+                tail.member = 0;
+                gauge!(PARTITIONS_OWNED).set(0.0);
+            }
+        });
+    }
+}
+
+struct EmbeddedCommitter {
+    shared: Arc<Shared>,
+    member: u64,
+}
+
+impl Committer for EmbeddedCommitter {
+    fn commit(&self, cuts: Vec<Cut>) -> BoxFuture<'_, Result<(), CommitError>> {
+        Box::pin(async move {
+            if cuts.is_empty() {
+                return Ok(());
+            }
+            let started = Instant::now();
+            let member = self.member;
+            let outcome = self.shared.ask(|answer| Job::Commit { member, cuts, answer }).await;
+            let outcome = outcome.unwrap_or_else(|why| Err(CommitError::Reopen(why)));
+            commit_ended(started, &outcome);
+            outcome
+        })
+    }
+}

@@ -1,0 +1,66 @@
+//! The folder of the log: makes it, opens the file in it, and says clearly why that can't be done.
+
+use super::store::{Head, Store, StoreError};
+use crate::{EmbeddedConfig, OpenError};
+use redb::{Database, DatabaseError};
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+const FILE: &str = "log.redb";
+
+/// Opens the log in the folder, or makes it. Blocks.
+pub(super) fn open(config: &EmbeddedConfig, partitions: u32) -> Result<(Store, Head), OpenError> {
+    let dir = &config.dir;
+    let invalid = |what: &str, error: &dyn std::fmt::Display| {
+        OpenError::Invalid(format!("{what} {}: {error}", dir.display()))
+    };
+    let made = make(dir).map_err(|error| invalid("can't make the folder", &error))?;
+    let db = database(config).map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen => invalid("can't open", &"another process has this log open"),
+        error => invalid("can't open the log in", &error),
+    })?;
+    let opened = Store::prepare(db, partitions).map_err(|error| match error {
+        StoreError::Differs { key: "partitions", found, expected } => {
+            let text = format!("it has {found} partitions, and the configuration says {expected}");
+            invalid("can't open the log in", &format!("{text}; they can't be changed"))
+        }
+        error => invalid("can't open the log in", &error),
+    })?;
+    // A synced file is lost in a power cut when the entry that names it is not: the folder is synced, and so is each
+    // folder in which one was made.
+    for dir in std::iter::once(dir.as_path()).chain(made.iter().filter_map(|dir| dir.parent())) {
+        sync(dir).map_err(|error| invalid("can't sync the folder of", &error))?;
+    }
+    Ok(opened)
+}
+
+fn database(config: &EmbeddedConfig) -> Result<Database, DatabaseError> {
+    let path = config.dir.join(FILE);
+    let (told, shown) = (AtomicBool::new(false), path.display().to_string());
+    Database::builder()
+        .set_cache_size(usize::try_from(config.cache_mib << 20).unwrap_or(usize::MAX))
+        .set_repair_callback(move |_| {
+            if !told.swap(true, Ordering::Relaxed) {
+                tracing::warn!(file = shown, "the log was not closed cleanly and is checked first");
+            }
+        })
+        .create(path)
+}
+
+/// Makes the folder, and those above it that are missing. Gives those that were made.
+fn make(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let missing = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists());
+    let missing = missing.map(Path::to_owned).collect();
+    fs::create_dir_all(dir)?;
+    Ok(missing)
+}
+
+fn sync(dir: &Path) -> io::Result<()> {
+    // The parent of a relative folder may be the empty path.
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    File::open(dir)?.sync_all()
+}

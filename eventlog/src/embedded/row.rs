@@ -1,0 +1,227 @@
+//! What one group commit holds, and how it stands in its row.
+//!
+//! A row, numbers little endian or LEB128 (`var`):
+//! `version: u8, timestamp_ms: u64, parts: var, { partition: var, first_offset: var, records: var }*` is its header,
+//! then come the records, part by part: `{ room length: var, room, value length: var, value }*`.
+//! The store checks its pages by itself, hence no sum here; but nothing that is cut off or too long is taken for a row.
+
+use bytes::{Buf, BufMut, Bytes};
+use wire::RoomName;
+
+const VERSION: u8 = 1;
+
+/// What one group commit holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Group {
+    /// When the log took it.
+    pub(super) timestamp_ms: u64,
+    /// Its records by partition; no partition twice, none without records.
+    pub(super) parts: Vec<Part>,
+}
+
+/// The records of one partition within a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) partition: u32,
+    /// Offset of the first record; the others follow without gaps.
+    pub(super) first_offset: u64,
+    pub(super) records: Vec<(RoomName, Bytes)>,
+}
+
+impl Part {
+    /// The offset after the last record.
+    pub(super) fn next_offset(&self) -> u64 {
+        self.first_offset + self.records.len() as u64
+    }
+}
+
+/// What is asked of a row most often, without its records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) timestamp_ms: u64,
+    /// Partition, first offset, and how many records.
+    pub(super) parts: Vec<(u32, u64, u64)>,
+}
+
+/// A row that can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum RowError {
+    #[error("a row is cut off")]
+    Short,
+    #[error("a row is longer than it says")]
+    Long,
+    #[error("a row has version {0}, this program reads version {VERSION}")]
+    Version(u8),
+    #[error("a row holds a number or a name that can't be: {0}")]
+    Value(String),
+}
+
+impl Group {
+    /// Bytes that the group takes up, about.
+    pub(super) fn size(&self) -> usize {
+        let records = self.parts.iter().flat_map(|part| &part.records);
+        64 + records.map(|(room, value)| record_size(room, value)).sum::<usize>()
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut row = Vec::with_capacity(self.size());
+        row.put_u8(VERSION);
+        row.put_u64_le(self.timestamp_ms);
+        put_var(&mut row, self.parts.len() as u64);
+        for part in &self.parts {
+            put_var(&mut row, u64::from(part.partition));
+            put_var(&mut row, part.first_offset);
+            put_var(&mut row, part.records.len() as u64);
+        }
+        for (room, value) in self.parts.iter().flat_map(|part| &part.records) {
+            put_var(&mut row, room.len() as u64);
+            row.put_slice(room.as_bytes());
+            put_var(&mut row, value.len() as u64);
+            row.put_slice(value);
+        }
+        row
+    }
+
+    /// Reads a row; values share its memory.
+    pub(super) fn decode(mut row: Bytes) -> Result<Self, RowError> {
+        let header = Header::take(&mut row)?;
+        let mut parts = Vec::new();
+        for (partition, first_offset, count) in header.parts {
+            let mut records = Vec::new();
+            for _ in 0..count {
+                let room = take_bytes(&mut row)?;
+                let room = std::str::from_utf8(&room).map_err(|error| RowError::Value(error.to_string()))?;
+                let room =
+                    room.parse().map_err(|error: wire::NameError| RowError::Value(error.to_string()))?;
+                records.push((room, take_bytes(&mut row)?));
+            }
+            parts.push(Part { partition, first_offset, records });
+        }
+        if row.has_remaining() {
+            return Err(RowError::Long);
+        }
+        Ok(Self { timestamp_ms: header.timestamp_ms, parts })
+    }
+}
+
+impl Header {
+    /// Reads the header of a row, and leaves the rest of it alone.
+    pub(super) fn decode(mut row: &[u8]) -> Result<Self, RowError> {
+        Self::take(&mut row)
+    }
+
+    fn take(row: &mut impl Buf) -> Result<Self, RowError> {
+        let version = row.try_get_u8().map_err(|_| RowError::Short)?;
+        if version != VERSION {
+            return Err(RowError::Version(version));
+        }
+        let timestamp_ms = row.try_get_u64_le().map_err(|_| RowError::Short)?;
+        let mut parts = Vec::new();
+        for _ in 0..take_var(row)? {
+            let partition = take_var(row)?;
+            let partition =
+                u32::try_from(partition).map_err(|_| RowError::Value(format!("partition {partition}")))?;
+            let (first_offset, count) = (take_var(row)?, take_var(row)?);
+            if first_offset.checked_add(count).is_none() {
+                return Err(RowError::Value(format!("offset {first_offset}")));
+            }
+            parts.push((partition, first_offset, count));
+        }
+        Ok(Self { timestamp_ms, parts })
+    }
+}
+
+/// Bytes that a record takes up, about.
+pub(super) fn record_size(room: &RoomName, value: &Bytes) -> usize {
+    32 + room.len() + value.len()
+}
+
+fn put_var(row: &mut Vec<u8>, mut n: u64) {
+    while n >= 0x80 {
+        row.put_u8(n as u8 | 0x80);
+        n >>= 7;
+    }
+    row.put_u8(n as u8);
+}
+
+fn take_var(row: &mut impl Buf) -> Result<u64, RowError> {
+    let mut n = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = row.try_get_u8().map_err(|_| RowError::Short)?;
+        let bits = u64::from(byte & 0x7f);
+        if (bits << shift) >> shift != bits {
+            break;
+        }
+        n |= bits << shift;
+        if byte < 0x80 {
+            return Ok(n);
+        }
+    }
+    Err(RowError::Value("a number above 64 bits".into()))
+}
+
+fn take_bytes(row: &mut Bytes) -> Result<Bytes, RowError> {
+    let len = usize::try_from(take_var(row)?).map_err(|_| RowError::Short)?;
+    if len > row.len() {
+        return Err(RowError::Short);
+    }
+    Ok(row.split_to(len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn groups() -> impl Strategy<Value = Group> {
+        let value = prop::collection::vec(any::<u8>(), 0..200).prop_map(Bytes::from);
+        let room = "[A-Za-z0-9._~-]{1,64}".prop_map(|room| room.parse().unwrap());
+        let records = prop::collection::vec((room, value), 1..8);
+        let part = (any::<u32>(), 0..u64::MAX - 8, records)
+            .prop_map(|(partition, first_offset, records)| Part { partition, first_offset, records });
+        (any::<u64>(), prop::collection::vec(part, 0..6))
+            .prop_map(|(timestamp_ms, parts)| Group { timestamp_ms, parts })
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_gives_back_what_was_encoded(group in groups()) {
+            let row = group.encode();
+            let header = Header::decode(&row).unwrap();
+            prop_assert_eq!(header.timestamp_ms, group.timestamp_ms);
+            let parts = group.parts.iter().map(|p| (p.partition, p.first_offset, p.records.len() as u64));
+            prop_assert!(parts.eq(header.parts));
+            prop_assert_eq!(Group::decode(row.into()).unwrap(), group);
+        }
+
+        #[test]
+        fn a_row_that_is_cut_off_or_too_long_is_refused(group in groups(), cut in any::<prop::sample::Index>()) {
+            let mut row = group.encode();
+            prop_assert!(Group::decode(Bytes::copy_from_slice(&row[..cut.index(row.len())])).is_err());
+            row.push(0);
+            prop_assert_eq!(Group::decode(row.into()), Err(RowError::Long));
+        }
+
+        #[test]
+        fn decoding_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Header::decode(&bytes);
+            let mut row = vec![VERSION];
+            row.extend(bytes);
+            let _ = Group::decode(row.into());
+        }
+    }
+
+    #[test]
+    fn a_row_never_changes_its_form() {
+        let records = vec![("a".parse().unwrap(), Bytes::from_static(b"xyz"))];
+        let group =
+            Group { timestamp_ms: 0x0102, parts: vec![Part { partition: 3, first_offset: 300, records }] };
+        let row = b"\x01\x02\x01\0\0\0\0\0\0\x01\x03\xac\x02\x01\x01a\x03xyz";
+        assert_eq!(group.encode(), row);
+    }
+
+    #[test]
+    fn a_row_of_another_version_is_refused() {
+        assert_eq!(Header::decode(&[9, 0]), Err(RowError::Version(9)));
+    }
+}

@@ -1,0 +1,185 @@
+//! Cases: a disk that stalls or fails.
+
+use super::*;
+use crate::{AppendError, CommitError};
+use futures_util::FutureExt;
+use redb::{Database, StorageBackend, backends::InMemoryBackend};
+use std::{io, sync::Condvar};
+
+/// A disk in memory, whose syncs can be held up or made to fail.
+#[derive(Debug, Clone, Default)]
+struct Disk {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    memory: InMemoryBackend,
+    mood: Mutex<Mood>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Mood {
+    held: bool,
+    fails: bool,
+    /// Syncs that were begun.
+    syncs: usize,
+}
+
+impl Disk {
+    fn set(&self, set: impl FnOnce(&mut Mood)) {
+        set(&mut self.inner.mood.lock().unwrap());
+        self.inner.changed.notify_all();
+    }
+
+    fn syncs(&self) -> usize {
+        self.inner.mood.lock().unwrap().syncs
+    }
+
+    /// Waits until a sync is under way that was not when there were `before` of them.
+    async fn until_syncing(&self, before: usize) {
+        within(async {
+            while self.syncs() <= before {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+    }
+
+    fn log(&self, max_queued: usize) -> EmbeddedLog {
+        let db = Database::builder().create_with_backend(self.clone()).unwrap();
+        let (store, head) = Store::prepare(db, 1).unwrap();
+        let config = EmbeddedConfig { dir: "unused".into(), retention_ms: 1_000, cache_mib: 1, max_queued };
+        EmbeddedLog::start(store, head, &config, Arc::new(|| 1)).unwrap()
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> Result<u64, io::Error> {
+        self.inner.memory.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        self.inner.memory.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.inner.memory.set_len(len)
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.inner.memory.write(offset, data)
+    }
+    fn sync_data(&self) -> Result<(), io::Error> {
+        let mut mood = self.inner.mood.lock().unwrap();
+        mood.syncs += 1;
+        while mood.held {
+            mood = self.inner.changed.wait(mood).unwrap();
+        }
+        if mood.fails { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+#[tokio::test]
+async fn an_append_and_a_commit_wait_for_the_sync() {
+    let disk = Disk::default();
+    let log = disk.log(10);
+    let reader = Reader::open(&log).await;
+    let writer = log.writer().await.unwrap();
+
+    disk.set(|mood| mood.held = true);
+    let before = disk.syncs();
+    let mut append = writer.append(room("final"), "tap".into());
+    disk.until_syncing(before).await;
+    assert!((&mut append).now_or_never().is_none(), "acknowledged before the sync");
+    writer.flush(Duration::from_millis(20)).await;
+    assert!((&mut append).now_or_never().is_none(), "acknowledged before the sync");
+    disk.set(|mood| mood.held = false);
+    within(append).await.unwrap();
+
+    disk.set(|mood| mood.held = true);
+    let before = disk.syncs();
+    let mut commit = reader.committer.commit(vec![reader.cut(0, 1)]);
+    assert!((&mut commit).now_or_never().is_none());
+    disk.until_syncing(before).await;
+    assert!((&mut commit).now_or_never().is_none(), "committed before the sync");
+    disk.set(|mood| mood.held = false);
+    within(commit).await.unwrap();
+}
+
+#[tokio::test]
+async fn appends_that_wait_for_the_disk_become_one_group_and_those_above_the_bound_are_refused() {
+    let disk = Disk::default();
+    let log = disk.log(10);
+    let writer = log.writer().await.unwrap();
+    disk.set(|mood| mood.held = true);
+    let before = disk.syncs();
+    let first = writer.append(room("final"), "first".into());
+    disk.until_syncing(before).await;
+    let queued: Vec<_> = (0..10).map(|_| writer.append(room("final"), "queued".into())).collect();
+    let refused = writer.append(room("final"), "refused".into()).await;
+    assert!(matches!(refused, Err(AppendError::NotWritten(_))), "{refused:?}");
+    disk.set(|mood| mood.held = false);
+    within(first).await.unwrap();
+    for append in queued {
+        within(append).await.unwrap();
+    }
+    let groups = log.shared.store.read_groups(0, usize::MAX).unwrap();
+    let sizes: Vec<_> = groups.iter().map(|(_, group)| group.parts[0].records.len()).collect();
+    assert_eq!(sizes, [1, 10]);
+}
+
+#[tokio::test]
+async fn after_a_failed_write_nothing_is_acknowledged_any_more() {
+    let disk = Disk::default();
+    let log = disk.log(10);
+    append(&log, "final", "kept").await;
+    let (mut reader, mut follower) = (Reader::open(&log).await, log.follower().await.unwrap());
+    let writer = log.writer().await.unwrap();
+
+    disk.set(|mood| mood.held = true);
+    let before = disk.syncs();
+    let in_flight = writer.append(room("final"), "in flight".into());
+    disk.until_syncing(before).await;
+    let queued = writer.append(room("final"), "queued".into());
+    disk.set(|mood| *mood = Mood { fails: true, ..Mood::default() });
+    let in_flight = within(in_flight).await;
+    assert!(matches!(in_flight, Err(AppendError::Unknown(_))), "{in_flight:?}");
+    // The disk is well again, which changes nothing.
+    disk.set(|mood| mood.fails = false);
+    for late in [queued, writer.append(room("final"), "late".into())] {
+        let late = within(late).await;
+        assert!(matches!(late, Err(AppendError::NotWritten(_))), "{late:?}");
+    }
+    let refused = within(reader.committer.commit(vec![reader.cut(0, 1)])).await;
+    assert!(matches!(refused, Err(CommitError::Reopen(_))), "{refused:?}");
+    assert!(within(reader.events.next()).await.is_err());
+    assert!(within(follower.next()).await.is_err());
+    assert!(matches!(log.feed().await.err(), Some(OpenError::Invalid(_))));
+    assert!(matches!(log.follower().await.err(), Some(OpenError::Invalid(_))));
+}
+
+#[tokio::test]
+async fn a_failed_commit_is_unknown_and_stops_the_log() {
+    let disk = Disk::default();
+    let log = disk.log(10);
+    append(&log, "final", "kept").await;
+    let reader = Reader::open(&log).await;
+    disk.set(|mood| mood.fails = true);
+    let lost = within(reader.committer.commit(vec![reader.cut(0, 1)])).await;
+    assert!(matches!(lost, Err(CommitError::Reopen(_))), "{lost:?}");
+    let late = log.writer().await.unwrap().append(room("final"), "late".into()).await;
+    assert!(matches!(late, Err(AppendError::NotWritten(_))), "{late:?}");
+}
+
+#[tokio::test]
+async fn what_is_queued_when_the_log_is_dropped_is_still_written() {
+    let dir = TempDir::new().unwrap();
+    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    let writer = log.writer().await.unwrap();
+    let appends: Vec<_> = (0..100).map(|_| writer.append(room("final"), "tap".into())).collect();
+    drop((log, writer));
+    for append in appends {
+        append.now_or_never().expect("an answer by the time of the drop").unwrap();
+    }
+    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    assert_eq!(Reader::open(&log).await.values().len(), 100);
+}

@@ -1,0 +1,212 @@
+//! The thread that writes: everything that changes the log is done here, one job after the other.
+//!
+//! Appends are combined: whatever is in the queue when the disk is free becomes one group, one row, one sync. So the
+//! disk sets the pace, and an append waits for two syncs at the most.
+//!
+//! After the first error nothing is acknowledged any more. What a failed write left behind is known only after the
+//! log was opened again.
+
+use super::{
+    Clock,
+    row::{Group, Part, record_size},
+    store::{Head, Offsets, Store, TrimBefore},
+    tail::Tail,
+};
+use crate::{AppendError, CommitError, Cut, FollowedRecord, OpenError, placement};
+use bytes::Bytes;
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::{mpsc, oneshot};
+use wire::RoomName;
+
+/// A group is closed at this size, so that a row is never large.
+const GROUP_BYTES_MAX: usize = 4 << 20;
+
+pub(super) enum Job {
+    Append {
+        room: RoomName,
+        value: Bytes,
+        answer: oneshot::Sender<Result<(), AppendError>>,
+    },
+    /// Cuts, by a member.
+    Commit {
+        member: u64,
+        cuts: Vec<Cut>,
+        answer: oneshot::Sender<Result<(), CommitError>>,
+    },
+    /// A new feed, which takes over from the one before.
+    Join {
+        answer: oneshot::Sender<Result<Joined, OpenError>>,
+    },
+    /// Answered when all before it is.
+    Flush {
+        answer: oneshot::Sender<()>,
+    },
+}
+
+/// What a new feed begins with.
+pub(super) struct Joined {
+    pub(super) member: u64,
+    /// By partition.
+    pub(super) committed: Vec<u64>,
+}
+
+pub(super) struct Thread {
+    pub(super) store: Arc<Store>,
+    pub(super) tail: Arc<Tail>,
+    pub(super) head: Head,
+    pub(super) clock: Clock,
+    pub(super) retention_ms: u64,
+    pub(super) last_member: u64,
+}
+
+/// Appends that become one group.
+#[derive(Default)]
+struct Gathered {
+    records: Vec<(RoomName, Bytes)>,
+    answers: Vec<oneshot::Sender<Result<(), AppendError>>>,
+    bytes: usize,
+}
+
+impl Thread {
+    /// Works until all senders are gone. An answer that nobody waits for any more is dropped.
+    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let mut next = jobs.blocking_recv();
+        while let Some(job) = next.take() {
+            match job {
+                Job::Append { room, value, answer } => {
+                    let mut gathered = Gathered::default();
+                    gathered.add(room, value, answer);
+                    next = gathered.fill(&mut jobs);
+                    self.append(gathered);
+                }
+                Job::Commit { member, cuts, answer } => drop(answer.send(self.commit(member, cuts))),
+                Job::Join { answer } => drop(answer.send(self.join())),
+                Job::Flush { answer } => drop(answer.send(())),
+            }
+            if next.is_none() {
+                next = jobs.blocking_recv();
+            }
+        }
+    }
+
+    fn append(&mut self, gathered: Gathered) {
+        let result = match self.tail.stopped() {
+            Some(why) => Err(AppendError::NotWritten(why)),
+            None => self.write_group(gathered.records).map_err(AppendError::Unknown),
+        };
+        for answer in gathered.answers {
+            let _ = answer.send(result.clone());
+        }
+    }
+
+    fn write_group(&mut self, records: Vec<(RoomName, Bytes)>) -> Result<(), String> {
+        let mut parts: BTreeMap<u32, Vec<(RoomName, Bytes)>> = BTreeMap::new();
+        for (room, value) in records {
+            let partition = placement::partition_of(&room, self.head.offsets.len() as u32);
+            parts.entry(partition).or_default().push((room, value));
+        }
+        let part = |(partition, records)| {
+            let first_offset = self.head.offsets[partition as usize].next;
+            Part { partition, first_offset, records }
+        };
+        let now_ms = (self.clock)();
+        let timestamp_ms = now_ms.max(self.head.last_timestamp_ms);
+        let group = Group { timestamp_ms, parts: parts.into_iter().map(part).collect() };
+        let trim = self.trim_before(now_ms);
+        let written = self.store.write_group(&mut self.head, &group, trim);
+        written.map_err(|error| self.stop(&error))?;
+        let size = group.size();
+        self.tail.change(|tail| tail.groups.push(Arc::new(group), size));
+        Ok(())
+    }
+
+    fn commit(&mut self, member: u64, cuts: Vec<Cut>) -> Result<(), CommitError> {
+        if let Some(why) = self.tail.stopped() {
+            return Err(CommitError::Reopen(why));
+        }
+        if self.tail.member() != member {
+            return Err(CommitError::Reopen("the feed was closed, or a newer one took its place".into()));
+        }
+        self.check(member, &cuts)?;
+        let trim = self.trim_before((self.clock)());
+        let written = self.store.commit(&mut self.head, &cuts, trim);
+        written.map_err(|error| CommitError::Reopen(self.stop(&error)))?;
+        let records = cuts.into_iter().flat_map(|cut| cut.aggregates);
+        let records: Vec<_> = records.map(|(room, value)| FollowedRecord { room, value }).collect();
+        let size = |record: &FollowedRecord| {
+            record_size(&record.room, record.value.as_ref().unwrap_or(&Bytes::new()))
+        };
+        let size = records.iter().map(size).sum();
+        self.tail.change(|tail| tail.commits.push(Arc::new(records), size));
+        Ok(())
+    }
+
+    /// Whether the cuts are the member's, and what a window can be.
+    fn check(&self, member: u64, cuts: &[Cut]) -> Result<(), CommitError> {
+        let mut committed = BTreeMap::new();
+        for Cut { partition, epoch, next_offset, .. } in cuts {
+            let offsets = self.head.offsets.get(*partition as usize).filter(|_| *epoch == member);
+            let Some(offsets) = offsets else {
+                return Err(CommitError::Revoked(format!("partition {partition}, epoch {epoch}")));
+            };
+            let Offsets { next, committed: start } = *offsets;
+            let start = committed.insert(*partition, *next_offset).unwrap_or(start);
+            // Would count twice, or leave out what is still to come.
+            if !(start..=next).contains(next_offset) {
+                let text = format!("partition {partition} is committed to {start} and ends at {next}");
+                return Err(CommitError::Reopen(format!("{text}, the cut is at {next_offset}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn join(&mut self) -> Result<Joined, OpenError> {
+        if let Some(why) = self.tail.stopped() {
+            return Err(OpenError::Invalid(why));
+        }
+        self.last_member += 1;
+        self.tail.change(|tail| tail.member = self.last_member);
+        let committed = self.head.offsets.iter().map(|offsets| offsets.committed).collect();
+        Ok(Joined { member: self.last_member, committed })
+    }
+
+    fn trim_before(&self, now_ms: u64) -> TrimBefore {
+        TrimBefore(now_ms.saturating_sub(self.retention_ms))
+    }
+
+    /// Nothing is written any more.
+    fn stop(&self, error: &dyn std::error::Error) -> String {
+        tracing::error!(%error, "the embedded log can't be written: nothing is accepted until a restart");
+        let why = format!("the embedded log stopped after an error: {error}");
+        self.tail.change(|tail| tail.stopped = Some(why.clone()));
+        why
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // The readers must not wait for a thread that is gone.
+        if std::thread::panicking() {
+            self.tail.change(|tail| tail.stopped = Some("the embedded log's thread panicked".into()));
+        }
+    }
+}
+
+impl Gathered {
+    fn add(&mut self, room: RoomName, value: Bytes, answer: oneshot::Sender<Result<(), AppendError>>) {
+        self.bytes += record_size(&room, &value);
+        self.records.push((room, value));
+        self.answers.push(answer);
+    }
+
+    /// Takes the appends that are in the queue. Gives the job that ended it, if it is of another kind.
+    fn fill(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Option<Job> {
+        while self.bytes < GROUP_BYTES_MAX {
+            match jobs.try_recv() {
+                Ok(Job::Append { room, value, answer }) => self.add(room, value, answer),
+                other => return other.ok(),
+            }
+        }
+        None
+    }
+}

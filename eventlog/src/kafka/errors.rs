@@ -1,0 +1,154 @@
+//! What an error of librdkafka means for the caller.
+
+use crate::{AppendError, OpenError};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+/// Why a client could not be made, or a first request failed.
+pub(super) fn open_error(doing: &str, error: &KafkaError) -> OpenError {
+    match error {
+        // The value may be a secret: only the key is named.
+        KafkaError::ClientConfig(_, text, key, _) => {
+            OpenError::Invalid(format!("log.kafka.options: {key:?} is refused by librdkafka: {text}"))
+        }
+        KafkaError::ClientCreation(text) => {
+            OpenError::Invalid(format!("librdkafka refuses its options: {text}"))
+        }
+        error => match error.rdkafka_error_code() {
+            Some(code) => open_code(doing, code),
+            None => OpenError::Unavailable(format!("{doing}: {error}")),
+        },
+    }
+}
+
+/// The same for a bare code.
+pub(super) fn open_code(doing: &str, code: Code) -> OpenError {
+    let text = format!("{doing}: {code}");
+    match code {
+        Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed
+        | Code::InvalidTopic
+        | Code::InvalidPartitions
+        | Code::InvalidReplicationFactor
+        | Code::InvalidConfig
+        | Code::InvalidGroupId
+        | Code::InvalidTransactionTimeout
+        | Code::InconsistentGroupProtocol
+        | Code::InvalidSessionTimeout
+        | Code::PolicyViolation
+        | Code::UnsupportedVersion => OpenError::Invalid(text),
+        _ => OpenError::Unavailable(text),
+    }
+}
+
+/// Whether trying again is of no use.
+pub(super) fn is_final(error: &KafkaError) -> bool {
+    matches!(open_error("", error), OpenError::Invalid(_))
+}
+
+/// Why a record was not delivered. Only what the broker, or the client before it sent anything, refused for the record
+/// itself is surely not written. All else may follow an attempt whose answer was lost.
+pub(super) fn append_error(error: &KafkaError) -> AppendError {
+    let text = error.to_string();
+    match error.rdkafka_error_code() {
+        Some(
+            Code::QueueFull
+            | Code::MessageSizeTooLarge
+            | Code::InvalidMessageSize
+            | Code::MessageBatchTooLarge
+            | Code::UnknownTopic
+            | Code::UnknownPartition
+            | Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::InvalidTopic
+            | Code::InvalidRecord
+            | Code::InvalidTimestamp
+            | Code::InvalidRequiredAcks
+            | Code::UnsupportedCompressionType
+            | Code::PolicyViolation,
+        ) => AppendError::NotWritten(text),
+        _ => AppendError::Unknown(text),
+    }
+}
+
+/// What to do after a step of a transaction failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// The same step again.
+    Again,
+    /// Abort: nothing is written then. `stale`: because this member is no longer in the group's generation.
+    Abort {
+        /// The group has moved on.
+        stale: bool,
+    },
+    /// Nothing can be done with this producer, and the outcome may be unknown.
+    Reopen,
+}
+
+/// The remedy for an error of a transaction's step.
+pub(super) fn remedy(error: &KafkaError) -> Remedy {
+    match error {
+        KafkaError::Transaction(error) => {
+            remedy_of(error.code(), error.is_fatal(), error.txn_requires_abort(), error.is_retriable())
+        }
+        KafkaError::Flush(_) => Remedy::Again,
+        _ => Remedy::Reopen,
+    }
+}
+
+fn remedy_of(code: Code, fatal: bool, requires_abort: bool, retriable: bool) -> Remedy {
+    let stale = matches!(
+        code,
+        Code::IllegalGeneration
+            | Code::UnknownMemberId
+            | Code::RebalanceInProgress
+            | Code::FencedInstanceId
+            | Code::FencedMemberEpoch
+            | Code::StaleMemberEpoch
+    );
+    match () {
+        () if fatal => Remedy::Reopen,
+        () if requires_abort || stale => Remedy::Abort { stale },
+        () if retriable => Remedy::Again,
+        () => Remedy::Reopen,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_was_refused_for_itself_is_not_written_and_all_else_is_unknown() {
+        for code in [Code::QueueFull, Code::MessageSizeTooLarge, Code::UnknownPartition] {
+            let error = append_error(&KafkaError::MessageProduction(code));
+            assert!(matches!(error, AppendError::NotWritten(_)), "{code}");
+        }
+        for code in [Code::MessageTimedOut, Code::RequestTimedOut, Code::PurgeInflight, Code::Fatal] {
+            let error = append_error(&KafkaError::MessageProduction(code));
+            assert!(matches!(error, AppendError::Unknown(_)), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_stale_generation_is_aborted_and_a_fenced_producer_is_given_up() {
+        assert_eq!(remedy_of(Code::IllegalGeneration, false, true, false), Remedy::Abort { stale: true });
+        assert_eq!(remedy_of(Code::UnknownMemberId, false, true, false), Remedy::Abort { stale: true });
+        assert_eq!(remedy_of(Code::MessageTimedOut, false, true, false), Remedy::Abort { stale: false });
+        assert_eq!(remedy_of(Code::Fenced, true, false, false), Remedy::Reopen);
+        assert_eq!(remedy_of(Code::ProducerFenced, true, true, true), Remedy::Reopen);
+        assert_eq!(remedy_of(Code::OperationTimedOut, false, false, true), Remedy::Again);
+        assert_eq!(remedy_of(Code::State, false, false, false), Remedy::Reopen);
+    }
+
+    #[test]
+    fn what_somebody_must_change_is_invalid_and_what_may_pass_is_unavailable() {
+        for code in [Code::TopicAuthorizationFailed, Code::InvalidReplicationFactor] {
+            assert!(matches!(open_code("x", code), OpenError::Invalid(_)), "{code}");
+        }
+        for code in [Code::AllBrokersDown, Code::LeaderNotAvailable, Code::OperationTimedOut] {
+            assert!(matches!(open_code("x", code), OpenError::Unavailable(_)), "{code}");
+        }
+    }
+}

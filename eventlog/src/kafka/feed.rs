@@ -1,0 +1,388 @@
+//! The reading half: a thread that polls the group's consumer, and the channel from it to the caller.
+
+use super::{
+    client::Clients,
+    member::{Change, MemberContext},
+    ownership::Ownership,
+    state::{self, Loaded, list},
+    thread,
+};
+use crate::{BoxFuture, FeedError, FeedEvent, FeedEvents, OpenError, Record};
+use bytes::Bytes;
+use rdkafka::{
+    Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+    message::BorrowedMessage,
+};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc as sync,
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Events that may wait for the caller.
+const QUEUE: usize = 32;
+/// Most records, and about the most bytes, of one event.
+const CHUNK_RECORDS: usize = 1_024;
+const CHUNK_BYTES: usize = 1 << 20;
+/// How long a caller that doesn't ask is waited for before the partitions are paused.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// What loading a partition may take beyond the longest transaction that it may have to wait for.
+const LOAD: Duration = Duration::from_secs(30);
+
+/// The thread's side.
+struct Reading {
+    clients: Arc<Clients>,
+    partitions: u32,
+    consumer: BaseConsumer<MemberContext>,
+    ownership: Arc<Ownership>,
+    epochs: Arc<AtomicU64>,
+    events: mpsc::Sender<FeedEvent>,
+    stop: Arc<AtomicBool>,
+    outbox: VecDeque<FeedEvent>,
+    /// Bytes of the records of the last event in `outbox`.
+    chunk_bytes: usize,
+    paused: bool,
+    /// Partitions that are read.
+    positions: HashMap<u32, Position>,
+    /// Partitions whose state is being loaded, with the number of the load.
+    loading: HashMap<u32, u64>,
+    loads: u64,
+    loaded: (sync::Sender<Load>, sync::Receiver<Load>),
+}
+
+struct Position {
+    next_offset: u64,
+    caught_up: bool,
+}
+
+/// The outcome of the load with this number.
+type Load = (u64, Result<Vec<Loaded>, String>);
+
+/// The caller's side.
+pub(super) struct KafkaEvents {
+    events: mpsc::Receiver<FeedEvent>,
+    broken: Option<oneshot::Receiver<String>>,
+    why: String,
+    stop: Arc<AtomicBool>,
+    left: Option<oneshot::Receiver<()>>,
+}
+
+/// Joins the group.
+pub(super) async fn open(
+    clients: Arc<Clients>,
+    partitions: u32,
+    ownership: Arc<Ownership>,
+    epochs: Arc<AtomicU64>,
+) -> Result<KafkaEvents, OpenError> {
+    let (events, receiver) = mpsc::channel(QUEUE);
+    let (break_it, broken) = oneshot::channel();
+    let (leave, left) = oneshot::channel();
+    let (opened, answer) = oneshot::channel();
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopper = Arc::clone(&stop);
+    thread::start("kafka-feed", move || {
+        let consumer = match join(&clients, &ownership) {
+            Ok(consumer) => consumer,
+            Err(error) => return drop(opened.send(Err(error))),
+        };
+        drop(opened.send(Ok(())));
+        let mut reading = Reading::new(clients, partitions, consumer, ownership, epochs, events, stop);
+        if let Err(why) = reading.run() {
+            tracing::warn!(why, "the feed is broken");
+            drop(break_it.send(why));
+        }
+        reading.leave();
+        let _ = leave.send(());
+    })
+    .map_err(|error| OpenError::Unavailable(error.to_string()))?;
+    let ended = || OpenError::Unavailable("the thread of the feed ended".into());
+    answer.await.map_err(|_| ended())??;
+    Ok(KafkaEvents {
+        events: receiver,
+        broken: Some(broken),
+        why: String::new(),
+        stop: stopper,
+        left: Some(left),
+    })
+}
+
+fn join(clients: &Clients, ownership: &Arc<Ownership>) -> Result<BaseConsumer<MemberContext>, OpenError> {
+    let topic = clients.config.reactions_topic.clone();
+    let consumer = clients.member(MemberContext::new(topic.clone(), Arc::clone(ownership)))?;
+    consumer.subscribe(&[&topic]).map_err(|error| OpenError::Invalid(error.to_string()))?;
+    Ok(consumer)
+}
+
+impl Reading {
+    fn new(
+        clients: Arc<Clients>,
+        partitions: u32,
+        consumer: BaseConsumer<MemberContext>,
+        ownership: Arc<Ownership>,
+        epochs: Arc<AtomicU64>,
+        events: mpsc::Sender<FeedEvent>,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            clients,
+            partitions,
+            consumer,
+            ownership,
+            epochs,
+            events,
+            stop,
+            outbox: VecDeque::new(),
+            chunk_bytes: 0,
+            paused: false,
+            positions: HashMap::new(),
+            loading: HashMap::new(),
+            loads: 0,
+            loaded: sync::channel(),
+        }
+    }
+
+    fn run(&mut self) -> Result<(), String> {
+        while !self.stop.load(Ordering::Relaxed) && !self.events.is_closed() {
+            self.poll()?;
+            self.take_loaded()?;
+            self.hand_over()?;
+        }
+        Ok(())
+    }
+
+    /// Takes what the consumer has, up to one chunk.
+    fn poll(&mut self) -> Result<(), String> {
+        let busy = self.paused || !self.loading.is_empty();
+        let mut timeout = Duration::from_millis(if busy { 10 } else { 100 });
+        for _ in 0..CHUNK_RECORDS {
+            let polled = self.consumer.poll(timeout);
+            let taken = polled.map(|polled| polled.map(|message| Taken::of(&message)));
+            self.take_changes()?;
+            match taken {
+                None => return Ok(()),
+                Some(Ok(taken)) => self.take(taken),
+                Some(Err(error)) => self.take_error(&error)?,
+            }
+            timeout = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    fn take_changes(&mut self) -> Result<(), String> {
+        for change in self.consumer.context().take_changes() {
+            match change {
+                Change::Assigned(partitions) if partitions.is_empty() => {}
+                Change::Assigned(partitions) => self.start_load(partitions)?,
+                Change::Revoked(partitions) => {
+                    for partition in partitions {
+                        self.loading.remove(&partition);
+                        if self.positions.remove(&partition).is_some() {
+                            self.outbox.push_back(FeedEvent::Revoked { partition });
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn start_load(&mut self, partitions: Vec<u32>) -> Result<(), String> {
+        self.loads += 1;
+        let number = self.loads;
+        self.loading.extend(partitions.iter().map(|partition| (*partition, number)));
+        let (clients, answer) = (Arc::clone(&self.clients), self.loaded.0.clone());
+        let longest = Duration::from_millis(self.clients.config.transaction_timeout_ms.into());
+        thread::start("kafka-load", move || {
+            let outcome = state::load(&clients, &partitions, Instant::now() + longest + LOAD);
+            drop(answer.send((number, outcome)));
+        })
+        .map_err(|error| error.to_string())
+    }
+
+    /// Begins to read the partitions whose state is there.
+    fn take_loaded(&mut self) -> Result<(), String> {
+        while let Ok((number, outcome)) = self.loaded.1.try_recv() {
+            let wanted: Vec<u32> = self
+                .loading
+                .iter()
+                .filter(|(_, load)| **load == number)
+                .map(|(partition, _)| *partition)
+                .collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            let loaded = outcome
+                .map_err(|why| format!("the state of partitions {wanted:?} can't be loaded: {why}"))?;
+            let mut joining = TopicPartitionList::new();
+            for state in loaded.into_iter().filter(|state| wanted.contains(&state.partition)) {
+                let offset = Offset::Offset(state.next_offset as i64);
+                joining
+                    .add_partition_offset(
+                        &self.clients.config.reactions_topic,
+                        state.partition as i32,
+                        offset,
+                    )
+                    .map_err(|error| error.to_string())?;
+                self.own(state);
+            }
+            self.consumer.incremental_assign(&joining).map_err(|error| error.to_string())?;
+            if self.paused {
+                self.consumer.pause(&joining).map_err(|error| error.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn own(&mut self, state: Loaded) {
+        let Loaded { partition, next_offset, newest } = state;
+        let epoch = self.epochs.fetch_add(1, Ordering::Relaxed) + 1;
+        self.loading.remove(&partition);
+        self.positions.insert(partition, Position { next_offset, caught_up: false });
+        self.ownership.own(partition, epoch);
+        tracing::info!(partition, epoch, next_offset, rooms = newest.len(), "partition taken over");
+        let partitions = self.partitions;
+        self.outbox.push_back(FeedEvent::Assigned { partition, partitions, epoch, next_offset, newest });
+    }
+
+    fn take(&mut self, Taken { partition, record }: Taken) {
+        let Some(position) = self.positions.get_mut(&partition) else { return };
+        position.next_offset = record.offset + 1;
+        position.caught_up = false;
+        if let Some(FeedEvent::Records { partition: last, records }) = self.outbox.back_mut()
+            && *last == partition
+            && records.len() < CHUNK_RECORDS
+            && self.chunk_bytes < CHUNK_BYTES
+        {
+            self.chunk_bytes += record.value.len();
+            records.push(record);
+        } else {
+            self.chunk_bytes = record.value.len();
+            self.outbox.push_back(FeedEvent::Records { partition, records: vec![record] });
+        }
+    }
+
+    fn take_error(&mut self, error: &KafkaError) -> Result<(), String> {
+        match error {
+            KafkaError::PartitionEOF(partition) => {
+                let partition = *partition as u32;
+                if let Some(position) = self.positions.get_mut(&partition)
+                    && !position.caught_up
+                {
+                    position.caught_up = true;
+                    let next_offset = position.next_offset;
+                    self.outbox.push_back(FeedEvent::CaughtUp { partition, next_offset });
+                }
+                Ok(())
+            }
+            KafkaError::MessageConsumptionFatal(_)
+            | KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AutoOffsetReset
+                | RDKafkaErrorCode::OffsetOutOfRange
+                | RDKafkaErrorCode::LogTruncation
+                | RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed,
+            ) => Err(error.to_string()),
+            // Said in the log by the client; it goes on by itself.
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the caller what is there. A caller that doesn't ask is waited for; then the partitions are paused, so that
+    /// polling, which keeps this member in the group, brings no more.
+    fn hand_over(&mut self) -> Result<(), String> {
+        let patience = if self.paused { Duration::ZERO } else { PATIENCE };
+        let deadline = Instant::now() + patience;
+        while let Some(event) = self.outbox.pop_front() {
+            match self.events.try_send(event) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Closed(_)) => return Ok(()),
+                Err(mpsc::error::TrySendError::Full(event)) => {
+                    self.outbox.push_front(event);
+                    if Instant::now() >= deadline || self.stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+        }
+        let full = !self.outbox.is_empty();
+        if full != self.paused {
+            self.paused = full;
+            let partitions: Vec<u32> = self.positions.keys().copied().collect();
+            let all = list(&self.clients.config.reactions_topic, &partitions, Offset::Invalid);
+            let all = all.map_err(|error| error.to_string())?;
+            let done = if full { self.consumer.pause(&all) } else { self.consumer.resume(&all) };
+            done.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Leaves the group. What is read and not handed over is left to the next owner, who reads it again.
+    fn leave(self) {
+        let Self { consumer, events, ownership, positions, .. } = self;
+        // First of all the caller is told: the rest may take its time.
+        drop(events);
+        ownership.revoke(&positions.into_keys().collect::<Vec<_>>(), Duration::ZERO);
+        // This closes the consumer: what is left is revoked, and the group is told.
+        drop(consumer);
+        ownership.renew(None);
+    }
+}
+
+/// A record and where it is from.
+struct Taken {
+    partition: u32,
+    record: Record,
+}
+
+impl Taken {
+    fn of(message: &BorrowedMessage<'_>) -> Self {
+        Self {
+            partition: message.partition() as u32,
+            record: Record {
+                offset: message.offset() as u64,
+                timestamp_ms: message.timestamp().to_millis().and_then(|ms| ms.try_into().ok()).unwrap_or(0),
+                value: message.payload().map(Bytes::copy_from_slice).unwrap_or_default(),
+            },
+        }
+    }
+}
+
+impl FeedEvents for KafkaEvents {
+    fn next(&mut self) -> BoxFuture<'_, Result<FeedEvent, FeedError>> {
+        Box::pin(async {
+            if let Some(event) = self.events.recv().await {
+                return Ok(event);
+            }
+            if let Some(broken) = &mut self.broken {
+                self.why = broken.await.unwrap_or_else(|_| "the thread of the feed ended".into());
+                self.broken = None;
+            }
+            Err(FeedError::Reopen(self.why.clone()))
+        })
+    }
+
+    fn close(mut self: Box<Self>, deadline: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.stop.store(true, Ordering::Relaxed);
+            if let Some(left) = self.left.take()
+                && tokio::time::timeout(deadline, left).await.is_err()
+            {
+                tracing::warn!("the group was not left in time: others take over once the session times out");
+            }
+        })
+    }
+}
+
+impl Drop for KafkaEvents {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,120 @@
+//! The adapter for Apache Kafka.
+//!
+//! - `client`: options and log lines of librdkafka's clients; `errors`: what their errors mean; `thread`: where their
+//!   blocking calls run.
+//! - `topics`: makes and checks the topics. `writer`: appends. `follower`: reads `aggregates`.
+//! - The member of the group: `feed` polls on a thread of its own, `member` answers rebalances, `state` loads what a new
+//!   owner starts from, `ownership` is what the reading and the writing half share, `commit` has the thread that
+//!   writes, `transaction` is one window.
+
+mod client;
+mod commit;
+mod errors;
+mod feed;
+mod follower;
+mod member;
+mod ownership;
+mod state;
+mod thread;
+mod topics;
+mod transaction;
+mod writer;
+
+use self::{client::Clients, ownership::Ownership};
+use crate::{BoxFuture, EventLog, Feed, Follower, KafkaConfig, OpenError, Writer};
+use std::sync::{Arc, atomic::AtomicU64};
+
+/// Apache Kafka.
+pub(crate) struct KafkaLog {
+    clients: Arc<Clients>,
+    partitions: u32,
+    /// The last epoch that was given out, over all feeds: a cut of an earlier feed is refused by a later one.
+    epochs: Arc<AtomicU64>,
+}
+
+impl KafkaLog {
+    /// Checks the options, and makes sure that the topics are there and fit. `partitions` counts where both are missing.
+    pub(crate) async fn open(config: &KafkaConfig, partitions: u32) -> Result<Self, OpenError> {
+        if let Some(error) = client::refused(config.options.keys().map(String::as_str)) {
+            return Err(error);
+        }
+        let clients = Arc::new(Clients { config: config.clone() });
+        let (preparing, runtime) = (Arc::clone(&clients), tokio::runtime::Handle::current());
+        let prepare = move || topics::prepare(&preparing, partitions, &runtime);
+        let partitions = thread::ask("kafka-open", topics::DEADLINE, prepare)
+            .await
+            .ok_or_else(|| OpenError::Unavailable("the brokers did not answer in time".into()))??;
+        Ok(Self { clients, partitions, epochs: Arc::default() })
+    }
+}
+
+impl EventLog for KafkaLog {
+    fn writer(&self) -> BoxFuture<'_, Result<Arc<dyn Writer>, OpenError>> {
+        Box::pin(async {
+            let writer = writer::KafkaWriter::open(Arc::clone(&self.clients), self.partitions)?;
+            Ok(Arc::new(writer) as Arc<dyn Writer>)
+        })
+    }
+
+    fn feed(&self) -> BoxFuture<'_, Result<Feed, OpenError>> {
+        Box::pin(async {
+            let ownership = Arc::new(Ownership::default());
+            let committer = commit::open(Arc::clone(&self.clients), Arc::clone(&ownership)).await?;
+            let (clients, epochs) = (Arc::clone(&self.clients), Arc::clone(&self.epochs));
+            let events = feed::open(clients, self.partitions, ownership, epochs).await?;
+            Ok(Feed { events: Box::new(events), committer: Arc::new(committer) })
+        })
+    }
+
+    fn follower(&self) -> BoxFuture<'_, Result<Box<dyn Follower>, OpenError>> {
+        Box::pin(async {
+            let follower = follower::open(Arc::clone(&self.clients), self.partitions)?;
+            Ok(Box::new(follower) as Box<dyn Follower>)
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn config(brokers: &str) -> KafkaConfig {
+        KafkaConfig {
+            brokers: brokers.into(),
+            reactions_topic: "reactions".into(),
+            aggregates_topic: "aggregates".into(),
+            create_topics: true,
+            replication: 3,
+            min_insync: 2,
+            retention_ms: 3_600_000,
+            group: "uproar".into(),
+            instance_id: "test".into(),
+            session_timeout_ms: 10_000,
+            transaction_timeout_ms: 10_000,
+            delivery_timeout_ms: 10_000,
+            linger_ms: 2,
+            compression: "lz4".into(),
+            max_queued_mib: 64,
+            options: Default::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn brokers_that_are_away_are_unavailable_within_ten_seconds() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let started = std::time::Instant::now();
+        let Err(error) = KafkaLog::open(&config(&format!("127.0.0.1:{port}")), 1).await else {
+            panic!("there is nobody")
+        };
+        assert!(matches!(error, OpenError::Unavailable(_)), "{error}");
+        assert!(started.elapsed().as_secs() < 12, "{:?}", started.elapsed());
+    }
+
+    #[tokio::test]
+    async fn an_option_that_a_promise_rests_on_is_refused_before_any_broker_is_asked() {
+        let mut config = config("127.0.0.1:1");
+        config.options.insert("enable.idempotence".into(), "false".into());
+        let Err(error) = KafkaLog::open(&config, 1).await else { panic!("it was taken") };
+        assert!(matches!(&error, OpenError::Invalid(text) if text.contains("enable.idempotence")), "{error}");
+    }
+}

@@ -1,0 +1,289 @@
+//! The two topics: made where they are missing, and checked for what the promises need of them.
+
+use super::{
+    client::{Clients, Isolation, LogContext, Reader, Role, left_until},
+    errors::{open_code, open_error},
+};
+use crate::{KafkaConfig, OpenError};
+use rdkafka::{
+    admin::{
+        AdminClient, AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
+        TopicReplication,
+    },
+    consumer::Consumer,
+    error::{KafkaError, RDKafkaErrorCode},
+    types::RDKafkaRespErr,
+};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+use tokio::runtime::Handle;
+
+/// How long the first answer of the brokers may take.
+const FIRST_ANSWER: Duration = Duration::from_secs(8);
+/// How long all of it may take.
+const IN_ALL: Duration = Duration::from_secs(25);
+const PAUSE: Duration = Duration::from_millis(50);
+/// What the thread that does it gets.
+pub(super) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Makes sure that both topics are there and fit. How many partitions they have. Blocks.
+pub(super) fn prepare(clients: &Clients, partitions: u32, runtime: &Handle) -> Result<u32, OpenError> {
+    let config = &clients.config;
+    let deadline = Instant::now() + IN_ALL;
+    let reader = clients.reader(Role::Admin, Isolation::Committed)?;
+    let admin: AdminClient<LogContext> =
+        clients.create(&clients.base_config(Role::Admin), LogContext { role: Role::Admin })?;
+    let found =
+        [&config.reactions_topic, &config.aggregates_topic].map(|topic| size(&reader, topic, FIRST_ANSWER));
+    let [reactions, aggregates] = found;
+    let (reactions, aggregates) = (reactions?, aggregates?);
+    let wanted = reactions.or(aggregates).unwrap_or(partitions);
+    if reactions.is_none() {
+        create(&admin, config, &reactions_topic(config, wanted), runtime)?;
+    }
+    if aggregates.is_none() {
+        create(&admin, config, &aggregates_topic(config, wanted), runtime)?;
+    }
+    let reactions = await_topic(&reader, &config.reactions_topic, deadline)?;
+    let aggregates = await_topic(&reader, &config.aggregates_topic, deadline)?;
+    if reactions != aggregates {
+        return Err(OpenError::Invalid(format!(
+            "topic {} has {reactions} partitions and topic {} has {aggregates}: they must have the same number, for \
+             partition p of the one is rolled up into partition p of the other",
+            config.reactions_topic, config.aggregates_topic
+        )));
+    }
+    check_settings(&admin, config, runtime, deadline)?;
+    Ok(reactions)
+}
+
+/// How many partitions `topic` has; `None` when there is no such topic.
+fn size(reader: &Reader, topic: &str, timeout: Duration) -> Result<Option<u32>, OpenError> {
+    let doing = format!("asking for topic {topic}");
+    let metadata = reader.fetch_metadata(Some(topic), timeout).map_err(|error| open_error(&doing, &error))?;
+    let Some(found) = metadata.topics().first() else { return Ok(None) };
+    match found.error() {
+        None => Ok(Some(found.partitions().len() as u32)),
+        Some(
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+            | RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
+        ) => Ok(None),
+        Some(error) => Err(open_code(&doing, error.into())),
+    }
+}
+
+/// Waits until a topic that was made is known everywhere and each of its partitions has a leader.
+fn await_topic(reader: &Reader, topic: &str, deadline: Instant) -> Result<u32, OpenError> {
+    loop {
+        let metadata = reader.fetch_metadata(Some(topic), left_until(deadline).min(FIRST_ANSWER));
+        if let Ok(metadata) = metadata
+            && let Some(found) = metadata.topics().first()
+            && found.error().is_none()
+            && !found.partitions().is_empty()
+            && found.partitions().iter().all(|partition| partition.leader() >= 0)
+        {
+            return Ok(found.partitions().len() as u32);
+        }
+        if Instant::now() >= deadline {
+            return Err(OpenError::Unavailable(format!("not all partitions of topic {topic} have a leader")));
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// What is to be made.
+struct Plan {
+    name: String,
+    partitions: u32,
+    settings: Vec<(&'static str, String)>,
+}
+
+fn reactions_topic(config: &KafkaConfig, partitions: u32) -> Plan {
+    let settings = vec![
+        ("cleanup.policy", "delete".into()),
+        ("message.timestamp.type", "LogAppendTime".into()),
+        ("min.insync.replicas", config.min_insync.to_string()),
+        ("retention.ms", config.retention_ms.to_string()),
+        // Only whole segments are deleted.
+        ("segment.ms", (config.retention_ms / 4).max(60_000).to_string()),
+    ];
+    Plan { name: config.reactions_topic.clone(), partitions, settings }
+}
+
+fn aggregates_topic(config: &KafkaConfig, partitions: u32) -> Plan {
+    let settings = vec![
+        ("cleanup.policy", "compact".into()),
+        ("min.insync.replicas", config.min_insync.to_string()),
+        // Whoever joins reads the whole topic: only closed segments are compacted, so that they are closed soon. A
+        // follower that is a minute late still sees each window.
+        ("segment.ms", "600000".into()),
+        ("segment.bytes", "67108864".into()),
+        ("min.cleanable.dirty.ratio", "0.2".into()),
+        ("min.compaction.lag.ms", "60000".into()),
+    ];
+    Plan { name: config.aggregates_topic.clone(), partitions, settings }
+}
+
+fn create(
+    admin: &AdminClient<LogContext>,
+    config: &KafkaConfig,
+    plan: &Plan,
+    runtime: &Handle,
+) -> Result<(), OpenError> {
+    let name = &plan.name;
+    if !config.create_topics {
+        return Err(OpenError::Invalid(format!(
+            "topic {name} does not exist, and log.kafka.create_topics is off: create it, or turn that on"
+        )));
+    }
+    let replication = TopicReplication::Fixed(config.replication.into());
+    let mut topic = NewTopic::new(name, plan.partitions as i32, replication);
+    for (key, value) in &plan.settings {
+        topic = topic.set(key, value);
+    }
+    let options =
+        AdminOptions::new().operation_timeout(Some(FIRST_ANSWER)).request_timeout(Some(FIRST_ANSWER));
+    let doing = format!("creating topic {name} with {} replicas", config.replication);
+    let results = runtime.block_on(admin.create_topics([&topic], &options));
+    match results.map_err(|error| open_error(&doing, &error))?.pop() {
+        Some(Ok(_)) => {
+            tracing::info!(topic = name, partitions = plan.partitions, "topic created");
+            Ok(())
+        }
+        // By another process that starts at the same time.
+        None | Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
+        Some(Err((_, code))) => Err(open_code(&doing, code)),
+    }
+}
+
+/// What the settings of the topics must be, whoever made them.
+fn check_settings(
+    admin: &AdminClient<LogContext>,
+    config: &KafkaConfig,
+    runtime: &Handle,
+    deadline: Instant,
+) -> Result<(), OpenError> {
+    let topics = [&*config.reactions_topic, &*config.aggregates_topic].map(ResourceSpecifier::Topic);
+    let options = AdminOptions::new().request_timeout(Some(FIRST_ANSWER));
+    let doing = "asking for the settings of the topics";
+    loop {
+        let described = runtime.block_on(admin.describe_configs(&topics, &options));
+        let described = described.map_err(|error| match error {
+            KafkaError::AdminOp(code) => open_code(doing, code),
+            error => open_error(doing, &error),
+        })?;
+        let described: Vec<_> = described.into_iter().flatten().collect();
+        let of = |topic: &str| described.iter().find(|resource| is_of(resource, topic));
+        match (of(&config.reactions_topic), of(&config.aggregates_topic)) {
+            (Some(reactions), Some(aggregates)) => {
+                return refuse_settings(config, &|key| setting(reactions, key), &|key| {
+                    setting(aggregates, key)
+                });
+            }
+            // A broker that has not heard of a new topic yet.
+            _ if Instant::now() < deadline => thread::sleep(PAUSE),
+            _ => {
+                let text = format!("{doing}: no answer for one of them (is DescribeConfigs allowed?)");
+                return Err(OpenError::Unavailable(text));
+            }
+        }
+    }
+}
+
+fn is_of(resource: &ConfigResource, topic: &str) -> bool {
+    matches!(&resource.specifier, OwnedResourceSpecifier::Topic(name) if name == topic)
+        && !resource.entries.is_empty()
+}
+
+fn setting(resource: &ConfigResource, key: &str) -> String {
+    resource.get(key).and_then(|entry| entry.value.clone()).unwrap_or_default()
+}
+
+fn refuse_settings(
+    config: &KafkaConfig,
+    reactions: &dyn Fn(&str) -> String,
+    aggregates: &dyn Fn(&str) -> String,
+) -> Result<(), OpenError> {
+    let refuse = |topic: &str, key: &str, is: &str, needs: &str, why: &str| {
+        Err(OpenError::Invalid(format!(
+            "topic {topic} has {key}={is}, but {why}: set it to {needs} (kafka-configs --alter --entity-type topics \
+             --entity-name {topic} --add-config {key}={needs})"
+        )))
+    };
+    let (key, is) = ("message.timestamp.type", reactions("message.timestamp.type"));
+    if is != "LogAppendTime" {
+        return refuse(
+            &config.reactions_topic,
+            key,
+            &is,
+            "LogAppendTime",
+            "windows are cut by the log's own clock",
+        );
+    }
+    let (key, is) = ("cleanup.policy", reactions("cleanup.policy"));
+    if is != "delete" {
+        return refuse(
+            &config.reactions_topic,
+            key,
+            &is,
+            "delete",
+            "compaction would drop reactions of a room",
+        );
+    }
+    let is = aggregates("cleanup.policy");
+    if is != "compact" {
+        return refuse(
+            &config.aggregates_topic,
+            key,
+            &is,
+            "compact",
+            "totals would be lost with old records",
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::tests::config;
+
+    #[test]
+    fn topics_that_break_a_promise_are_refused_with_what_to_do() {
+        let check = |stamp: &'static str, reactions: &'static str, aggregates: &'static str| {
+            let of_reactions = move |key: &str| match key {
+                "cleanup.policy" => reactions.to_owned(),
+                _ => stamp.to_owned(),
+            };
+            refuse_settings(&config("x"), &of_reactions, &|_| aggregates.to_owned())
+        };
+        assert!(check("LogAppendTime", "delete", "compact").is_ok());
+        for (settings, remedy) in [
+            (("CreateTime", "delete", "compact"), "--add-config message.timestamp.type=LogAppendTime"),
+            (("LogAppendTime", "compact", "compact"), "--add-config cleanup.policy=delete"),
+            (("LogAppendTime", "delete", "delete"), "--add-config cleanup.policy=compact"),
+        ] {
+            let error = check(settings.0, settings.1, settings.2).unwrap_err();
+            assert!(matches!(error, OpenError::Invalid(_)));
+            assert!(error.to_string().contains(remedy), "{error}");
+        }
+    }
+
+    #[test]
+    fn created_topics_would_be_accepted() {
+        let config = config("x");
+        let of = |plan: Plan| {
+            move |key: &str| {
+                plan.settings
+                    .iter()
+                    .find(|(name, _)| *name == key)
+                    .map(|(_, value)| value.clone())
+                    .unwrap_or_default()
+            }
+        };
+        let (reactions, aggregates) = (of(reactions_topic(&config, 1)), of(aggregates_topic(&config, 1)));
+        assert!(refuse_settings(&config, &reactions, &aggregates).is_ok());
+    }
+}

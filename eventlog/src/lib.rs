@@ -1,0 +1,33 @@
+//! The event log: one port, and the adapters behind it.
+//!
+//! The tiers see three small things, all on [`EventLog`]:
+//! - a [`Writer`]: append a batch, resolved when it is durable;
+//! - a [`Feed`]: partitions of `reactions` as they are assigned, read and revoked, and [`Committer::commit`], which
+//!   writes aggregates and offsets atomically and fenced;
+//! - a [`Follower`]: the newest aggregate of every room, then each new one.
+//!
+//! Only this crate knows rdkafka and the embedded store. [`open`] picks the adapter that the config names.
+//! All adapters pass the suite in `conformance`.
+
+mod config;
+mod decode;
+mod embedded;
+mod kafka;
+pub mod metrics;
+mod open;
+mod placement;
+mod port;
+
+#[cfg(any(test, feature = "test-util"))]
+pub mod conformance;
+#[cfg(any(test, feature = "test-util"))]
+mod memory;
+
+pub use config::{Config, EmbeddedConfig, KafkaConfig, LogKind};
+#[cfg(any(test, feature = "test-util"))]
+pub use memory::{CommitFault, MemoryLog};
+pub use open::open;
+pub use port::{
+    AppendError, BoxFuture, CommitError, Committer, Cut, EventLog, Feed, FeedError, FeedEvent, FeedEvents,
+    FollowEvent, FollowedRecord, Follower, OpenError, Record, Writer,
+};

@@ -1,0 +1,163 @@
+//! The log in memory, for tests: all of the port, and knobs that make it fail, stall and rebalance on demand.
+//!
+//! - `state`: what the log holds and its rules; no waiting.
+//! - `parts`: writer, feed and follower, which wait for the state to change.
+
+mod parts;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use crate::{AppendError, BoxFuture, EventLog, Feed, Follower, OpenError, Record, Writer, placement};
+use bytes::Bytes;
+use state::State;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::watch;
+use wire::RoomName;
+
+/// How a commit is made to fail, see [`MemoryLog::fail_commits`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitFault {
+    /// Nothing is written; [`crate::CommitError::Retry`].
+    Retry,
+    /// Nothing is written; [`crate::CommitError::Reopen`], and the feed is broken.
+    LostBefore,
+    /// All is written; [`crate::CommitError::Reopen`] all the same, and the feed is broken.
+    LostAfter,
+}
+
+/// The log in memory.
+///
+/// It keeps everything for as long as it lives. Several feeds are one group: partition p belongs to feed p mod n, in
+/// the order in which the n feeds were opened. A partition changes hands at once, whatever its owner is doing. A feed
+/// leaves when its events are closed or dropped.
+pub struct MemoryLog {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: watch::Sender<()>,
+}
+
+impl Shared {
+    /// Looks at the state.
+    fn look(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state, and wakes all who wait for a change.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.look());
+        self.changed.send_replace(());
+        result
+    }
+}
+
+impl MemoryLog {
+    /// An empty log, stamped by the system's clock.
+    pub fn new(partitions: u32) -> Arc<Self> {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        Self::with_clock(partitions, Arc::new(now))
+    }
+
+    /// An empty log, stamped by `clock` (ms since the epoch), and never backwards within a partition.
+    pub fn with_clock(partitions: u32, clock: Arc<dyn Fn() -> u64 + Send + Sync>) -> Arc<Self> {
+        let shared =
+            Shared { state: Mutex::new(State::new(partitions, clock)), changed: watch::Sender::new(()) };
+        Arc::new(Self { shared: Arc::new(shared) })
+    }
+
+    /// The partition of a room.
+    pub fn partition_of(&self, room: &RoomName) -> u32 {
+        placement::partition_of(room, self.shared.look().partitions())
+    }
+
+    /// While it is set, every append fails with it, and its record is not written, not even where the error says that
+    /// the outcome is unknown. Held appends fail when they are released.
+    pub fn fail_appends(&self, error: Option<AppendError>) {
+        self.shared.change(|state| state.fail_appends = error);
+    }
+
+    /// While `true`, appends stay pending and write nothing; `false` lets them go on in their order.
+    pub fn hold_appends(&self, hold: bool) {
+        self.shared.change(|state| state.hold_appends(hold));
+    }
+
+    /// Each of the next commits fails as said, one fault a commit. A refusal (lost partition) uses none up.
+    pub fn fail_commits(&self, faults: impl IntoIterator<Item = CommitFault>) {
+        self.shared.change(|state| state.commit_faults.extend(faults));
+    }
+
+    /// While `true`, commits stay pending; whether they still own their partitions is judged when they are let go.
+    pub fn hold_commits(&self, hold: bool) {
+        self.shared.change(|state| state.hold_commits = hold);
+    }
+
+    /// The next `count` attempts to open a writer, feed or follower fail: the log is unavailable.
+    pub fn fail_opens(&self, count: u32) {
+        self.shared.change(|state| state.fail_opens = count);
+    }
+
+    /// Takes the partition from its owner; nobody gets it before [`Self::assign`].
+    pub fn revoke(&self, partition: u32) {
+        self.shared.change(|state| state.park(partition, true));
+    }
+
+    /// Gives a partition that was taken by [`Self::revoke`] to the feed whose turn it is.
+    pub fn assign(&self, partition: u32) {
+        self.shared.change(|state| state.park(partition, false));
+    }
+
+    /// Breaks all open feeds: their partitions go to feeds that are opened later.
+    pub fn break_feeds(&self) {
+        self.shared.change(State::break_feeds);
+    }
+
+    /// Breaks all open followers.
+    pub fn break_followers(&self) {
+        self.shared.change(|state| state.follower_generation += 1);
+    }
+
+    /// Writes a record as it is, whatever the clock and the knobs say. Gives its offset.
+    pub fn push_raw(&self, partition: u32, timestamp_ms: u64, value: impl Into<Bytes>) -> u64 {
+        self.shared.change(|state| state.push(partition, timestamp_ms, value.into()))
+    }
+
+    /// All records of a partition of `reactions`, in order.
+    pub fn reactions(&self, partition: u32) -> Vec<Record> {
+        self.shared.look().reactions(partition)
+    }
+
+    /// All records of `aggregates` that were ever committed, in order, tombstones included.
+    pub fn aggregates(&self) -> Vec<(u32, RoomName, Option<Bytes>)> {
+        self.shared.look().history.clone()
+    }
+
+    /// Where reading of the partition begins after a restart.
+    pub fn committed(&self, partition: u32) -> u64 {
+        self.shared.look().committed(partition)
+    }
+
+    /// How many appends wait for [`Self::hold_appends`] to let them go.
+    pub fn held_appends(&self) -> usize {
+        self.shared.look().held.len()
+    }
+}
+
+impl EventLog for MemoryLog {
+    fn writer(&self) -> BoxFuture<'_, Result<Arc<dyn Writer>, OpenError>> {
+        Box::pin(async { parts::writer(&self.shared) })
+    }
+
+    fn feed(&self) -> BoxFuture<'_, Result<Feed, OpenError>> {
+        Box::pin(async { parts::feed(&self.shared) })
+    }
+
+    fn follower(&self) -> BoxFuture<'_, Result<Box<dyn Follower>, OpenError>> {
+        Box::pin(async { parts::follower(&self.shared) })
+    }
+}

@@ -1,0 +1,272 @@
+//! What the log in memory holds, and its rules. Nothing here waits.
+
+use super::CommitFault;
+use crate::{AppendError, CommitError, Cut, FeedError, FeedEvent, OpenError, Record, decode, placement};
+use bytes::Bytes;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+use tokio::sync::oneshot;
+use wire::RoomName;
+
+/// Records in one event, at the most.
+const RECORDS_PER_EVENT: usize = 500;
+
+type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+pub(super) type Answer = oneshot::Sender<Result<(), AppendError>>;
+
+pub(super) struct State {
+    clock: Clock,
+    partitions: Vec<Partition>,
+    /// All records of `aggregates`.
+    pub(super) history: Vec<(u32, RoomName, Option<Bytes>)>,
+    /// What compaction would leave of them.
+    pub(super) newest: BTreeMap<RoomName, (u32, Bytes)>,
+    /// The group, in the order of joining.
+    members: BTreeMap<u64, Member>,
+    last_member: u64,
+    last_epoch: u64,
+    /// Appends that wait to be let go.
+    pub(super) held: VecDeque<(RoomName, Bytes, Answer)>,
+    holding_appends: bool,
+    pub(super) fail_appends: Option<AppendError>,
+    pub(super) hold_commits: bool,
+    pub(super) commit_faults: VecDeque<CommitFault>,
+    pub(super) fail_opens: u32,
+    /// Followers of an earlier generation are broken.
+    pub(super) follower_generation: u64,
+}
+
+#[derive(Default)]
+struct Partition {
+    records: Vec<Record>,
+    /// Of the last append; raw records don't count.
+    last_timestamp_ms: u64,
+    committed: u64,
+    /// Member and epoch.
+    owner: Option<(u64, u64)>,
+    parked: bool,
+}
+
+#[derive(Default)]
+struct Member {
+    /// Assignments and revocations that were not told yet.
+    untold: VecDeque<FeedEvent>,
+    /// By partition.
+    positions: BTreeMap<u32, Position>,
+    broken: bool,
+}
+
+struct Position {
+    next_offset: u64,
+    told_end: bool,
+}
+
+impl State {
+    pub(super) fn new(partitions: u32, clock: Clock) -> Self {
+        Self {
+            clock,
+            partitions: (0..partitions).map(|_| Partition::default()).collect(),
+            history: Vec::new(),
+            newest: BTreeMap::new(),
+            members: BTreeMap::new(),
+            last_member: 0,
+            last_epoch: 0,
+            held: VecDeque::new(),
+            holding_appends: false,
+            fail_appends: None,
+            hold_commits: false,
+            commit_faults: VecDeque::new(),
+            fail_opens: 0,
+            follower_generation: 0,
+        }
+    }
+
+    pub(super) fn partitions(&self) -> u32 {
+        self.partitions.len() as u32
+    }
+
+    pub(super) fn reactions(&self, partition: u32) -> Vec<Record> {
+        self.partitions[partition as usize].records.clone()
+    }
+
+    pub(super) fn committed(&self, partition: u32) -> u64 {
+        self.partitions[partition as usize].committed
+    }
+
+    pub(super) fn check_open(&mut self) -> Result<(), OpenError> {
+        match self.fail_opens.checked_sub(1) {
+            Some(left) => {
+                self.fail_opens = left;
+                Err(OpenError::Unavailable("the test says so".into()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    // Appends.
+
+    pub(super) fn append(&mut self, room: RoomName, value: Bytes, answer: Answer) {
+        if self.holding_appends {
+            self.held.push_back((room, value, answer));
+            return;
+        }
+        let result = match &self.fail_appends {
+            Some(error) => Err(error.clone()),
+            None => {
+                let partition = placement::partition_of(&room, self.partitions());
+                let now = (self.clock)();
+                let last = &mut self.partitions[partition as usize].last_timestamp_ms;
+                *last = now.max(*last);
+                let timestamp_ms = *last;
+                self.push(partition, timestamp_ms, value);
+                Ok(())
+            }
+        };
+        // Who dropped the future doesn't want to know.
+        let _ = answer.send(result);
+    }
+
+    pub(super) fn hold_appends(&mut self, hold: bool) {
+        self.holding_appends = hold;
+        if !hold {
+            for (room, value, answer) in std::mem::take(&mut self.held) {
+                self.append(room, value, answer);
+            }
+        }
+    }
+
+    pub(super) fn push(&mut self, partition: u32, timestamp_ms: u64, value: Bytes) -> u64 {
+        let records = &mut self.partitions[partition as usize].records;
+        let offset = records.len() as u64;
+        records.push(Record { offset, timestamp_ms, value });
+        offset
+    }
+
+    // The group.
+
+    pub(super) fn join(&mut self) -> u64 {
+        self.last_member += 1;
+        self.members.insert(self.last_member, Member::default());
+        self.rebalance();
+        self.last_member
+    }
+
+    pub(super) fn leave(&mut self, member: u64) {
+        self.members.remove(&member);
+        self.rebalance();
+    }
+
+    pub(super) fn park(&mut self, partition: u32, parked: bool) {
+        self.partitions[partition as usize].parked = parked;
+        self.rebalance();
+    }
+
+    pub(super) fn break_feeds(&mut self) {
+        self.members.values_mut().for_each(|member| member.broken = true);
+        self.rebalance();
+    }
+
+    fn rebalance(&mut self) {
+        let members: Vec<u64> = self.members.iter().filter(|(_, m)| !m.broken).map(|(id, _)| *id).collect();
+        for partition in 0..self.partitions() {
+            let here = &mut self.partitions[partition as usize];
+            let turn = (partition as usize).checked_rem(members.len()).map(|turn| members[turn]);
+            let next = if here.parked { None } else { turn };
+            let owner = here.owner.map(|(member, _)| member);
+            if owner == next {
+                continue;
+            }
+            here.owner = None;
+            if let Some(member) = owner.and_then(|id| self.members.get_mut(&id)) {
+                member.positions.remove(&partition);
+                member.untold.push_back(FeedEvent::Revoked { partition });
+            }
+            if let Some(id) = next {
+                self.give(partition, id);
+            }
+        }
+    }
+
+    fn give(&mut self, partition: u32, id: u64) {
+        self.last_epoch += 1;
+        let epoch = self.last_epoch;
+        let here = &mut self.partitions[partition as usize];
+        here.owner = Some((id, epoch));
+        let next_offset = here.committed;
+        let newest = self.newest.iter().filter(|(_, (p, _))| *p == partition);
+        let newest = newest.filter_map(|(room, (p, value))| decode::aggregate(*p, room, value)).collect();
+        let partitions = self.partitions();
+        let event = FeedEvent::Assigned { partition, partitions, epoch, next_offset, newest };
+        if let Some(member) = self.members.get_mut(&id) {
+            member.untold.push_back(event);
+            member.positions.insert(partition, Position { next_offset, told_end: false });
+        }
+    }
+
+    /// The member's next event, if there is one now.
+    pub(super) fn next_event(&mut self, id: u64) -> Option<Result<FeedEvent, FeedError>> {
+        let broken = || Some(Err(FeedError::Reopen("the member was removed from the group".into())));
+        let Some(member) = self.members.get_mut(&id).filter(|member| !member.broken) else {
+            return broken();
+        };
+        if let Some(event) = member.untold.pop_front() {
+            return Some(Ok(event));
+        }
+        for (partition, position) in &mut member.positions {
+            let records = &self.partitions[*partition as usize].records;
+            let rest = records.get(position.next_offset as usize..).unwrap_or_default();
+            if !rest.is_empty() {
+                let records = rest[..rest.len().min(RECORDS_PER_EVENT)].to_vec();
+                position.next_offset += records.len() as u64;
+                position.told_end = false;
+                return Some(Ok(FeedEvent::Records { partition: *partition, records }));
+            }
+            if !position.told_end {
+                position.told_end = true;
+                let event = FeedEvent::CaughtUp { partition: *partition, next_offset: position.next_offset };
+                return Some(Ok(event));
+            }
+        }
+        None
+    }
+
+    pub(super) fn commit(&mut self, id: u64, cuts: Vec<Cut>) -> Result<(), CommitError> {
+        if self.members.get(&id).is_none_or(|member| member.broken) {
+            return Err(CommitError::Reopen("the member was removed from the group".into()));
+        }
+        for cut in &cuts {
+            let owner = self.partitions.get(cut.partition as usize).and_then(|here| here.owner);
+            if owner != Some((id, cut.epoch)) {
+                return Err(CommitError::Revoked(format!("partition {}", cut.partition)));
+            }
+        }
+        let fault = self.commit_faults.pop_front();
+        if fault == Some(CommitFault::Retry) {
+            return Err(CommitError::Retry("the test says so".into()));
+        }
+        if fault != Some(CommitFault::LostBefore) {
+            cuts.into_iter().for_each(|cut| self.write(cut));
+        }
+        if fault.is_some() {
+            if let Some(member) = self.members.get_mut(&id) {
+                member.broken = true;
+            }
+            self.rebalance();
+            return Err(CommitError::Reopen("the test says so".into()));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, cut: Cut) {
+        self.partitions[cut.partition as usize].committed = cut.next_offset;
+        for (room, value) in cut.aggregates {
+            match value.clone() {
+                Some(value) => self.newest.insert(room.clone(), (cut.partition, value)),
+                None => self.newest.remove(&room),
+            };
+            self.history.push((cut.partition, room, value));
+        }
+    }
+}

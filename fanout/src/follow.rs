@@ -1,0 +1,130 @@
+//! Follows `aggregates`: each becomes a frame, which is published.
+//!
+//! What a log holds when it is opened is not news: only the newest aggregate of each room is published, once all is
+//! read. When the log had to be opened again, rooms that it no longer holds are forgotten then.
+
+use crate::{
+    broker::Outlet,
+    fanout::Shared,
+    frames::Encoded,
+    metrics::{ALIEN, FRAME_AGE_SECONDS, PUBLISHED, REOPENS, STALE},
+};
+use bytes::Bytes;
+use eventlog::{EventLog, FollowEvent, FollowedRecord, Follower, OpenError};
+use metrics::{counter, histogram};
+use service::{Clock, Condition, SystemClock};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use wire::{Aggregate, RoomName};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// From the log to the registry and the outlets.
+pub(crate) struct Follow {
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) broker: Option<Outlet>,
+    pub(crate) condition: Condition,
+}
+
+impl Follow {
+    /// Follows until dropped. Returns only where the log can't be opened until somebody changes something.
+    pub(crate) async fn run(&self) -> OpenError {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let why = match self.log.follower().await {
+                Ok(mut follower) => self.read(follower.as_mut(), &mut pause).await,
+                Err(OpenError::Unavailable(why)) => why,
+                Err(error) => return error,
+            };
+            self.condition.fail(format!("not following the log: {why}"));
+            counter!(REOPENS).increment(1);
+            tracing::warn!(why, pause_ms = pause.as_millis(), "opening the log again");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Reads until the follower breaks, and says why it did.
+    async fn read(&self, follower: &mut dyn Follower, pause: &mut Duration) -> String {
+        let mut found: Option<HashMap<RoomName, Option<Bytes>>> = Some(HashMap::new());
+        loop {
+            match follower.next().await {
+                Ok(FollowEvent::Records(records)) => match &mut found {
+                    Some(found) => {
+                        found.extend(records.into_iter().map(|record| (record.room, record.value)));
+                    }
+                    None => self.show_all(records, true).await,
+                },
+                Ok(FollowEvent::CaughtUp) => {
+                    self.catch_up(found.take().unwrap_or_default()).await;
+                    *pause = FIRST_PAUSE;
+                }
+                Err(error) => return error.to_string(),
+            }
+        }
+    }
+
+    async fn catch_up(&self, found: HashMap<RoomName, Option<Bytes>>) {
+        let rooms = found.len();
+        for room in self.shared.registry.rooms_shown() {
+            if !found.contains_key(&room) {
+                self.forget(&room);
+            }
+        }
+        let records = found.into_iter().map(|(room, value)| FollowedRecord { room, value });
+        self.show_all(records, false).await;
+        self.shared.set_caught_up();
+        self.condition.hold();
+        tracing::info!(rooms, "following the log");
+    }
+
+    async fn show_all(&self, records: impl IntoIterator<Item = FollowedRecord>, live: bool) {
+        let top_n = self.shared.config().top_n;
+        for FollowedRecord { room, value } in records {
+            match value {
+                Some(value) => self.show(&room, &value, top_n, live),
+                None => self.forget(&room),
+            }
+            // Thousands of rooms may come at once; viewers' tasks run on the same threads.
+            tokio::task::consume_budget().await;
+        }
+    }
+
+    fn show(&self, room: &RoomName, value: &[u8], top_n: usize, live: bool) {
+        let Some(aggregate) = decode(room, value) else { return };
+        let frame = Arc::new(Encoded::of(&aggregate, top_n));
+        if !self.shared.registry.publish(Arc::clone(&frame)) {
+            counter!(STALE).increment(1);
+            return;
+        }
+        counter!(PUBLISHED).increment(1);
+        if live {
+            let age_ms = SystemClock.now_ms().saturating_sub(aggregate.window.end);
+            histogram!(FRAME_AGE_SECONDS).record(Duration::from_millis(age_ms));
+        }
+        if let Some(broker) = &self.broker {
+            broker.publish(room, Some(frame));
+        }
+    }
+
+    fn forget(&self, room: &RoomName) {
+        if self.shared.registry.forget(room)
+            && let Some(broker) = &self.broker
+        {
+            broker.publish(room, None);
+        }
+    }
+}
+
+/// The aggregate in a record that may be anybody's. What can't be read is passed over: it must not stop the others.
+fn decode(room: &RoomName, value: &[u8]) -> Option<Aggregate> {
+    let error = match Aggregate::decode(value) {
+        Ok(aggregate) if aggregate.room == *room => return Some(aggregate),
+        Ok(aggregate) => format!("it is of room {}", aggregate.room),
+        Err(error) => error.to_string(),
+    };
+    counter!(ALIEN).increment(1);
+    tracing::warn!(%room, error, "alien aggregate was passed over");
+    None
+}

@@ -1,0 +1,102 @@
+//! What happens is counted.
+
+use super::{
+    harness::{Stage, aggregate, config, large_aggregate},
+    live::Client,
+};
+use futures_util::SinkExt;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio_tungstenite::tungstenite::Message;
+
+/// The value of a metric as it is rendered.
+fn value(handle: &PrometheusHandle, name: &str) -> f64 {
+    let text = handle.render();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
+}
+
+// The recorder is the thread's own, and these tests have one thread each.
+
+#[tokio::test]
+async fn deliveries_refusals_and_closes_are_counted_by_cause() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    crate::metrics::describe();
+    let mut config = config();
+    config.max_viewers = 2;
+    let mut stage = Stage::start(config).await;
+    stage.show(&aggregate("final", 1)).await;
+    stage.log.aggregate(&aggregate("final", 1)).await;
+    stage.log.commit("final", Some("alien".into())).await;
+    let (mut loud, mut leaver) =
+        (Client::connect(&stage, "final").await, Client::connect(&stage, "final").await);
+    for viewer in [&mut loud, &mut leaver] {
+        viewer.hello().await;
+        viewer.frame().await;
+    }
+    assert_eq!(value(&handle, "uproar_fanout_viewers{protocol=\"websocket\"}"), 2.0);
+    assert!(Client::try_connect(&stage, "final").await.is_err());
+    assert!(Client::try_connect(&stage, "a%20b").await.is_err());
+    loud.0.send(Message::text("hi")).await.unwrap();
+    assert_eq!(loud.close_code().await, 1008);
+    drop((loud, leaver));
+    stage.until_viewers(0).await;
+    let mut last = Client::connect(&stage, "final").await;
+    last.hello().await;
+    last.frame().await;
+    stage.show(&aggregate("final", 2)).await;
+    last.frame().await;
+    let mut polite = Client::connect(&stage, "final").await;
+    polite.hello().await;
+    polite.frame().await;
+    polite.0.close(None).await.unwrap();
+    stage.until_viewers(1).await;
+    stage.shutdown.cancel();
+    assert_eq!(last.close_code().await, 1012);
+    drop(last);
+    stage.ended().await.unwrap();
+    for (name, expected) in [
+        ("uproar_fanout_viewers{protocol=\"websocket\"}", 0.0),
+        ("uproar_fanout_rooms", 1.0),
+        ("uproar_fanout_frames_published_total", 2.0),
+        ("uproar_fanout_stale_aggregates_total", 1.0),
+        ("uproar_fanout_alien_aggregates_total", 1.0),
+        ("uproar_fanout_deliveries_total{protocol=\"websocket\"}", 5.0),
+        ("uproar_fanout_frames_skipped_total{protocol=\"websocket\"}", 0.0),
+        ("uproar_fanout_refused_total{cause=\"viewers\"}", 1.0),
+        ("uproar_fanout_refused_total{cause=\"room_name\"}", 1.0),
+        ("uproar_fanout_closes_total{cause=\"spoke\"}", 1.0),
+        ("uproar_fanout_closes_total{cause=\"broken\"}", 1.0),
+        ("uproar_fanout_closes_total{cause=\"gone\"}", 1.0),
+        ("uproar_fanout_closes_total{cause=\"drained\"}", 1.0),
+        ("uproar_fanout_frame_age_seconds_count", 2.0),
+    ] {
+        assert_eq!(value(&handle, name), expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn frames_that_a_slow_viewer_never_got_are_counted() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let mut config = config();
+    config.top_n = 1_000;
+    let stage = Stage::start(config).await;
+    let mut slow = Client::connect_small(&stage, "final").await;
+    const FRAMES: u64 = 150;
+    for seq in 1..=FRAMES {
+        stage.show(&large_aggregate("final", seq)).await;
+    }
+    slow.hello().await;
+    let (first, mut seen) = (slow.frame().await.seq, 1);
+    while slow.frame().await.seq < FRAMES {
+        seen += 1;
+    }
+    seen += 1;
+    let counted =
+        |name: &str| value(&handle, &format!("uproar_fanout_{name}_total{{protocol=\"websocket\"}}"));
+    stage.until(|_| counted("deliveries") == f64::from(seen)).await;
+    assert_eq!(counted("frames_skipped"), (FRAMES - first + 1) as f64 - f64::from(seen));
+}

@@ -1,0 +1,287 @@
+//! Limits and behaviour of this tier. The defaults stand in `config/default.toml`.
+
+use serde::Deserialize;
+use std::{collections::HashSet, sync::Arc, time::Duration};
+use wire::{REACTION_BYTES_MAX, Reaction, RoomName};
+
+/// What one reaction may take in a record: every byte escaped, quotes, colon, comma, and the longest number.
+const ENTRY_BYTES_MAX: usize = 2 * REACTION_BYTES_MAX + 4 + 20;
+/// Room for the entries of a record. Kafka takes 1 MB by default, headers included.
+const RECORD_BYTES_MAX: usize = 900_000;
+/// How many entries of the catalogue are named in an answer.
+const CATALOGUE_SHOWN: usize = 20;
+
+/// Section `ingest`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Address of the HTTP listener.
+    pub listen: String,
+    /// When a request is answered.
+    pub ack: Ack,
+    /// How long a room's reactions are combined before they become a record.
+    pub commit_interval_ms: u64,
+    /// A request that waits for so long is answered 504.
+    pub ack_timeout_ms: u64,
+    /// A room whose records made no progress for so long refuses requests at once.
+    pub stall_ms: u64,
+    /// How long a shutdown waits for what was accepted.
+    pub drain_ms: u64,
+    /// Requests that may wait at a time; more are answered 503.
+    pub max_waiting: usize,
+    /// Longest body of a request.
+    pub max_body_bytes: usize,
+    /// Highest count of one reaction in a request.
+    pub max_count: u64,
+    /// Distinct reactions in a request.
+    pub max_distinct_per_request: usize,
+    /// Distinct reactions in a record.
+    pub max_distinct_per_batch: usize,
+    /// Rooms that may have reactions under way at a time.
+    pub max_rooms: usize,
+    /// Records of a room under way at a time; the reactions behind them are combined.
+    pub in_flight_per_room: usize,
+    /// The rooms that exist; empty: any.
+    pub rooms: Vec<String>,
+    /// The reactions that are allowed; empty: any.
+    pub catalogue: Vec<String>,
+    /// Web origins that may post; `*`: any.
+    pub cors_origins: Vec<String>,
+}
+
+/// When a request is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ack {
+    /// When its reactions are durable.
+    Durable,
+    /// At once. A crash loses what was not committed yet.
+    Received,
+}
+
+impl Config {
+    /// Adds every violation as `(key, what would be right)`; keys are relative to this section.
+    pub fn validate(&self, refuse: &mut dyn FnMut(&str, String)) {
+        self.validate_ranges(refuse);
+        self.validate_relations(refuse);
+        self.validate_lists(refuse);
+    }
+
+    fn validate_ranges(&self, refuse: &mut dyn FnMut(&str, String)) {
+        let port = self.listen.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        if port.is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+            refuse("listen", format!("must be host:port, is {:?}", self.listen));
+        }
+        for (key, value, least, most) in [
+            ("commit_interval_ms", self.commit_interval_ms, 1, 1_000),
+            ("ack_timeout_ms", self.ack_timeout_ms, 10, 60_000),
+            ("stall_ms", self.stall_ms, 10, 60_000),
+            ("drain_ms", self.drain_ms, 10, 300_000),
+            ("max_waiting", self.max_waiting as u64, 1, 10_000_000),
+            ("max_body_bytes", self.max_body_bytes as u64, 64, 1 << 20),
+            ("max_count", self.max_count, 1, 1_000_000_000),
+            ("max_distinct_per_request", self.max_distinct_per_request as u64, 1, 256),
+            ("max_distinct_per_batch", self.max_distinct_per_batch as u64, 1, 10_000),
+            ("max_rooms", self.max_rooms as u64, 1, 10_000_000),
+            ("in_flight_per_room", self.in_flight_per_room as u64, 1, 64),
+        ] {
+            if !(least..=most).contains(&value) {
+                refuse(key, format!("must be {least} to {most}, is {value}"));
+            }
+        }
+    }
+
+    fn validate_relations(&self, refuse: &mut dyn FnMut(&str, String)) {
+        if self.ack_timeout_ms <= self.commit_interval_ms {
+            let interval = self.commit_interval_ms;
+            refuse("ack_timeout_ms", format!("must be above commit_interval_ms ({interval})"));
+        }
+        if self.stall_ms <= self.commit_interval_ms || self.stall_ms > self.ack_timeout_ms {
+            let (interval, timeout) = (self.commit_interval_ms, self.ack_timeout_ms);
+            let text = format!(
+                "must be above commit_interval_ms ({interval}) and at most ack_timeout_ms ({timeout}), is {}",
+                self.stall_ms
+            );
+            refuse("stall_ms", text);
+        }
+        if self.max_distinct_per_batch < self.max_distinct_per_request {
+            let request = self.max_distinct_per_request;
+            refuse(
+                "max_distinct_per_batch",
+                format!("must be at least max_distinct_per_request ({request})"),
+            );
+        }
+        // Batches that come back unwritten (ack = "received") are merged: all in flight into the open one.
+        let most = RECORD_BYTES_MAX / ENTRY_BYTES_MAX / self.in_flight_per_room.saturating_add(1);
+        if self.max_distinct_per_batch > most {
+            let text = format!(
+                "must be at most {most} with in_flight_per_room = {}, so that a record stays below 1 MB, is {}",
+                self.in_flight_per_room, self.max_distinct_per_batch
+            );
+            refuse("max_distinct_per_batch", text);
+        }
+    }
+
+    fn validate_lists(&self, refuse: &mut dyn FnMut(&str, String)) {
+        for room in &self.rooms {
+            if let Err(error) = RoomName::check(room) {
+                refuse("rooms", format!("{room:?}: {error}"));
+            }
+        }
+        for reaction in &self.catalogue {
+            if let Err(error) = Reaction::check(reaction) {
+                refuse("catalogue", format!("{reaction:?}: {error}"));
+            }
+        }
+        for origin in self.cors_origins.iter().filter(|origin| *origin != "*" && !is_origin(origin)) {
+            refuse("cors_origins", format!("must be \"*\" or scheme://host[:port], is {origin:?}"));
+        }
+    }
+}
+
+/// Whether browsers could send it as `Origin`.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| {
+        !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@\\,".contains(&b))
+    })
+}
+
+/// A configuration, and what is looked up in it for each request.
+pub(crate) struct Live {
+    pub(crate) config: Arc<Config>,
+    rooms: HashSet<RoomName>,
+    catalogue: HashSet<Reaction>,
+}
+
+impl Live {
+    pub(crate) fn of(config: Arc<Config>) -> Self {
+        let rooms = config.rooms.iter().filter_map(|name| name.parse().ok()).collect();
+        let catalogue = config.catalogue.iter().filter_map(|reaction| reaction.parse().ok()).collect();
+        Self { config, rooms, catalogue }
+    }
+
+    pub(crate) fn ack_timeout(&self) -> Duration {
+        Duration::from_millis(self.config.ack_timeout_ms)
+    }
+
+    /// Whether the room is declared, or none are.
+    pub(crate) fn has_room(&self, room: &RoomName) -> bool {
+        self.config.rooms.is_empty() || self.rooms.contains(room)
+    }
+
+    /// Whether the reaction is in the catalogue, or there is none.
+    pub(crate) fn allows(&self, reaction: &str) -> bool {
+        self.config.catalogue.is_empty() || self.catalogue.contains(reaction)
+    }
+
+    /// Whether a web page of `origin` may post.
+    pub(crate) fn trusts(&self, origin: &[u8]) -> bool {
+        self.config.cors_origins.iter().any(|trusted| trusted == "*" || trusted.as_bytes() == origin)
+    }
+
+    /// The catalogue for people, shortened.
+    pub(crate) fn catalogue_text(&self) -> String {
+        let all = &self.config.catalogue;
+        let shown = all.iter().take(CATALOGUE_SHOWN).map(String::as_str).collect::<Vec<_>>().join(" ");
+        match all.len().saturating_sub(CATALOGUE_SHOWN) {
+            0 => shown,
+            more => format!("{shown} and {more} more"),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The configuration of most tests: that of production.
+    pub(crate) fn config() -> Config {
+        Config {
+            listen: "127.0.0.1:0".into(),
+            ack: Ack::Durable,
+            commit_interval_ms: 10,
+            ack_timeout_ms: 5_000,
+            stall_ms: 2_000,
+            drain_ms: 10_000,
+            max_waiting: 50_000,
+            max_body_bytes: 4_096,
+            max_count: 1_000,
+            max_distinct_per_request: 32,
+            max_distinct_per_batch: 1_024,
+            max_rooms: 100_000,
+            in_flight_per_room: 4,
+            rooms: vec![],
+            catalogue: vec![],
+            cors_origins: vec!["*".into()],
+        }
+    }
+
+    fn violations(change: impl FnOnce(&mut Config)) -> Vec<String> {
+        let mut config = config();
+        change(&mut config);
+        let mut found = vec![];
+        config.validate(&mut |key, text| found.push(format!("{key}: {text}")));
+        found
+    }
+
+    #[test]
+    fn the_usual_values_are_valid() {
+        assert_eq!(violations(|_| {}), Vec::<String>::new());
+        assert_eq!(
+            violations(|c| c.cors_origins = vec!["https://a.example".into(), "http://127.0.0.1:3000".into()]),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn each_violation_names_its_key_and_what_would_be_right() {
+        type Change = fn(&mut Config);
+        let cases: [(Change, &str); 14] = [
+            (|c| c.listen = "8080".into(), "listen: must be host:port"),
+            (|c| c.listen = ":8080".into(), "listen: must be host:port"),
+            (|c| c.commit_interval_ms = 0, "commit_interval_ms: must be 1 to 1000, is 0"),
+            (|c| c.max_count = 0, "max_count: must be 1 to 1000000000"),
+            (|c| c.max_waiting = 0, "max_waiting: must be 1"),
+            (|c| c.ack_timeout_ms = 10, "ack_timeout_ms: must be above commit_interval_ms (10)"),
+            (|c| c.stall_ms = 5_001, "stall_ms: must be above commit_interval_ms (10) and at most"),
+            (|c| c.max_distinct_per_batch = 31, "at least max_distinct_per_request (32)"),
+            (|c| c.max_distinct_per_batch = 3_000, "must be at most 2045 with in_flight_per_room = 4"),
+            (|c| c.rooms = vec!["a".into(), "a b".into()], "rooms: \"a b\": a room name may hold"),
+            (|c| c.catalogue = vec![String::new()], "catalogue: \"\": a reaction needs"),
+            (|c| c.cors_origins = vec!["https://a.example/".into()], "cors_origins: must be \"*\" or"),
+            (|c| c.cors_origins = vec!["a.example".into()], "cors_origins: must be \"*\" or"),
+            (|c| c.in_flight_per_room = 0, "in_flight_per_room: must be 1 to 64"),
+        ];
+        for (change, expected) in cases {
+            let found = violations(change);
+            assert!(found.iter().any(|text| text.contains(expected)), "{expected}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn all_violations_come_at_once() {
+        let found = violations(|c| {
+            c.listen = String::new();
+            c.max_rooms = 0;
+            c.rooms = vec!["#".into(), "é".into()];
+        });
+        assert_eq!(found.len(), 4, "{found:?}");
+    }
+
+    #[test]
+    fn unknown_keys_are_errors() {
+        let error = toml::from_str::<Config>("lissten = \"x\"").unwrap_err().to_string();
+        assert!(error.contains("unknown field `lissten`"), "{error}");
+    }
+
+    #[test]
+    fn a_long_catalogue_is_shortened_in_answers() {
+        let of = |n: usize| {
+            let catalogue = (0..n).map(|i| format!("r{i}")).collect();
+            Live::of(Arc::new(Config { catalogue, ..config() })).catalogue_text()
+        };
+        assert_eq!(of(2), "r0 r1");
+        assert!(of(25).ends_with("r19 and 5 more"));
+    }
+}

@@ -1,0 +1,119 @@
+//! The tier that accepts reactions and commits them as batches.
+//!
+//! The way of a reaction: `http` checks the request (`request`, `refusal`) and lets it in (`gate`); `batches` adds it
+//! to its room's open batch (`combine`); at each tick the `committer` seals the open batches and appends them; the
+//! batch's `verdict` answers all requests in it at once.
+//!
+//! - 202 is durable (`ack = "durable"`), 503 and 429 are not counted, 504 is unknown.
+//! - While the log is away, counts go on combining in place; a room that makes no progress refuses requests at once.
+//! - On shutdown nobody new is let in, all that was accepted is committed, and all who wait are answered.
+
+mod batches;
+mod combine;
+mod committer;
+mod config;
+mod gate;
+mod http;
+pub mod metrics;
+mod refusal;
+mod request;
+mod shared;
+mod troubles;
+mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{Ack, Config};
+
+use committer::Committer;
+use eventlog::{EventLog, OpenError, Writer};
+use service::{CancellationToken, Condition, Readiness};
+use shared::Shared;
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::watch, time::sleep};
+
+/// First and longest pause between attempts to open the log.
+const OPEN_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// What this tier needs of others.
+pub struct Deps {
+    /// Where batches go.
+    pub log: Arc<dyn EventLog>,
+    /// Gets the condition `ingest`, which holds while requests are let in.
+    pub readiness: Readiness,
+}
+
+/// Why the tier did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log will not open until somebody changes something.
+    #[error(transparent)]
+    Open(OpenError),
+    /// The shutdown's deadline passed. Whoever still waited was told 503 or 504; what had been answered before it was
+    /// durable (`ack = "received"`) is lost.
+    #[error(
+        "{rooms} rooms were not committed when the drain's deadline came; {unresolved} appends without an answer, {lost} reactions lost that were answered before"
+    )]
+    Drain {
+        /// Rooms with reactions that were not committed.
+        rooms: usize,
+        /// Appends whose outcome is unknown.
+        unresolved: usize,
+        /// Reactions that were answered with 202 and never handed to the log.
+        lost: u64,
+    },
+}
+
+/// The tier.
+pub struct Ingest {
+    shared: Arc<Shared>,
+    config: watch::Receiver<Arc<Config>>,
+    log: Arc<dyn EventLog>,
+    ready: Condition,
+}
+
+impl Ingest {
+    /// A tier that lets nobody in yet. `config` must have passed [`Config::validate`], then and at each change; all
+    /// but the address of the listener is live.
+    pub fn new(mut config: watch::Receiver<Arc<Config>>, deps: Deps) -> Self {
+        let shared = Arc::new(Shared::new(config.borrow_and_update().clone()));
+        let ready = deps.readiness.condition("ingest");
+        Self { shared, config, log: deps.log, ready }
+    }
+
+    /// The routes; they answer 503 while [`Ingest::run`] has not opened the log. To be served on a listener of their
+    /// own: they have an answer for paths that are no route.
+    pub fn router(&self) -> axum::Router {
+        http::router(&self.shared)
+    }
+
+    /// Commits until `shutdown`, then what was accepted before it.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let writer = tokio::select! {
+            writer = self.open() => writer?,
+            () = shutdown.cancelled() => {
+                self.shared.gate.close();
+                return Ok(());
+            }
+        };
+        Committer::new(self.shared, writer, self.ready).run(self.config, shutdown).await
+    }
+
+    /// Opens the log, however long it takes.
+    async fn open(&self) -> Result<Arc<dyn Writer>, Error> {
+        let (mut pause, longest) = OPEN_PAUSE;
+        loop {
+            match self.log.writer().await {
+                Ok(writer) => return Ok(writer),
+                Err(OpenError::Unavailable(why)) => {
+                    tracing::warn!(error = why, "the event log can't be opened yet");
+                    self.ready.fail(format!("the event log can't be opened yet: {why}"));
+                }
+                Err(error) => return Err(Error::Open(error)),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(longest);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The metrics of this crate. Rooms are never labels: there may be a hundred thousand.
+
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
+};
+
+/// Counter: reactions answered with 202.
+pub const ACCEPTED: &str = "uproar_ingest_accepted_total";
+/// Counter: batches, by outcome (`committed`, `not_written`, `unknown`).
+pub const BATCHES: &str = "uproar_ingest_batches_total";
+/// Counter: reactions in batches that were committed.
+pub const COMMITTED: &str = "uproar_ingest_committed_total";
+/// Histogram: seconds from the first reaction of a batch to the batch's end, however it ended.
+pub const COMMIT_SECONDS: &str = "uproar_ingest_commit_seconds";
+/// Counter: reactions answered with 202 before they were durable (`ack = "received"`), and lost or perhaps lost since.
+pub const IN_DOUBT: &str = "uproar_ingest_in_doubt_total";
+/// Gauge: rooms with reactions under way.
+pub const OPEN_ROOMS: &str = "uproar_ingest_open_rooms";
+/// Counter: requests that were not answered with 202, by cause.
+pub const REFUSED: &str = "uproar_ingest_refused_total";
+/// Counter: requests, by status.
+pub const REQUESTS: &str = "uproar_ingest_requests_total";
+/// Gauge: requests that wait for their reactions to be durable.
+pub const WAITING: &str = "uproar_ingest_waiting_requests";
+
+/// Registers help texts, and starts the counters at zero.
+pub fn describe() {
+    describe_counter!(ACCEPTED, "Reactions answered with 202");
+    describe_counter!(BATCHES, "Batches by outcome");
+    describe_counter!(COMMITTED, "Reactions in batches that were committed");
+    describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "From a batch's first reaction to the batch's end");
+    describe_counter!(
+        IN_DOUBT,
+        "Reactions answered with 202 before they were durable, and perhaps lost since"
+    );
+    describe_gauge!(OPEN_ROOMS, "Rooms with reactions under way");
+    describe_counter!(REFUSED, "Requests not answered with 202, by cause");
+    describe_counter!(REQUESTS, "Requests by status");
+    describe_gauge!(WAITING, "Requests that wait for their reactions to be durable");
+    counter!(ACCEPTED).absolute(0);
+    counter!(COMMITTED).absolute(0);
+    counter!(IN_DOUBT).absolute(0);
+    for outcome in ["committed", "not_written", "unknown"] {
+        counter!(BATCHES, "outcome" => outcome).absolute(0);
+    }
+    for status in ["202", "503", "504"] {
+        counter!(REQUESTS, "status" => status).absolute(0);
+    }
+    gauge!(OPEN_ROOMS).set(0.0);
+    gauge!(WAITING).set(0.0);
+}
+
+/// Handles to what is counted for each request, batch or tick, so that the recorder isn't searched each time.
+pub(crate) struct Meters {
+    pub(crate) accepted: Counter,
+    pub(crate) requests_accepted: Counter,
+    pub(crate) committed: Counter,
+    pub(crate) in_doubt: Counter,
+    pub(crate) commit_seconds: Histogram,
+    pub(crate) open_rooms: Gauge,
+    pub(crate) waiting: Gauge,
+}
+
+impl Meters {
+    /// Handles of the recorder that is installed now.
+    pub(crate) fn new() -> Self {
+        Self {
+            accepted: counter!(ACCEPTED),
+            requests_accepted: counter!(REQUESTS, "status" => "202"),
+            committed: counter!(COMMITTED),
+            in_doubt: counter!(IN_DOUBT),
+            commit_seconds: histogram!(COMMIT_SECONDS),
+            open_rooms: gauge!(OPEN_ROOMS),
+            waiting: gauge!(WAITING),
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The body of a request: read strictly, so that a client learns of its mistake, and cheaply.
+
+use crate::{config::Live, refusal::Refusal};
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor},
+};
+use std::{borrow::Cow, fmt};
+use wire::Reaction;
+
+/// Longest part of a reader's message that goes into an answer: it may quote the body.
+const MESSAGE_CHARS_MAX: usize = 200;
+
+/// What a request asks to count. Valid: at least one reaction, none twice, each allowed, with a count in its limits.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ask {
+    pub(crate) reactions: Vec<(Reaction, u64)>,
+    /// The sum.
+    pub(crate) count: u64,
+}
+
+/// Reads a body.
+pub(crate) fn parse(body: &[u8], live: &Live) -> Result<Ask, Refusal> {
+    let max_distinct = live.config.max_distinct_per_request;
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let pairs = Body { max_distinct }
+        .deserialize(&mut reader)
+        .and_then(|pairs| reader.end().map(|()| pairs))
+        .map_err(|error| Refusal::Body(error.to_string().chars().take(MESSAGE_CHARS_MAX).collect()))?;
+    if pairs.surplus {
+        return Err(Refusal::TooManyReactions(max_distinct));
+    }
+    if pairs.list.is_empty() {
+        return Err(Refusal::NoReaction);
+    }
+    let reactions: Vec<_> =
+        pairs.list.iter().map(|(text, count)| check(text, *count, live)).collect::<Result<_, _>>()?;
+    // 256 reactions of 1,000,000,000 at the most: far from the end of u64.
+    let count = reactions.iter().map(|(_, count)| count).sum();
+    Ok(Ask { reactions, count })
+}
+
+fn check(text: &str, count: u64, live: &Live) -> Result<(Reaction, u64), Refusal> {
+    let reaction: Reaction = text.parse().map_err(Refusal::Reaction)?;
+    if !live.allows(text) {
+        return Err(Refusal::NotInCatalogue { reaction: text.into(), allowed: live.catalogue_text() });
+    }
+    let max = live.config.max_count;
+    if !(1..=max).contains(&count) {
+        return Err(Refusal::Count { reaction: text.into(), count, max });
+    }
+    Ok((reaction, count))
+}
+
+/// Reactions as they stand in the body.
+struct Pairs<'a> {
+    list: Vec<(Cow<'a, str>, u64)>,
+    /// There are more, which were not kept.
+    surplus: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Field {
+    Reaction,
+    Count,
+    Reactions,
+}
+
+/// A string that is borrowed from the body where it holds no escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A count; its limits are checked later.
+struct Count(u64);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number;
+        impl Visitor<'_> for Number {
+            type Value = Count;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number above 0")
+            }
+            fn visit_u64<E>(self, number: u64) -> Result<Count, E> {
+                Ok(Count(number))
+            }
+        }
+        deserializer.deserialize_u64(Number)
+    }
+}
+
+/// The whole body.
+struct Body {
+    max_distinct: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Body {
+    type Value = Pairs<'de>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Pairs<'de>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Body {
+    type Value = Pairs<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with `reaction` or `reactions`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
+        let (mut reaction, mut count, mut reactions) = (None, None, None);
+        while let Some(field) = map.next_key()? {
+            match field {
+                Field::Reaction if reaction.is_some() => return Err(A::Error::duplicate_field("reaction")),
+                Field::Count if count.is_some() => return Err(A::Error::duplicate_field("count")),
+                Field::Reactions if reactions.is_some() => {
+                    return Err(A::Error::duplicate_field("reactions"));
+                }
+                Field::Reaction => reaction = Some(map.next_value::<Text<'de>>()?.0),
+                Field::Count => count = Some(map.next_value::<Count>()?.0),
+                Field::Reactions => {
+                    let max_distinct = self.max_distinct;
+                    reactions = Some(map.next_value_seed(Reactions { max_distinct })?);
+                }
+            }
+        }
+        match (reaction, count, reactions) {
+            (Some(reaction), count, None) => {
+                Ok(Pairs { list: vec![(reaction, count.unwrap_or(1))], surplus: false })
+            }
+            (None, None, Some(pairs)) => Ok(pairs),
+            (Some(_), _, Some(_)) => Err(A::Error::custom("`reaction` and `reactions` exclude each other")),
+            (None, Some(_), Some(_)) => {
+                Err(A::Error::custom("`count` goes with `reaction`; within `reactions` each has its own"))
+            }
+            (None, _, None) => Err(A::Error::custom("neither `reaction` nor `reactions` is there")),
+        }
+    }
+}
+
+/// The object `reactions`.
+struct Reactions {
+    max_distinct: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Reactions {
+    type Value = Pairs<'de>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Pairs<'de>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reactions {
+    type Value = Pairs<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of reactions and their counts")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
+        let mut pairs = Pairs { list: Vec::new(), surplus: false };
+        while let Some(Text(reaction)) = map.next_key()? {
+            // Past the limit nothing is kept or compared, so that a long body can't cost more than its length.
+            if pairs.list.len() == self.max_distinct {
+                pairs.surplus = true;
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            if pairs.list.iter().any(|(known, _)| *known == reaction) {
+                return Err(A::Error::custom(format_args!("{reaction:?} stands twice in `reactions`")));
+            }
+            let Count(count) = map.next_value()?;
+            pairs.list.push((reaction, count));
+        }
+        Ok(pairs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, tests::config};
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn live() -> Live {
+        Live::of(Arc::new(Config { max_distinct_per_request: 3, ..config() }))
+    }
+
+    fn reads(body: &str) -> Vec<(String, u64)> {
+        let ask = parse(body.as_bytes(), &live()).unwrap();
+        assert_eq!(ask.count, ask.reactions.iter().map(|(_, n)| n).sum::<u64>());
+        ask.reactions.iter().map(|(reaction, n)| (reaction.to_string(), *n)).collect()
+    }
+
+    #[test]
+    fn the_three_forms_are_read_in_any_order_and_spacing() {
+        assert_eq!(reads(r#"{"reaction":"🔥"}"#), [("🔥".into(), 1)]);
+        assert_eq!(reads(r#" { "count" : 7 , "reaction" : "\ud83d\udd25" } "#), [("🔥".into(), 7)]);
+        assert_eq!(reads(r#"{"reactions":{"🔥":7,"👏":2}}"#), [("🔥".into(), 7), ("👏".into(), 2)]);
+    }
+
+    #[test]
+    fn a_malformed_body_is_refused_with_what_was_wrong_and_where() {
+        for (body, why) in [
+            ("", "EOF while parsing a value at line 1 column 0"),
+            ("{", "EOF while parsing an object at line 1 column 1"),
+            ("hello", "line 1 column 1"),
+            ("[]", "expected an object with `reaction` or `reactions`"),
+            ("{}", "neither `reaction` nor `reactions` is there at line 1 column 2"),
+            (r#"{"count":1}"#, "neither"),
+            (r#"{"reaction":"a"} x"#, "trailing characters at line 1 column 18"),
+            (r#"{"reaction":7}"#, "invalid type: integer `7`, expected a string at line 1 column 13"),
+            (r#"{"reaction":null}"#, "invalid type: null"),
+            (r#"{"reaction":"a","count":"1"}"#, "expected a whole number above 0 at line 1"),
+            (r#"{"reaction":"a","count":1.5}"#, "expected a whole number"),
+            (r#"{"reaction":"a","count":-1}"#, "expected a whole number"),
+            (r#"{"reaction":"a","count":18446744073709551616}"#, "expected a whole number"),
+            (r#"{"reaction":"a","user":"u"}"#, "unknown field `user`, expected one of `reaction`"),
+            (r#"{"reaction":"a","reactions":{"b":1}}"#, "exclude each other"),
+            (r#"{"count":1,"reactions":{"b":1}}"#, "`count` goes with `reaction`"),
+            (r#"{"reaction":"a","reaction":"b"}"#, "duplicate field `reaction`"),
+            (r#"{"reaction":"a","count":1,"count":1}"#, "duplicate field `count`"),
+            (r#"{"reactions":{"a":1},"reactions":{"a":1}}"#, "duplicate field `reactions`"),
+            (r#"{"reactions":{"🔥":1,"\ud83d\udd25":1}}"#, "\"🔥\" stands twice in `reactions` at line 1"),
+            (r#"{"reactions":["a"]}"#, "expected an object of reactions and their counts"),
+            ("{\n\"reactions\":{\"a\":{}}}", "at line 2 column"),
+        ] {
+            let refusal = parse(body.as_bytes(), &live()).unwrap_err();
+            assert!(matches!(&refusal, Refusal::Body(text) if text.contains(why)), "{body}: {refusal:?}");
+        }
+        assert!(matches!(parse(b"{\"reaction\":\"\xff\"}", &live()), Err(Refusal::Body(_))));
+    }
+
+    #[test]
+    fn a_message_that_quotes_the_body_is_cut() {
+        let body = format!("{{\"{}\":1}}", "x".repeat(4_000));
+        let Err(Refusal::Body(text)) = parse(body.as_bytes(), &live()) else { panic!("read") };
+        assert_eq!(text.chars().count(), MESSAGE_CHARS_MAX);
+    }
+
+    #[test]
+    fn more_reactions_than_allowed_are_refused_whatever_their_values() {
+        let refusal = parse(br#"{"reactions":{"a":1,"b":1,"c":1,"d":null,"e":0}}"#, &live());
+        assert_eq!(refusal, Err(Refusal::TooManyReactions(3)));
+        assert_eq!(parse(br#"{"reactions":{}}"#, &live()), Err(Refusal::NoReaction));
+    }
+
+    #[test]
+    fn counts_have_limits() {
+        for count in [0, 1_001, u64::MAX] {
+            let body = format!(r#"{{"reaction":"a","count":{count}}}"#);
+            let refusal = Refusal::Count { reaction: "a".into(), count, max: 1_000 };
+            assert_eq!(parse(body.as_bytes(), &live()), Err(refusal));
+        }
+        assert_eq!(reads(r#"{"reaction":"a","count":1000}"#), [("a".into(), 1_000)]);
+    }
+
+    #[test]
+    fn only_the_catalogue_is_allowed_where_there_is_one() {
+        let live = Live::of(Arc::new(Config { catalogue: vec!["🔥".into(), "👏".into()], ..config() }));
+        assert!(parse(r#"{"reaction":"👏"}"#.as_bytes(), &live).is_ok());
+        let refusal = parse(r#"{"reactions":{"🔥":1,"💩":1}}"#.as_bytes(), &live).unwrap_err();
+        assert_eq!(refusal.to_string(), "\"💩\" is not in the catalogue; allowed are: 🔥 👏");
+    }
+
+    fn jsonish() -> impl Strategy<Value = String> {
+        let token = prop::sample::select(vec![
+            "{",
+            "}",
+            "[",
+            "]",
+            ":",
+            ",",
+            "\"reaction\"",
+            "\"reactions\"",
+            "\"count\"",
+            "\"🔥\"",
+            "\"\"",
+            "0",
+            "7",
+            "-1",
+            "1e9",
+            "null",
+            "true",
+            "\"\\u0000\"",
+            " ",
+            "\\",
+            "\"",
+        ]);
+        prop::collection::vec(token, 0..24).prop_map(|tokens| tokens.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&bytes, &live());
+        }
+
+        #[test]
+        fn no_tokens_make_it_panic_and_what_is_read_is_valid(body in jsonish()) {
+            if let Ok(ask) = parse(body.as_bytes(), &live()) {
+                prop_assert!((1..=3).contains(&ask.reactions.len()));
+                prop_assert!(ask.reactions.iter().all(|(_, n)| (1..=1_000).contains(n)));
+                prop_assert_eq!(ask.count, ask.reactions.iter().map(|(_, n)| n).sum::<u64>());
+            }
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What the routes and the committer share.
+
+use crate::{
+    batches::Batches,
+    config::{Config, Live},
+    gate::Gate,
+    metrics::Meters,
+};
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+
+/// What the routes and the committer share.
+pub(crate) struct Shared {
+    live: ArcSwap<Live>,
+    pub(crate) gate: Gate,
+    pub(crate) batches: Batches,
+    pub(crate) meters: Meters,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Arc<Config>) -> Self {
+        Self {
+            live: ArcSwap::from_pointee(Live::of(config)),
+            gate: Gate::default(),
+            batches: Batches::default(),
+            meters: Meters::new(),
+        }
+    }
+
+    /// The configuration as it is now.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// The configuration has changed.
+    pub(crate) fn set_config(&self, config: Arc<Config>) {
+        self.live.store(Arc::new(Live::of(config)));
+    }
+}

@@ -1,0 +1,105 @@
+//! From the request to the log: when it is answered, what becomes one record, and that the sums agree.
+
+use super::*;
+use crate::{Ack, metrics};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::time::Instant;
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_answered_before_the_record_is_durable() {
+    let rig = Rig::open(config()).await;
+    rig.log.hold_appends(true);
+    let mut crowd = rig.crowd("r", 3);
+    until(|| rig.log.held_appends() == 1).await;
+    sleep(Duration::from_secs(1)).await;
+    assert!(crowd.try_join_next().is_none());
+    assert_eq!(rig.inside(), 3);
+    rig.log.hold_appends(false);
+    assert_eq!(statuses(crowd).await, [202; 3]);
+    assert_eq!((rig.total("r"), rig.inside()), (3, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_requests_of_one_interval_become_one_record() {
+    let rig = Rig::open(config()).await;
+    assert_eq!(statuses(rig.crowd("r", 100)).await, [202; 100]);
+    let records = rig.log.reactions(rig.log.partition_of(&"r".parse().unwrap()));
+    assert_eq!(records.len(), 1);
+    let batch = Batch::decode(&records[0].value).unwrap();
+    assert_eq!((batch.counts["🔥"], batch.count), (100, 100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_interval_can_be_changed_while_running() {
+    let rig = Rig::open(Config { commit_interval_ms: 1_000, ..config() }).await;
+    let took = async || {
+        let start = Instant::now();
+        assert_eq!(rig.post("r", FIRE).await.status, 202);
+        start.elapsed()
+    };
+    // Past the first, which may come at any moment of the interval.
+    took().await;
+    assert!(took().await > Duration::from_millis(900));
+    rig.reload(Config { commit_interval_ms: 20, ..config() }).await;
+    took().await;
+    assert!(took().await < Duration::from_millis(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_ack_received_the_answer_comes_at_once() {
+    let rig = Rig::open(Config { ack: Ack::Received, ..config() }).await;
+    rig.log.hold_appends(true);
+    let start = Instant::now();
+    assert_eq!(statuses(rig.crowd("r", 100)).await, [202; 100]);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(rig.total("r"), 0);
+    rig.log.hold_appends(false);
+    until(|| rig.total("r") == 100).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_makes_room_for_another_and_its_reaction_counts() {
+    let rig = Rig::open(Config { max_waiting: 1, ..config() }).await;
+    rig.log.hold_appends(true);
+    let crowd = rig.crowd("r", 1);
+    until(|| rig.inside() == 1).await;
+    drop(crowd);
+    until(|| rig.inside() == 0).await;
+    rig.log.hold_appends(false);
+    assert_eq!(rig.post("r", FIRE).await.status, 202);
+    assert_eq!(rig.total("r"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_happens_can_be_seen_in_the_metrics_and_rooms_are_no_labels() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _local = ::metrics::set_default_local_recorder(&recorder);
+    metrics::describe();
+    let rig = Rig::open(config()).await;
+    rig.post("hidden-room", r#"{"reaction":"🔥","count":7}"#).await;
+    rig.post("hidden-room", "{").await;
+    rig.log.fail_appends(Some(eventlog::AppendError::NotWritten("full".into())));
+    rig.post("hidden-room", FIRE).await;
+    rig.stop().await.unwrap();
+    let text = handle.render();
+    for line in [
+        "uproar_ingest_accepted_total 7",
+        "uproar_ingest_committed_total 7",
+        "uproar_ingest_in_doubt_total 0",
+        "uproar_ingest_requests_total{status=\"202\"} 1",
+        "uproar_ingest_requests_total{status=\"400\"} 1",
+        "uproar_ingest_requests_total{status=\"503\"} 1",
+        "uproar_ingest_requests_total{status=\"504\"} 0",
+        "uproar_ingest_refused_total{cause=\"body\"} 1",
+        "uproar_ingest_refused_total{cause=\"not_written\"} 1",
+        "uproar_ingest_batches_total{outcome=\"committed\"} 1",
+        "uproar_ingest_batches_total{outcome=\"not_written\"} 1",
+        "uproar_ingest_commit_seconds_count 2",
+        "uproar_ingest_waiting_requests 0",
+        "uproar_ingest_open_rooms 0",
+    ] {
+        assert!(text.contains(line), "{line} in\n{text}");
+    }
+    assert!(!text.contains("hidden-room"), "{text}");
+}

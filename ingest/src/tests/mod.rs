@@ -1,0 +1,142 @@
+//! The tier as a whole: its routes over an event log in memory.
+
+mod commit;
+mod contract;
+mod outage;
+mod shutdown;
+
+use crate::{Config, Deps, Error, Ingest, config::tests::config, shared::Shared};
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, Method, Request, StatusCode},
+};
+use eventlog::{EventLog, MemoryLog};
+use http_body_util::BodyExt;
+use service::{CancellationToken, Readiness};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::watch, task::JoinSet, time::sleep};
+use tower::ServiceExt;
+use wire::Batch;
+
+/// A tier that runs.
+struct Rig {
+    log: Arc<MemoryLog>,
+    router: Router,
+    shared: Arc<Shared>,
+    readiness: Readiness,
+    config: watch::Sender<Arc<Config>>,
+    shutdown: CancellationToken,
+    run: JoinSet<Result<(), Error>>,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+impl Rig {
+    /// A tier whose log is still to be opened.
+    fn start(log: Arc<MemoryLog>, config: Config) -> Self {
+        let (config, changes) = watch::channel(Arc::new(config));
+        let readiness = Readiness::default();
+        let deps = Deps { log: Arc::<MemoryLog>::clone(&log), readiness: readiness.clone() };
+        let ingest = Ingest::new(changes, deps);
+        let (router, shared) = (ingest.router(), Arc::clone(&ingest.shared));
+        let (shutdown, mut run) = (CancellationToken::new(), JoinSet::new());
+        run.spawn(ingest.run(shutdown.clone()));
+        Self { log, router, shared, readiness, config, shutdown, run }
+    }
+
+    /// A tier that takes reactions.
+    async fn open(config: Config) -> Self {
+        let rig = Self::start(MemoryLog::new(4), config);
+        until(|| rig.readiness.missing().is_empty()).await;
+        rig
+    }
+
+    async fn reload(&self, config: Config) {
+        let config = Arc::new(config);
+        self.config.send_replace(Arc::clone(&config));
+        until(|| Arc::ptr_eq(&self.shared.live().config, &config)).await;
+    }
+
+    async fn stop(mut self) -> Result<(), Error> {
+        self.shutdown.cancel();
+        self.run.join_next().await.unwrap().unwrap()
+    }
+
+    /// All that the log counts for a room.
+    fn total(&self, room: &str) -> u64 {
+        let records = self.log.reactions(self.log.partition_of(&room.parse().unwrap()));
+        let batches = records.iter().map(|record| Batch::decode(&record.value).unwrap());
+        batches.filter(|batch| *batch.room == *room).map(|batch| batch.count).sum()
+    }
+
+    async fn post(&self, room: &str, body: &str) -> Answer {
+        post(self.router.clone(), room.to_owned(), body.to_owned()).await
+    }
+
+    async fn ask(&self, request: Request<Body>) -> Answer {
+        ask(self.router.clone(), request).await
+    }
+
+    /// `n` requests of one 🔥, side by side: how they were answered.
+    fn crowd(&self, room: &str, n: usize) -> JoinSet<Answer> {
+        let mut crowd = JoinSet::new();
+        for _ in 0..n {
+            crowd.spawn(post(self.router.clone(), room.to_owned(), FIRE.to_owned()));
+        }
+        crowd
+    }
+
+    fn inside(&self) -> usize {
+        self.shared.gate.inside()
+    }
+}
+
+const FIRE: &str = r#"{"reaction":"🔥"}"#;
+
+fn request(method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Request<Body> {
+    let request = Request::builder().method(method).uri(path);
+    headers
+        .iter()
+        .fold(request, |request, (name, value)| request.header(*name, *value))
+        .body(body.into())
+        .unwrap()
+}
+
+async fn ask(router: Router, request: Request<Body>) -> Answer {
+    let response = router.oneshot(request).await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    Answer { status, headers, body: String::from_utf8(body.to_vec()).unwrap() }
+}
+
+async fn post(router: Router, room: String, body: String) -> Answer {
+    let path = format!("/v1/rooms/{room}/reactions");
+    ask(router, request(Method::POST, &path, &[("content-type", "application/json")], body)).await
+}
+
+async fn statuses(crowd: JoinSet<Answer>) -> Vec<u16> {
+    crowd.join_all().await.iter().map(|answer| answer.status.as_u16()).collect()
+}
+
+/// Waits for a condition.
+async fn until(condition: impl Fn() -> bool) {
+    let waited = async {
+        while !condition() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waited).await.expect("the condition came about");
+}

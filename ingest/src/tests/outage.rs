@@ -1,0 +1,137 @@
+//! The log is away, slow, full or silent: answers stay truthful and memory stays flat.
+
+use super::*;
+use crate::Ack;
+use eventlog::{AppendError, BoxFuture, Feed, Follower, OpenError, Writer};
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_refused_until_the_log_is_open() {
+    let log = MemoryLog::new(4);
+    log.fail_opens(3);
+    let rig = Rig::start(log, config());
+    let answer = rig.post("r", FIRE).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("5")));
+    assert_eq!(rig.readiness.missing()[0].0, "ingest");
+    until(|| rig.readiness.missing().is_empty()).await;
+    assert_eq!(rig.post("r", FIRE).await.status, 202);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_before_the_log_is_open_ends_well() {
+    let log = MemoryLog::new(4);
+    log.fail_opens(u32::MAX);
+    let rig = Rig::start(log, config());
+    until(|| rig.readiness.missing()[0].1.contains("can't be opened")).await;
+    assert!(rig.stop().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_log_that_will_never_open_ends_the_tier() {
+    struct Locked;
+    impl EventLog for Locked {
+        fn writer(&self) -> BoxFuture<'_, Result<Arc<dyn Writer>, OpenError>> {
+            Box::pin(async { Err(OpenError::Invalid("locked".into())) })
+        }
+        fn feed(&self) -> BoxFuture<'_, Result<Feed, OpenError>> {
+            Box::pin(async { Err(OpenError::Invalid("locked".into())) })
+        }
+        fn follower(&self) -> BoxFuture<'_, Result<Box<dyn Follower>, OpenError>> {
+            Box::pin(async { Err(OpenError::Invalid("locked".into())) })
+        }
+    }
+    let (_config, changes) = watch::channel(Arc::new(config()));
+    let ingest = Ingest::new(changes, Deps { log: Arc::new(Locked), readiness: Readiness::default() });
+    let error = ingest.run(CancellationToken::new()).await.unwrap_err();
+    assert_eq!(error.to_string(), "the event log can't be opened: locked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_an_outage_memory_stays_flat_and_nobody_is_told_a_lie() {
+    let rig = Rig::open(config()).await;
+    rig.log.hold_appends(true);
+    let mut crowd = rig.crowd("r", 100);
+    for _ in 0..50 {
+        sleep(Duration::from_millis(20)).await;
+        crowd.spawn(post(rig.router.clone(), "r".into(), FIRE.into()));
+    }
+    // The limit in flight, and one open batch, however many came.
+    assert_eq!((rig.log.held_appends(), rig.shared.batches.rooms()), (4, 1));
+    sleep(Duration::from_millis(1_100)).await;
+    let answer = rig.post("r", FIRE).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("5")));
+    assert!(answer.body.contains("took nothing of this room for 2000 ms; not counted"), "{answer:?}");
+    // Those who were let in are told that nobody knows; and indeed, all of them count in the end.
+    assert_eq!(statuses(crowd).await, [504; 150]);
+    assert_eq!((rig.total("r"), rig.inside()), (0, 0));
+    rig.log.hold_appends(false);
+    until(|| rig.shared.batches.rooms() == 0).await;
+    assert_eq!(rig.total("r"), 150);
+    assert_eq!(rig.post("r", FIRE).await.status, 202);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_log_did_not_take_is_answered_503_and_not_counted() {
+    let rig = Rig::open(config()).await;
+    rig.log.fail_appends(Some(AppendError::NotWritten("the queue is full".into())));
+    let answer = rig.post("r", FIRE).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
+    assert!(answer.body.contains("not counted, try again"));
+    rig.log.fail_appends(None);
+    assert_eq!(rig.post("r", FIRE).await.status, 202);
+    assert_eq!(rig.total("r"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_log_may_have_taken_is_answered_504_and_not_retried() {
+    for ack in [Ack::Durable, Ack::Received] {
+        let rig = Rig::open(Config { ack, ..config() }).await;
+        rig.log.fail_appends(Some(AppendError::Unknown("no answer".into())));
+        let answer = rig.post("r", FIRE).await;
+        let expected = if ack == Ack::Durable { 504 } else { 202 };
+        assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (expected, None), "{answer:?}");
+        assert_eq!(answer.body.contains("may have been counted"), ack == Ack::Durable);
+        until(|| rig.shared.batches.rooms() == 0).await;
+        rig.log.fail_appends(None);
+        assert_eq!(rig.post("r", FIRE).await.status, 202);
+        until(|| rig.shared.batches.rooms() == 0).await;
+        assert_eq!(rig.total("r"), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_ack_received_what_was_not_taken_is_tried_again_until_it_is() {
+    let rig = Rig::open(Config { ack: Ack::Received, ..config() }).await;
+    rig.log.fail_appends(Some(AppendError::NotWritten("the queue is full".into())));
+    for _ in 0..10 {
+        assert_eq!(rig.post("r", FIRE).await.status, 202);
+        sleep(Duration::from_millis(150)).await;
+    }
+    assert_eq!(rig.total("r"), 0);
+    // Promises are not piled up without end.
+    sleep(Duration::from_millis(1_000)).await;
+    assert_eq!(rig.post("r", FIRE).await.status, 503);
+    rig.log.fail_appends(None);
+    until(|| rig.total("r") == 10).await;
+    assert_eq!(rig.post("r", FIRE).await.status, 202);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_and_rooms_over_their_limits_are_refused_at_once() {
+    let rig = Rig::open(Config { max_waiting: 3, max_rooms: 2, ..config() }).await;
+    rig.log.hold_appends(true);
+    let mut crowd = rig.crowd("a", 1);
+    crowd.spawn(post(rig.router.clone(), "b".into(), FIRE.into()));
+    until(|| rig.inside() == 2).await;
+    let answer = rig.post("c", FIRE).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
+    assert!(answer.body.contains("2 rooms have reactions waiting"), "{answer:?}");
+    crowd.spawn(post(rig.router.clone(), "a".into(), FIRE.into()));
+    until(|| rig.inside() == 3).await;
+    let answer = rig.post("a", FIRE).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
+    assert!(answer.body.contains("3 requests are waiting"), "{answer:?}");
+    rig.log.hold_appends(false);
+    assert_eq!(statuses(crowd).await, [202; 3]);
+    assert_eq!(rig.post("c", FIRE).await.status, 202);
+    assert_eq!((rig.total("a"), rig.total("b"), rig.total("c")), (2, 1, 1));
+}

@@ -1,0 +1,80 @@
+//! Shutting down: nobody new is let in, what was accepted is committed, and all who wait are answered.
+
+use super::*;
+use crate::Ack;
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_commits_what_was_accepted_and_answers_all_who_wait() {
+    let mut rig = Rig::open(config()).await;
+    rig.log.hold_appends(true);
+    let mut crowd = rig.crowd("r", 20);
+    until(|| rig.log.held_appends() == 1).await;
+    for _ in 0..30 {
+        crowd.spawn(post(rig.router.clone(), "r".into(), FIRE.into()));
+    }
+    until(|| rig.inside() == 50).await;
+    rig.shutdown.cancel();
+    until(|| rig.readiness.missing() == [("ingest", "shutting down".to_owned())]).await;
+    let answer = rig.post("r", FIRE).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
+    assert!(answer.body.contains("shutting down; not counted"), "{answer:?}");
+    rig.log.hold_appends(false);
+    assert_eq!(statuses(crowd).await, [202; 50]);
+    rig.run.join_next().await.unwrap().unwrap().unwrap();
+    assert_eq!(rig.total("r"), 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_keeps_what_was_answered_before_it_was_durable() {
+    let rig = Rig::open(Config { ack: Ack::Received, ..config() }).await;
+    assert_eq!(statuses(rig.crowd("r", 50)).await, [202; 50]);
+    let log = Arc::clone(&rig.log);
+    assert_eq!(rig.total("r"), 0);
+    rig.stop().await.unwrap();
+    let records = log.reactions(log.partition_of(&"r".parse().unwrap()));
+    assert_eq!(Batch::decode(&records[0].value).unwrap().count, 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_deadline_of_a_shutdown_everyone_is_told_what_is_known() {
+    let settings = Config { drain_ms: 500, in_flight_per_room: 1, ..config() };
+    let mut rig = Rig::open(settings.clone()).await;
+    rig.log.hold_appends(true);
+    let handed_over = rig.crowd("r", 2);
+    until(|| rig.log.held_appends() == 1).await;
+    let behind = rig.crowd("r", 3);
+    until(|| rig.inside() == 5).await;
+    rig.reload(Config { ack: Ack::Received, ..settings }).await;
+    assert_eq!(statuses(rig.crowd("r", 4)).await, [202; 4]);
+    rig.shutdown.cancel();
+    let error = rig.run.join_next().await.unwrap().unwrap().unwrap_err();
+    assert!(matches!(error, Error::Drain { rooms: 1, unresolved: 1, lost: 4 }), "{error}");
+    assert_eq!(statuses(handed_over).await, [504; 2]);
+    assert_eq!(statuses(behind).await, [503; 3]);
+}
+
+/// Real threads, real time: requests race with the shutdown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_shutdown_amid_traffic_loses_nothing_and_counts_nothing_twice() {
+    for ack in [Ack::Durable, Ack::Received] {
+        let mut rig = Rig::open(Config { ack, commit_interval_ms: 1, ..config() }).await;
+        let mut clients = JoinSet::new();
+        for client in 0..16 {
+            let router = rig.router.clone();
+            clients.spawn(async move {
+                let mut accepted = 0;
+                let room = format!("r{}", client % 3);
+                while post(router.clone(), room.clone(), FIRE.into()).await.status == 202 {
+                    accepted += 1;
+                    tokio::task::yield_now().await;
+                }
+                accepted
+            });
+        }
+        until(|| rig.total("r0") > 100).await;
+        rig.shutdown.cancel();
+        rig.run.join_next().await.unwrap().unwrap().unwrap();
+        let accepted: u64 = clients.join_all().await.iter().sum();
+        assert_eq!((0..3).map(|r| rig.total(&format!("r{r}"))).sum::<u64>(), accepted, "{ack:?}");
+    }
+}

@@ -1,0 +1,253 @@
+//! The command line: what can be asked for, and what makes no sense.
+
+use crate::{
+    crowd::Plan,
+    random,
+    target::{HttpTarget, MqttTarget},
+};
+use anyhow::{Context as _, bail, ensure};
+use clap::{Args, Parser, Subcommand};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use wire::{Reaction, RoomName};
+
+const EXAMPLES: &str = "\
+Examples:
+  A minute of 2,000 POST/s, watched by 50 WebSocket and 50 MQTT viewers:
+    loadgen crowd --url http://127.0.0.1:8080 --live-url http://127.0.0.1:8081
+  The all-in-one server on one port, no MQTT, figures for a program:
+    loadgen crowd --url http://127.0.0.1:8080 --ws-viewers 20 --mqtt-viewers 0 --report run.json
+  Few but fat requests, 4 reactions with 25 taps each, into a room of your own:
+    loadgen crowd --room ind-pak-final --rate 100 --count 25 --batch 4 --duration 2m
+  A short check in a script (exit code 0 only when the audit is clean):
+    loadgen crowd --rate 200 --duration 5s --viewers 10 || echo lost or double counted
+
+The room must be nobody else's while the run lasts: their reactions would be counted too many.";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    the audit is clean: everybody saw counted what was accepted
+  1    it is not; the last lines say what differs
+  2    wrong usage, or the server can't be reached at all
+  130  left early, by a second Ctrl-C (the first ends the posting and goes on to the audit)";
+
+/// Loads an Uproar server as its clients do, and audits what it counts.
+#[derive(Debug, Parser)]
+#[command(name = "loadgen", version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Posts reactions at a fixed rate while viewers watch, then checks that every viewer saw all of them counted.
+    ///
+    /// The schedule is open-loop: a slow server doesn't slow it, and latency is measured from the time at which a
+    /// request was due. Requests that are --timeout late are not sent, and are reported as such.
+    // What comes later wins, so that scripts can append to a common line.
+    #[command(args_override_self = true, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+    Crowd(CrowdArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CrowdArgs {
+    /// Where reactions are posted
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    url: HttpTarget,
+    /// Where WebSocket viewers connect and snapshots are fetched [default: --url]
+    #[arg(long, value_name = "URL")]
+    live_url: Option<HttpTarget>,
+    /// Where MQTT viewers connect
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:1883")]
+    mqtt: MqttTarget,
+    /// The room [default: a new one with a random name]
+    #[arg(long)]
+    room: Option<RoomName>,
+    /// POSTs a second
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: u32,
+    /// How long to post
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    duration: Duration,
+    /// Viewers, half of them on WebSockets, half on MQTT
+    #[arg(long, value_name = "N", default_value_t = 100, conflicts_with_all = ["ws_viewers", "mqtt_viewers"])]
+    viewers: usize,
+    /// Viewers on WebSockets, instead of --viewers
+    #[arg(long, value_name = "N")]
+    ws_viewers: Option<usize>,
+    /// Viewers on MQTT, instead of --viewers
+    #[arg(long, value_name = "N")]
+    mqtt_viewers: Option<usize>,
+    /// The reactions to send in turn; one that is listed twice is sent twice as often
+    #[arg(long, value_name = "LIST", default_value = "🔥,👏,😂,❤️", value_delimiter = ',')]
+    reactions: Vec<Reaction>,
+    /// How often a POST counts each of its reactions
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    count: u32,
+    /// Distinct reactions in each POST [default: one, in the short form of the body]
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Connections to post over
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    connections: u16,
+    /// First part of the duration that is audited but not timed [default: 2s, at most a tenth of --duration]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    warm_up: Option<Duration>,
+    /// How long to wait for an answer, and how late a request may be sent at most
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    timeout: Duration,
+    /// How long to wait at the end until everybody has seen everything
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    settle: Duration,
+    /// Save all figures as JSON
+    #[arg(long, value_name = "FILE.json")]
+    report: Option<PathBuf>,
+}
+
+impl CrowdArgs {
+    /// Checks what one argument alone can't show.
+    pub(crate) fn plan(self) -> anyhow::Result<Plan> {
+        let warm_up = self.warm_up.unwrap_or(Duration::from_secs(2).min(self.duration / 10));
+        ensure!(
+            warm_up < self.duration,
+            "--warm-up ({warm_up:?}) must be shorter than --duration ({:?})",
+            self.duration
+        );
+        let taps = self.duration.as_nanos() * u128::from(self.rate);
+        ensure!(
+            taps >= 1_000_000_000,
+            "--rate {} for {:?} comes to no request at all",
+            self.rate,
+            self.duration
+        );
+        let distinct = self.reactions.iter().collect::<BTreeSet<_>>().len();
+        if let Some(batch) = self.batch
+            && !(1..=distinct).contains(&batch)
+        {
+            bail!("--batch {batch} needs 1 to {distinct} reactions, as many as --reactions lists");
+        }
+        if let Some(folder) = self.report.as_ref().and_then(|path| path.parent()) {
+            let there = folder.as_os_str().is_empty() || folder.is_dir();
+            ensure!(there, "--report: there is no folder {}", folder.display());
+        }
+        let (ws_viewers, mqtt_viewers) = match (self.ws_viewers, self.mqtt_viewers) {
+            (None, None) => (self.viewers - self.viewers / 2, self.viewers / 2),
+            (ws, mqtt) => (ws.unwrap_or(0), mqtt.unwrap_or(0)),
+        };
+        let room = match self.room {
+            Some(room) => room,
+            None => format!("crowd-{}", random::token()).parse().context("the random room name")?,
+        };
+        Ok(Plan {
+            live_url: self.live_url.unwrap_or_else(|| self.url.clone()),
+            url: self.url,
+            mqtt: self.mqtt,
+            room,
+            rate_per_s: self.rate,
+            duration: self.duration,
+            warm_up,
+            timeout: self.timeout,
+            settle: self.settle,
+            connections: self.connections.into(),
+            reactions: self.reactions,
+            count: self.count.into(),
+            batch: self.batch,
+            ws_viewers,
+            mqtt_viewers,
+            report: self.report,
+        })
+    }
+}
+
+/// `500ms`, `60s`, `2m` or `1h`.
+fn duration(text: &str) -> anyhow::Result<Duration> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let ms_per_unit = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => bail!("write a whole number and a unit, such as 500ms, 60s, 2m or 1h"),
+    };
+    let ms = number.parse::<u64>().ok().and_then(|n| n.checked_mul(ms_per_unit));
+    // A day is enough for a run, and keeps all sums far from overflow.
+    let ms = ms.filter(|ms| *ms <= 24 * 3_600_000).context("a duration is a number up to 24h")?;
+    Ok(Duration::from_millis(ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn plan(args: &str) -> anyhow::Result<Plan> {
+        let args = ["loadgen", "crowd"].into_iter().chain(args.split_whitespace());
+        let Command::Crowd(args) = Cli::try_parse_from(args)?.command;
+        args.plan()
+    }
+
+    fn refused(args: &str) -> String {
+        plan(args).err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_help() {
+        let plan = plan("").unwrap();
+        assert_eq!(plan.url, plan.live_url);
+        assert_eq!((plan.ws_viewers, plan.mqtt_viewers, plan.connections), (50, 50, 64));
+        assert_eq!((plan.rate_per_s, plan.duration.as_secs(), plan.warm_up.as_secs()), (2_000, 60, 2));
+        assert_eq!(plan.reactions.len(), 4);
+        assert!(plan.room.starts_with("crowd-"));
+    }
+
+    #[test]
+    fn viewers_are_halved_or_named_by_protocol() {
+        let counts = |args| plan(args).map(|plan| (plan.ws_viewers, plan.mqtt_viewers)).unwrap();
+        assert_eq!(counts("--viewers 5"), (3, 2));
+        assert_eq!(counts("--ws-viewers 7"), (7, 0));
+        assert_eq!(counts("--mqtt-viewers 2 --ws-viewers 1"), (1, 2));
+        assert!(refused("--viewers 5 --ws-viewers 1").contains("cannot be used with"));
+    }
+
+    #[test]
+    fn a_short_run_has_a_short_warm_up() {
+        assert_eq!(plan("--duration 1s").unwrap().warm_up, Duration::from_millis(100));
+        assert!(refused("--duration 1s --warm-up 1s").contains("shorter than --duration"));
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        for (text, ms) in [("500ms", 500), ("60s", 60_000), ("2m", 120_000), ("1h", 3_600_000), ("0s", 0)] {
+            assert_eq!(duration(text).unwrap(), Duration::from_millis(ms), "{text}");
+        }
+        for text in ["60", "s", "", "1.5s", "-1s", "1 s", "25h", "99999999999999999999s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_a_reason() {
+        for (args, why) in [
+            ("--rate 0", "0 is not in"),
+            ("--rate 1 --duration 999ms", "no request at all"),
+            ("--batch 5", "needs 1 to 4 reactions"),
+            ("--batch 2 --reactions a,a", "needs 1 to 1 reactions"),
+            ("--batch 0", "needs 1 to 4"),
+            ("--room a/b", "room name may hold"),
+            ("--reactions a,,b", "this one is empty"),
+            ("--url https://example.net", "TLS is not spoken"),
+            ("--mqtt example.net", "host:port"),
+            ("--duration 60", "such as 500ms"),
+            ("--report /no/such/folder/report.json", "there is no folder"),
+        ] {
+            let said = refused(args);
+            assert!(said.contains(why), "{args}: {said}");
+        }
+    }
+}

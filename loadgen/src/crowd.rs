@@ -1,0 +1,256 @@
+//! The scenario `crowd`: post at a fixed rate while viewers watch, then compare.
+
+use crate::{
+    audit::{self, Expected, Verdict, Witness},
+    http, payload, post,
+    progress::{self, Progress, Status},
+    random,
+    report::Report,
+    schedule::{Schedule, Tickets},
+    shared::Shared,
+    target::{HttpTarget, MqttTarget},
+    viewers::{self, Access, audience::Audience},
+};
+use anyhow::{Context as _, bail};
+use std::{path::PathBuf, time::Duration};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use wire::{Frame, Reaction, RoomName};
+
+/// How long all viewers may take to connect, before the run starts without those that could not.
+const ASSEMBLE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the server may take for a snapshot.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(5);
+/// Time between two looks at something that is waited for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// Time between two updates of the progress.
+const SHOW_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What to do.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) url: HttpTarget,
+    pub(crate) live_url: HttpTarget,
+    pub(crate) mqtt: MqttTarget,
+    pub(crate) room: RoomName,
+    pub(crate) rate_per_s: u32,
+    pub(crate) duration: Duration,
+    pub(crate) warm_up: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) settle: Duration,
+    pub(crate) connections: usize,
+    pub(crate) reactions: Vec<Reaction>,
+    pub(crate) count: u64,
+    pub(crate) batch: Option<usize>,
+    pub(crate) ws_viewers: usize,
+    pub(crate) mqtt_viewers: usize,
+    pub(crate) report: Option<PathBuf>,
+}
+
+/// The viewers of one protocol, watching.
+pub(crate) struct Gallery {
+    pub(crate) protocol: &'static str,
+    pub(crate) audience: Shared<Audience>,
+    _tasks: JoinSet<()>,
+}
+
+/// Runs the scenario. `stop` ends the posting early. An error means that it could not be run.
+pub(crate) async fn run(plan: &Plan, stop: &CancellationToken) -> anyhow::Result<Report> {
+    progress::note(&format!("room {}", plan.room));
+    let baseline = baseline(plan).await?;
+    drop(http::Connection::open(&plan.url, ASSEMBLE_PATIENCE).await?);
+    let galleries = assemble(plan, stop).await?;
+    let poster = post_all(plan, &galleries, stop).await?;
+    let expected = poster.tally.with(|tally| Expected {
+        baseline,
+        accepted: tally.accepted,
+        accepted_counts: tally.accepted_counts(),
+        unknown_counts: tally.unknown_counts(),
+        odd_answers: tally.odd_answers,
+    });
+    let verdict = settle(plan, &expected, &galleries, &poster).await;
+    Ok(Report::new(plan, &poster, &galleries, verdict))
+}
+
+/// The room before the first request, once it is at rest.
+async fn baseline(plan: &Plan) -> anyhow::Result<Option<Frame>> {
+    let deadline = Instant::now() + plan.settle;
+    loop {
+        let frame = snapshot(plan).await?;
+        if frame.as_ref().is_none_or(|frame| frame.count == 0) {
+            return Ok(frame);
+        }
+        if Instant::now() >= deadline {
+            bail!(
+                "room {} is not at rest: somebody reacts in it, so that no count could be exact",
+                plan.room
+            );
+        }
+        sleep(LOOK_INTERVAL).await;
+    }
+}
+
+/// The room as those who join would see it.
+async fn snapshot(plan: &Plan) -> anyhow::Result<Option<Frame>> {
+    let path = format!("/v1/rooms/{}", plan.room);
+    let (status, body) = http::get(&plan.live_url, &path, SNAPSHOT_PATIENCE).await?;
+    match status.as_u16() {
+        200 => Ok(Some(Frame::decode(&body).with_context(|| format!("GET {path}"))?)),
+        404 => Ok(None),
+        other => bail!("GET {}{path}: {other} {}", plan.live_url, String::from_utf8_lossy(&body)),
+    }
+}
+
+/// Starts the viewers and waits until they are connected. Late ones may come later, but some must be there.
+async fn assemble(plan: &Plan, stop: &CancellationToken) -> anyhow::Result<Vec<Gallery>> {
+    let id_prefix = format!("lg{}x", random::token());
+    let galleries: Vec<_> = [
+        (Access::WebSocket(plan.live_url.clone()), plan.ws_viewers),
+        (Access::Mqtt { target: plan.mqtt.clone(), id_prefix }, plan.mqtt_viewers),
+    ]
+    .into_iter()
+    .filter(|(_, viewers)| *viewers > 0)
+    .map(|(access, viewers)| {
+        let audience = Shared::new(Audience::new(plan.room.clone(), viewers));
+        let tasks = viewers::spawn(&access, &plan.room, &audience);
+        Gallery { protocol: access.name(), audience, _tasks: tasks }
+    })
+    .collect();
+    let deadline = Instant::now() + ASSEMBLE_PATIENCE;
+    while Instant::now() < deadline && !stop.is_cancelled() {
+        if galleries.iter().all(Gallery::is_complete) || galleries.iter().any(Gallery::is_locked_out) {
+            break;
+        }
+        sleep(LOOK_INTERVAL / 10).await;
+    }
+    for gallery in &galleries {
+        gallery.check()?;
+    }
+    Ok(galleries)
+}
+
+impl Gallery {
+    fn is_complete(&self) -> bool {
+        self.audience.with(|audience| audience.connected() == audience.seats().len())
+    }
+
+    /// Every viewer has tried, and none came in.
+    fn is_locked_out(&self) -> bool {
+        self.audience.with(|audience| {
+            audience.seats().iter().all(|seat| seat.connects == 0 && seat.last_error.is_some())
+        })
+    }
+
+    /// Fails when nobody is connected, warns when somebody is not.
+    fn check(&self) -> anyhow::Result<()> {
+        let protocol = self.protocol;
+        let (connected, viewers, error) = self.audience.with(|audience| {
+            let error = audience.seats().iter().find_map(|seat| seat.last_error.clone());
+            (audience.connected(), audience.seats().len(), error.unwrap_or_else(|| "no answer".to_owned()))
+        });
+        if connected == 0 {
+            bail!("none of {viewers} {protocol} viewers can connect: {error}");
+        }
+        if connected < viewers {
+            progress::note(&format!(
+                "only {connected} of {viewers} {protocol} viewers are connected: {error}"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Posts all of the schedule, or until `stop`.
+async fn post_all(
+    plan: &Plan,
+    galleries: &[Gallery],
+    stop: &CancellationToken,
+) -> anyhow::Result<post::Poster> {
+    let payloads = payload::payloads(&plan.reactions, plan.count, plan.batch);
+    let tickets = Tickets::new(Schedule::new(plan.rate_per_s, plan.duration), plan.timeout);
+    let mut poster = post::Poster::new(plan.url.clone(), &plan.room, payloads.into(), tickets)?;
+    poster.warm_up = plan.warm_up;
+    poster.patience = plan.timeout;
+    poster.stop = stop.child_token();
+    poster.start = Instant::now();
+    let timed_from_us = viewers::wall_us() + u64::try_from(plan.warm_up.as_micros())?;
+    for gallery in galleries {
+        gallery.audience.with(|audience| audience.timed_from_us = timed_from_us);
+    }
+
+    let mut progress = Progress::start("posting", plan.duration, 0);
+    let mut shows = interval(SHOW_INTERVAL);
+    shows.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let end = poster.start + plan.duration + plan.timeout;
+    let mut connections = poster.spawn(plan.connections);
+    loop {
+        tokio::select! {
+            ended = connections.join_next() => match ended {
+                Some(ended) => ended.context("a connection's task failed")?,
+                None => break,
+            },
+            _ = shows.tick() => progress.show(&status(&poster, galleries)),
+            // Whatever is under way is finished, so that its outcome is known.
+            () = sleep_until(end), if !poster.stop.is_cancelled() => poster.stop.cancel(),
+        }
+    }
+    poster.tickets.with(|tickets| tickets.close(poster.start.elapsed()));
+    Ok(poster)
+}
+
+fn status(poster: &post::Poster, galleries: &[Gallery]) -> Status {
+    let mut status = poster.tally.with(|tally| Status {
+        sent: tally.sent,
+        accepted: tally.accepted,
+        refused: tally.sent - tally.by_status.get(&202).copied().unwrap_or(0),
+        viewers_connected: 0,
+        viewers: 0,
+        delay_us: None,
+    });
+    for gallery in galleries {
+        gallery.audience.with(|audience| {
+            status.viewers_connected += audience.connected();
+            status.viewers += audience.seats().len();
+            status.delay_us = status.delay_us.max(audience.newest_delay_us);
+        });
+    }
+    status
+}
+
+/// Waits until everybody agrees and the room is at rest, at most the time to settle.
+async fn settle(plan: &Plan, expected: &Expected, galleries: &[Gallery], poster: &post::Poster) -> Verdict {
+    let deadline = Instant::now() + plan.settle;
+    let mut progress = Progress::start("settling", plan.settle, status(poster, galleries).sent);
+    loop {
+        let in_time = Instant::now() < deadline;
+        let snapshot = snapshot(plan).await;
+        let viewers: Vec<_> = galleries.iter().flat_map(Gallery::witnesses).collect();
+        let (newest, error) = match snapshot {
+            Ok(frame) => (Witness::snapshot(frame), None),
+            Err(error) => (Witness::snapshot(None), Some(error)),
+        };
+        let mut verdict = audit::judge(expected, &viewers, &newest);
+        if let Some(error) = error {
+            verdict.clean = false;
+            verdict.findings.push(format!("no snapshot: {}", http::chain(&error)));
+        }
+        let at_rest = viewers.iter().chain([&newest]).all(Witness::is_at_rest);
+        if !in_time || (verdict.clean && at_rest) {
+            return verdict;
+        }
+        progress.show(&status(poster, galleries));
+        sleep(LOOK_INTERVAL).await;
+    }
+}
+
+impl Gallery {
+    fn witnesses(&self) -> Vec<Witness> {
+        self.audience.with(|audience| {
+            let seats = audience.seats().iter().enumerate();
+            seats.map(|(index, seat)| Witness::viewer(self.protocol, index, seat)).collect()
+        })
+    }
+}

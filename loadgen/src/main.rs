@@ -1,0 +1,81 @@
+//! The black-box load generator and auditor: drives the public HTTP, WebSocket and MQTT interfaces as clients do,
+//! and checks that what was accepted is what every viewer saw counted.
+//!
+//! - [`cli`]: the command line, turned into a checked plan.
+//! - [`crowd`]: the scenario that posts at a fixed rate while viewers watch.
+//! - [`schedule`], [`payload`], [`tally`], [`audit`], [`viewers::audience`]: the pure parts.
+//! - [`post`], [`http`], [`viewers`]: what touches the network.
+//! - [`progress`], [`report`]: what people and other programs read.
+
+mod audit;
+mod cli;
+mod crowd;
+mod http;
+mod payload;
+mod post;
+mod progress;
+mod random;
+mod report;
+mod schedule;
+mod shared;
+mod spread;
+mod tally;
+mod target;
+mod viewers;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use std::{process::ExitCode, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// The audit was not clean.
+const EXIT_NOT_CLEAN: u8 = 1;
+/// Wrong usage, or no connection at all.
+const EXIT_CANNOT_RUN: u8 = 2;
+/// A second Ctrl-C: left without an audit. What a shell reports for SIGINT.
+const EXIT_INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    let cli::Command::Crowd(args) = cli::Cli::parse().command;
+    // One thread: the server under test has the other cores, and a few thousand requests a second need no more.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&error.into()),
+    };
+    let code = runtime.block_on(crowd_until_interrupted(args)).unwrap_or_else(|error| complain(&error));
+    // A name look-up that hangs in a blocking thread must not hold up the exit.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    code
+}
+
+/// Runs the scenario. The first Ctrl-C ends the posting, the second leaves.
+async fn crowd_until_interrupted(args: cli::CrowdArgs) -> anyhow::Result<ExitCode> {
+    let stop = CancellationToken::new();
+    let plan = args.plan()?;
+    tokio::select! {
+        report = crowd::run(&plan, &stop) => finish(&plan, &report?),
+        interrupted = interrupted_twice(&stop) => interrupted.map(|()| ExitCode::from(EXIT_INTERRUPTED)),
+    }
+}
+
+async fn interrupted_twice(stop: &CancellationToken) -> anyhow::Result<()> {
+    tokio::signal::ctrl_c().await.context("cannot listen for Ctrl-C")?;
+    stop.cancel();
+    progress::note("posting ends here, the audit follows; Ctrl-C again leaves at once");
+    tokio::signal::ctrl_c().await.context("cannot listen for Ctrl-C")
+}
+
+#[expect(clippy::print_stdout, reason = "the report is this program's output")]
+fn finish(plan: &crowd::Plan, report: &report::Report) -> anyhow::Result<ExitCode> {
+    println!("{}", report.to_text());
+    if let Some(path) = &plan.report {
+        report.save(path)?;
+    }
+    Ok(if report.audit.clean { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_CLEAN) })
+}
+
+#[expect(clippy::print_stderr, reason = "this is where errors end")]
+fn complain(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::from(EXIT_CANNOT_RUN)
+}

@@ -1,0 +1,101 @@
+//! Where the server is.
+
+use anyhow::{Context as _, ensure};
+use hyper::Uri;
+use std::{fmt, str::FromStr};
+use tokio::net::TcpStream;
+
+/// The base of HTTP requests: `http://host[:port][/prefix]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HttpTarget {
+    /// `host:port`.
+    pub(crate) address: String,
+    prefix: String,
+}
+
+impl FromStr for HttpTarget {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let uri: Uri = text.parse()?;
+        ensure!(uri.scheme_str() == Some("http"), "write it as http://host:port (TLS is not spoken)");
+        ensure!(uri.query().is_none(), "the base URL can't have a query");
+        let host = uri.host().context("the host is missing")?;
+        let port = uri.port_u16().unwrap_or(80);
+        Ok(Self { address: format!("{host}:{port}"), prefix: uri.path().trim_end_matches('/').to_owned() })
+    }
+}
+
+impl fmt::Display for HttpTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}{}", self.address, self.prefix)
+    }
+}
+
+impl HttpTarget {
+    /// `path` behind the base's own.
+    pub(crate) fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.prefix)
+    }
+
+    /// Opens a connection.
+    pub(crate) async fn connect(&self) -> std::io::Result<TcpStream> {
+        let stream = TcpStream::connect(&self.address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+/// Where MQTT is spoken: `host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MqttTarget {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl FromStr for MqttTarget {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let (host, port) = text.rsplit_once(':').context("write it as host:port")?;
+        ensure!(!host.is_empty() && !host.contains('/'), "write it as host:port");
+        Ok(Self { host: host.to_owned(), port: port.parse().context("the port is no number up to 65535")? })
+    }
+}
+
+impl fmt::Display for MqttTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_targets_may_have_a_prefix_and_no_port() {
+        let target: HttpTarget = "http://example.net/live/".parse().unwrap();
+        assert_eq!(target.address, "example.net:80");
+        assert_eq!(target.path("/v1/rooms"), "/live/v1/rooms");
+        assert_eq!(target.to_string(), "http://example.net:80/live");
+        let plain: HttpTarget = "http://[::1]:8080".parse().unwrap();
+        assert_eq!((plain.address.as_str(), plain.path("/x").as_str()), ("[::1]:8080", "/x"));
+    }
+
+    #[test]
+    fn what_is_no_http_url_is_refused() {
+        for bad in ["https://example.net", "example.net:80", "ws://example.net", "http://a/?x=1", "/v1"] {
+            assert!(bad.parse::<HttpTarget>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn mqtt_targets_are_host_and_port() {
+        let target: MqttTarget = "127.0.0.1:1883".parse().unwrap();
+        assert_eq!((target.host.as_str(), target.port), ("127.0.0.1", 1883));
+        for bad in ["localhost", ":1883", "mqtt://localhost:1883", "localhost:99999"] {
+            assert!(bad.parse::<MqttTarget>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Where values come from, and how they are put on top of each other.
+
+use super::load::{ConfigError, ConfigErrors};
+use std::path::PathBuf;
+use toml::{Table, Value};
+
+/// What was given besides the defaults.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The file of `--config`.
+    pub file: Option<PathBuf>,
+    /// The environment; only `UPROAR__SECTION__KEY` counts.
+    pub env: Vec<(String, String)>,
+    /// `section.key=value` of each `--set`.
+    pub sets: Vec<String>,
+}
+
+const ENV_PREFIX: &str = "UPROAR__";
+
+/// The values so far, and the shape that the defaults give them.
+pub(super) struct Layers {
+    shape: Table,
+    values: Table,
+    pub(super) errors: ConfigErrors,
+}
+
+impl Layers {
+    pub(super) fn on(defaults: Table) -> Self {
+        Self { shape: defaults.clone(), values: defaults, errors: ConfigErrors::default() }
+    }
+
+    pub(super) fn add_file(&mut self, path: &std::path::Path) {
+        let origin = format!("file {}", path.display());
+        let parsed = std::fs::read_to_string(path)
+            .map_err(|error| error.to_string())
+            .and_then(|text| text.parse::<Table>().map_err(|error| error.to_string()));
+        match parsed {
+            Ok(table) => self.add(table, &origin),
+            Err(problem) => self.errors.push(ConfigError { key: String::new(), origin, problem }),
+        }
+    }
+
+    pub(super) fn add_env(&mut self, env: &[(String, String)]) {
+        for (name, text) in env {
+            if let Some(path) = name.strip_prefix(ENV_PREFIX) {
+                let path: Vec<_> = path.split("__").map(str::to_lowercase).collect();
+                self.add_text(&path, text, &format!("environment {name}"), |key| key.replace('_', "."));
+            }
+        }
+    }
+
+    pub(super) fn add_set(&mut self, set: &str) {
+        let origin = format!("--set {set}");
+        match set.split_once('=') {
+            Some((path, text)) => {
+                let path: Vec<_> = path.trim().split('.').map(str::to_owned).collect();
+                self.add_text(&path, text, &origin, |key| key);
+            }
+            None => {
+                let problem = "must be section.key=value".into();
+                self.errors.push(ConfigError { key: String::new(), origin, problem });
+            }
+        }
+    }
+
+    pub(super) fn finish(self) -> (Table, ConfigErrors) {
+        (self.values, self.errors)
+    }
+
+    fn add(&mut self, over: Table, origin: &str) {
+        merge(&mut self.values, &self.shape, over, "", origin, &mut self.errors);
+    }
+
+    /// A value given as text: the default's type says how it is read. What a path has beyond an open section is one
+    /// key of it; `open_key` gives that key its spelling.
+    fn add_text(&mut self, path: &[String], text: &str, origin: &str, open_key: impl Fn(String) -> String) {
+        let Some((last, sections)) = path.split_last() else { return };
+        let as_text = Value::String(text.to_owned());
+        let (sections, key, value) = match place(&self.shape, path) {
+            Place::Open(depth) => (&path[..depth], open_key(path[depth..].join(".")), as_text),
+            Place::Key(Value::String(_)) => (sections, last.clone(), as_text),
+            Place::Key(_) | Place::Unknown => (sections, last.clone(), parse(text)),
+        };
+        self.add(nest(sections, Table::from_iter([(key, value)])), origin);
+    }
+}
+
+/// Where a path leads.
+enum Place<'a> {
+    /// To a key with this default.
+    Key(&'a Value),
+    /// Into an open section, whose own path has this many parts.
+    Open(usize),
+    /// Nowhere.
+    Unknown,
+}
+
+fn place<'a>(shape: &'a Table, path: &[String]) -> Place<'a> {
+    let mut table = shape;
+    for (depth, key) in path.iter().enumerate() {
+        match table.get(key) {
+            _ if table.is_empty() => return Place::Open(depth),
+            Some(Value::Table(inner)) => table = inner,
+            Some(default) if depth + 1 == path.len() => return Place::Key(default),
+            _ => return Place::Unknown,
+        }
+    }
+    Place::Unknown
+}
+
+/// `text` as TOML would read it; text that is no TOML value is a string.
+fn parse(text: &str) -> Value {
+    let parsed = format!("v = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("v"));
+    parsed.unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+fn nest(sections: &[String], inner: Table) -> Table {
+    sections
+        .iter()
+        .rev()
+        .fold(inner, |inner, section| Table::from_iter([(section.clone(), Value::Table(inner))]))
+}
+
+/// Puts `over` on top of `values`. A key that `shape` doesn't have is unknown, as every key has a default; a section
+/// that is empty by default is open: it takes any keys.
+fn merge(
+    values: &mut Table,
+    shape: &Table,
+    over: Table,
+    prefix: &str,
+    origin: &str,
+    errors: &mut ConfigErrors,
+) {
+    for (key, value) in over {
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        let problem = match (shape.get(&key), values.get_mut(&key), value) {
+            (Some(Value::Table(shape)), Some(Value::Table(values)), Value::Table(value))
+                if shape.is_empty() =>
+            {
+                values.extend(value);
+                continue;
+            }
+            (Some(Value::Table(shape)), Some(Value::Table(values)), Value::Table(value)) => {
+                merge(values, shape, value, &path, origin, errors);
+                continue;
+            }
+            (Some(default), Some(slot), value) if same_type(default, &value) => {
+                *slot = value;
+                continue;
+            }
+            (Some(default), _, value) => {
+                format!("must be {}, is {}", a(default.type_str()), a(value.type_str()))
+            }
+            (None, _, _) => {
+                let known: Vec<_> = shape.keys().map(String::as_str).collect();
+                format!("is unknown here; known are: {}", known.join(", "))
+            }
+        };
+        errors.push(ConfigError { key: path, origin: origin.to_owned(), problem });
+    }
+}
+
+fn same_type(left: &Value, right: &Value) -> bool {
+    std::mem::discriminant(left) == std::mem::discriminant(right)
+}
+
+fn a(kind: &str) -> String {
+    let article = if kind.starts_with(['a', 'i']) { "an" } else { "a" };
+    format!("{article} {}", if kind == "table" { "section" } else { kind })
+}

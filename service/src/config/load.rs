@@ -1,0 +1,89 @@
+//! From sources to a checked value.
+
+use super::layers::{Layers, Sources};
+use serde::de::DeserializeOwned;
+use std::fmt;
+use toml::Table;
+
+/// One thing that is wrong with the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The key, such as `aggregator.interval_ms`; empty where a whole source can't be read.
+    pub key: String,
+    /// Who said so: a file, a variable, an option; empty where it follows from several.
+    pub origin: String,
+    /// What is wrong, and what would be right.
+    pub problem: String,
+}
+
+/// Everything that is wrong with the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConfigErrors(Vec<ConfigError>);
+
+impl ConfigErrors {
+    pub(super) fn push(&mut self, error: ConfigError) {
+        self.0.push(error);
+    }
+
+    /// One line each.
+    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        self.0.iter().map(ToString::to_string)
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.key.as_str(), self.origin.as_str()) {
+            ("", origin) => write!(f, "{origin}: {}", self.problem),
+            (key, "") => write!(f, "{key} {}", self.problem),
+            (key, origin) => write!(f, "{key} {} ({origin})", self.problem),
+        }
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.lines().collect::<Vec<_>>().join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// Puts the layers on top of each other, reads them as `T`, and lets `validate` check it. `validate` is given a
+/// function that takes a key and what is wrong with its value.
+pub fn load<T: DeserializeOwned>(
+    defaults: &str,
+    sources: &Sources,
+    validate: impl FnOnce(&T, &mut dyn FnMut(&str, String)),
+) -> Result<T, ConfigErrors> {
+    let broken = |problem: String| {
+        let error = ConfigError { key: String::new(), origin: "configuration".into(), problem };
+        ConfigErrors(vec![error])
+    };
+    let defaults: Table = defaults.parse().map_err(|error: toml::de::Error| broken(error.to_string()))?;
+    let mut layers = Layers::on(defaults);
+    if let Some(path) = &sources.file {
+        layers.add_file(path);
+    }
+    layers.add_env(&sources.env);
+    for set in &sources.sets {
+        layers.add_set(set);
+    }
+    let (values, mut errors) = layers.finish();
+    // Every key has the default's type by now; what may still be wrong is a name such as that of an adapter.
+    let value: T = match values.try_into() {
+        Ok(value) => value,
+        Err(error) => {
+            errors.0.extend(broken(error.to_string().trim().replace('\n', " ")).0);
+            return Err(errors);
+        }
+    };
+    validate(&value, &mut |key, problem| {
+        errors.push(ConfigError { key: key.to_owned(), origin: String::new(), problem });
+    });
+    if errors.0.is_empty() { Ok(value) } else { Err(errors) }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

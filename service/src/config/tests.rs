@@ -1,0 +1,118 @@
+//! Layers of configuration, as operators see them.
+
+use super::*;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+const DEFAULTS: &str = r#"
+[window]
+interval_ms = 2000
+name = "a"
+rooms = []
+ratio = 0.5
+[log]
+[log.options]
+"#;
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    window: Section,
+    log: Log,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Section {
+    interval_ms: u32,
+    name: String,
+    rooms: Vec<String>,
+    ratio: f64,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Log {
+    options: BTreeMap<String, String>,
+}
+
+fn load_with(file: &str, env: &[(&str, &str)], sets: &[&str]) -> Result<Config, ConfigErrors> {
+    let path = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&path, file).unwrap();
+    let sources = Sources {
+        file: Some(path.path().to_owned()),
+        env: env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        sets: sets.iter().map(|s| (*s).to_owned()).collect(),
+    };
+    load(DEFAULTS, &sources, |config: &Config, refuse| {
+        if config.window.interval_ms < 100 {
+            refuse("window.interval_ms", "must be at least 100".into());
+        }
+    })
+}
+
+fn interval(file: &str, env: &[(&str, &str)], sets: &[&str]) -> u32 {
+    load_with(file, env, sets).unwrap().window.interval_ms
+}
+
+#[test]
+fn a_later_layer_wins() {
+    let file = "[window]\ninterval_ms = 3000";
+    let env = [("UPROAR__WINDOW__INTERVAL_MS", "4000"), ("HOME", "/")];
+    assert_eq!(interval("", &[], &[]), 2000);
+    assert_eq!(interval(file, &[], &[]), 3000);
+    assert_eq!(interval(file, &env, &[]), 4000);
+    assert_eq!(interval(file, &env, &["window.interval_ms=5000"]), 5000);
+}
+
+#[test]
+fn text_is_read_as_the_type_of_the_default() {
+    let config = load_with("", &[("UPROAR__WINDOW__NAME", "12")], &[r#"window.rooms=["x","y"]"#]).unwrap();
+    assert_eq!(config.window.name, "12");
+    assert_eq!(config.window.rooms, ["x", "y"]);
+}
+
+#[test]
+fn an_open_section_takes_any_keys_also_with_dots() {
+    let file = "[log.options]\n\"security.protocol\" = \"SSL\"";
+    let config = load_with(file, &[], &[]).unwrap();
+    assert_eq!(config.log.options["security.protocol"], "SSL");
+    let config = load_with("", &[], &["log.options.security.protocol=SSL", "log.options.debug=all"]).unwrap();
+    assert_eq!(config.log.options["security.protocol"], "SSL");
+    assert_eq!(config.log.options["debug"], "all");
+    let config = load_with(file, &[("UPROAR__LOG__OPTIONS__SSL_CA_LOCATION", "/ca")], &[]).unwrap();
+    assert_eq!(config.log.options["ssl.ca.location"], "/ca");
+    assert_eq!(config.log.options["security.protocol"], "SSL");
+}
+
+#[test]
+fn all_errors_come_at_once_and_name_their_source() {
+    let file = "[window]\ninterval_ms = 50\ninterval = 3\nname = 7\n[widow]\nx = 1";
+    let errors = load_with(file, &[("UPROAR__WINDOW__RATIO", "much")], &["nonsense"]).unwrap_err();
+    let lines: Vec<_> = errors.lines().collect();
+    let expected = [
+        "widow is unknown here; known are: log, window (file",
+        "window.interval is unknown here; known are: interval_ms, name, ratio, rooms (file",
+        "window.name must be a string, is an integer (file",
+        "window.ratio must be a float, is a string (environment UPROAR__WINDOW__RATIO)",
+        "--set nonsense: must be section.key=value",
+        "window.interval_ms must be at least 100",
+    ];
+    for want in expected {
+        assert!(lines.iter().any(|line| line.starts_with(want)), "{want}\n{errors}");
+    }
+    assert_eq!(lines.len(), expected.len(), "{errors}");
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_one_error_that_says_where() {
+    let errors = load_with("[window\n", &[], &[]).unwrap_err();
+    assert!(errors.to_string().contains("line 1"), "{errors}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_an_error() {
+    let sources = Sources { file: Some("/nowhere/uproar.toml".into()), ..Sources::default() };
+    let errors = load::<Config>(DEFAULTS, &sources, |_, _| ()).unwrap_err();
+    assert!(errors.to_string().contains("/nowhere/uproar.toml"), "{errors}");
+}

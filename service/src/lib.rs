@@ -1,0 +1,25 @@
+//! How a process starts, is watched and stops. Knows nothing of reactions.
+//!
+//! - [`config`]: layers of configuration, all errors at once, reload.
+//! - [`telemetry`]: logs and metrics.
+//! - [`Tasks`]: named tasks; one that ends early stops the process.
+//! - [`Readiness`], [`admin`]: `/healthz`, `/readyz`, `/metrics`.
+//! - [`http`]: serving a router until told to stop, and [`Problem`], the error body of every route.
+//! - [`signal`]: SIGTERM and SIGINT; the second one leaves at once.
+//! - [`Clock`]: the time, injected.
+
+pub mod admin;
+mod clock;
+pub mod config;
+pub mod http;
+mod problem;
+mod readiness;
+pub mod signal;
+mod tasks;
+pub mod telemetry;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use problem::Problem;
+pub use readiness::{Condition, Readiness};
+pub use tasks::{TaskError, Tasks};
+pub use tokio_util::sync::CancellationToken;

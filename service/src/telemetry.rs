@@ -1,0 +1,68 @@
+//! Logs and metrics. Both are global to a process: only a binary's start calls these, once.
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use serde::Deserialize;
+use std::io::{IsTerminal, stderr};
+use tracing_subscriber::EnvFilter;
+
+/// Renders the metrics of this process in Prometheus' text format.
+pub type MetricsHandle = PrometheusHandle;
+
+/// Section `log_output`: how log lines look.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogOutput {
+    /// Filter directives, such as `info` or `info,fanout=debug`.
+    pub level: String,
+    /// Form of the lines.
+    pub format: LogFormat,
+}
+
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// Text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogOutput {
+    /// Adds every violation as `(key, what would be right)`.
+    pub fn validate(&self, refuse: &mut dyn FnMut(&str, String)) {
+        if let Err(error) = EnvFilter::try_new(&self.level) {
+            refuse(
+                "level",
+                format!("must be filter directives such as \"info\" or \"info,fanout=debug\": {error}"),
+            );
+        }
+    }
+}
+
+/// Buckets in seconds, from half a millisecond to half a minute, for every histogram of seconds.
+const SECONDS: [f64; 15] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Sends log lines to standard error.
+pub fn init_logs(output: &LogOutput) {
+    let filter = EnvFilter::try_new(&output.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    let terminal = stderr().is_terminal();
+    let json = match output.format {
+        LogFormat::Auto => !terminal,
+        LogFormat::Text => false,
+        LogFormat::Json => true,
+    };
+    // Fails only where a subscriber is set already; then that one stays.
+    let _ = if json { builder.json().try_init() } else { builder.with_ansi(terminal).try_init() };
+}
+
+/// Installs the process's recorder of metrics.
+pub fn init_metrics() -> Result<MetricsHandle, BuildError> {
+    let builder = PrometheusBuilder::new();
+    let builder = builder.set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?;
+    builder.install_recorder()
+}

@@ -1,0 +1,133 @@
+//! The command line.
+
+use crate::{check, config, run};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use service::config::{ConfigErrors, Sources};
+use std::{path::PathBuf, process::ExitCode};
+
+/// Live reactions of a whole audience: POSTs in, one shared picture out.
+///
+/// Without a command, everything runs in this process on an embedded log: start it, then follow the lines that it
+/// prints.
+#[derive(Debug, Parser)]
+#[command(name = "uproar", version, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    layers: LayerArgs,
+}
+
+const EXAMPLES: &str =
+    "Configuration: defaults < --config FILE < UPROAR__SECTION__KEY < --set section.key=value
+
+Examples:
+  uproar                                              everything, data in ./data
+  uproar --set aggregator.interval_ms=500             the same with shorter windows
+  uproar default-config > uproar.toml                 every key with its default, to edit
+  uproar check-config --config uproar.toml            all errors at once, starts nothing
+  uproar ingest --config uproar.toml                  one tier, on Kafka (log.kind = \"kafka\")";
+
+#[derive(Debug, Args)]
+struct LayerArgs {
+    /// Configuration file (TOML); changes to it are noticed while running
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One value, over all other layers; may be repeated
+    #[arg(long, global = true, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run all tiers in this process (the default)
+    All,
+    /// Run the tier that accepts reactions
+    Ingest,
+    /// Run the tier that rolls them up
+    Aggregator,
+    /// Run the tier that pushes frames to viewers
+    Fanout,
+    /// Check the configuration and say all that is wrong with it
+    CheckConfig {
+        /// For this command's needs (a single tier needs Kafka)
+        #[arg(long, default_value = "all")]
+        role: Role,
+    },
+    /// Print every key with its default and what it means
+    DefaultConfig,
+}
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// All tiers.
+    All,
+    /// The tier that accepts reactions.
+    Ingest,
+    /// The tier that rolls them up.
+    Aggregator,
+    /// The tier that pushes frames.
+    Fanout,
+}
+
+impl Role {
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Ingest => "ingest",
+            Self::Aggregator => "aggregator",
+            Self::Fanout => "fanout",
+        }
+    }
+}
+
+/// Why the process ends other than as asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Nothing was started.
+    Config(ConfigErrors),
+    /// Something failed while running.
+    Running(anyhow::Error),
+    /// A second signal came before all was stopped.
+    CutShort,
+}
+
+impl Failure {
+    /// Says it on standard error, and gives the exit code.
+    #[expect(clippy::print_stderr, reason = "the last words of the process")]
+    pub(crate) fn report(&self) -> ExitCode {
+        match self {
+            Self::Config(errors) => {
+                eprintln!("the configuration is not right:");
+                errors.lines().for_each(|line| eprintln!("  {line}"));
+                eprintln!("`uproar default-config` prints every key with its meaning");
+                ExitCode::from(2)
+            }
+            Self::Running(error) => {
+                eprintln!("uproar failed: {error:#}");
+                ExitCode::from(1)
+            }
+            Self::CutShort => ExitCode::from(130),
+        }
+    }
+}
+
+impl Cli {
+    /// Does what the command line says.
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let env = std::env::vars().collect();
+        let sources = Sources { file: self.layers.config, env, sets: self.layers.set };
+        let role = match self.command.unwrap_or(Command::All) {
+            Command::DefaultConfig => return check::print_defaults(),
+            Command::CheckConfig { role } => return check::check(role, &sources),
+            Command::All => Role::All,
+            Command::Ingest => Role::Ingest,
+            Command::Aggregator => Role::Aggregator,
+            Command::Fanout => Role::Fanout,
+        };
+        let config = config::load(role, &sources).map_err(Failure::Config)?;
+        run::run(role, config, sources)
+    }
+}

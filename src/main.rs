@@ -1,0 +1,21 @@
+//! The binary: parses, runs, and maps the outcome to an exit code.
+//!
+//! 0: ended as asked. 1: failed while running. 2: wrong options or configuration; nothing was started. 130: a second
+//! signal cut the stop short.
+
+mod banner;
+mod check;
+mod cli;
+mod config;
+mod reload;
+mod run;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

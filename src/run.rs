@@ -1,0 +1,166 @@
+//! Starts the tiers of a role, and stops them.
+
+use crate::{
+    banner,
+    cli::{Failure, Role},
+    config::Config,
+    reload::Live,
+};
+use aggregator::Aggregator;
+use anyhow::Context;
+use axum::Router;
+use eventlog::{EventLog, OpenError};
+use fanout::Fanout;
+use ingest::Ingest;
+use service::{
+    CancellationToken, Condition, Readiness, SystemClock, Tasks, admin, config::Sources, http,
+    signal::StopSignals, telemetry,
+};
+use std::{future::Future, sync::Arc, time::Duration};
+
+/// Runs `role` until a signal or a failure ends it.
+pub(crate) fn run(role: Role, config: Config, sources: Sources) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Running(error.into()))?;
+    let ended = runtime.block_on(async {
+        let mut signals = StopSignals::listen().map_err(|error| Failure::Running(error.into()))?;
+        let stop = CancellationToken::new();
+        let process = process(role, config, sources, stop.clone());
+        tokio::pin!(process);
+        tokio::select! {
+            ended = &mut process => return ended.map_err(Failure::Running),
+            signal = signals.next() => tracing::info!(signal, "stopping; a second signal leaves at once"),
+        }
+        stop.cancel();
+        tokio::select! {
+            ended = &mut process => ended.map_err(Failure::Running),
+            _ = signals.next() => Err(Failure::CutShort),
+        }
+    });
+    // Threads of the client library may not come back (EVIDENCE: librdkafka): they end with the process.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn process(
+    role: Role,
+    config: Config,
+    sources: Sources,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    telemetry::init_logs(&config.log_output);
+    let metrics = telemetry::init_metrics().context("metrics")?;
+    describe_metrics();
+    let readiness = Readiness::default();
+    // Not ready before every part has had a say.
+    let started = readiness.condition("start");
+    let admin_listener = http::bind(&config.service.admin_listen).await?;
+    let mut outer = Tasks::new(CancellationToken::new());
+    outer.spawn(
+        "admin",
+        http::serve(admin_listener, admin::router(readiness.clone(), metrics), outer.shutdown()),
+    );
+    let deadline = Duration::from_millis(config.service.stop_deadline_ms);
+    let ended = tiers(role, config, sources, readiness, started, stop).await;
+    // The admin listener is the last to go, so that a drain can be watched.
+    outer.shutdown().cancel();
+    outer.join(deadline).await?;
+    if ended.is_ok() {
+        tracing::info!("stopped");
+    }
+    ended
+}
+
+async fn tiers(
+    role: Role,
+    config: Config,
+    sources: Sources,
+    readiness: Readiness,
+    started: Condition,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let condition = readiness.condition("log");
+    let Some(log) = until_open(&config, &condition, &stop).await? else { return Ok(()) };
+    let deadline = Duration::from_millis(config.service.stop_deadline_ms);
+    let live = Live::new(role, config.clone(), sources);
+    let mut tasks = Tasks::new(stop);
+    let mut routes = Router::new();
+    if matches!(role, Role::All | Role::Ingest) {
+        let deps = ingest::Deps { log: Arc::clone(&log), readiness: readiness.clone() };
+        let tier = Ingest::new(live.ingest(), deps);
+        routes = routes.merge(tier.router());
+        tasks.spawn("ingest", tier.run(tasks.shutdown()));
+    }
+    if matches!(role, Role::All | Role::Aggregator) {
+        let clock = Arc::new(SystemClock);
+        let deps = aggregator::Deps { log: Arc::clone(&log), readiness: readiness.clone(), clock };
+        tasks.spawn("aggregator", Aggregator::new(live.aggregator(), deps).run(tasks.shutdown()));
+    }
+    if matches!(role, Role::All | Role::Fanout) {
+        let deps = fanout::Deps { log, readiness: readiness.clone() };
+        let tier = Fanout::new(live.fanout(), deps)?;
+        routes = routes.merge(tier.router());
+        tasks.spawn("fanout", tier.run(tasks.shutdown()));
+    }
+    tasks.spawn("reload", live.run(tasks.shutdown()));
+    let address = match public_listen(role, &config) {
+        Some(listen) => {
+            let listener = http::bind(listen).await?;
+            let address = listener.local_addr()?;
+            tasks.spawn("http", http::serve(listener, routes, tasks.shutdown()));
+            Some(address)
+        }
+        None => None,
+    };
+    started.hold();
+    banner::print(role, &config, address);
+    tasks.join(deadline).await.context("a part of the process failed")
+}
+
+/// Where a role serves the public; all tiers in one process share ingest's listener.
+fn public_listen(role: Role, config: &Config) -> Option<&str> {
+    match role {
+        Role::All | Role::Ingest => Some(&config.ingest.listen),
+        Role::Fanout => Some(&config.fanout.listen),
+        Role::Aggregator => None,
+    }
+}
+
+/// Opens the log, and waits for one that is away. `None`: stopped meanwhile.
+async fn until_open(
+    config: &Config,
+    condition: &Condition,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<Arc<dyn EventLog>>> {
+    loop {
+        let Some(opened) = unless_stopped(stop, eventlog::open(&config.log)).await else { return Ok(None) };
+        match opened {
+            Ok(log) => {
+                condition.hold();
+                return Ok(Some(log));
+            }
+            Err(error @ OpenError::Invalid(_)) => return Err(error.into()),
+            Err(error @ OpenError::Unavailable(_)) => {
+                tracing::warn!(%error, "waiting for the event log");
+                condition.fail(error.to_string());
+                if unless_stopped(stop, tokio::time::sleep(Duration::from_secs(1))).await.is_none() {
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
+
+async fn unless_stopped<T>(stop: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        () = stop.cancelled() => None,
+        done = work => Some(done),
+    }
+}
+
+fn describe_metrics() {
+    eventlog::metrics::describe();
+    ingest::metrics::describe();
+    aggregator::metrics::describe();
+    fanout::metrics::describe();
+}

@@ -1,0 +1,127 @@
+//! `compose.yaml` and `Dockerfile`, checked without an engine: they parse, and agree with the binary.
+
+use crate::harness::process::UPROAR;
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use yaml_serde::Value;
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+fn parse(path: &str) -> Value {
+    let mut value: Value = yaml_serde::from_str(&read(path)).unwrap();
+    value.apply_merge().unwrap();
+    value
+}
+
+/// The services that run our image, by role.
+fn tiers(compose: &Value) -> BTreeMap<String, Value> {
+    let services = compose["services"].as_mapping().unwrap();
+    let ours = services.iter().filter(|(_, service)| service["image"].as_str() == Some("uproar"));
+    ours.map(|(_, service)| (service["command"][0].as_str().unwrap().to_owned(), service.clone())).collect()
+}
+
+fn environment(service: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    service["environment"].as_mapping().unwrap().iter().map(|(key, value)| (text(key), text(value))).collect()
+}
+
+fn container_ports(service: &Value) -> Vec<String> {
+    let ports = service["ports"].as_sequence();
+    let port = |entry: &Value| entry.as_str().unwrap().rsplit(':').next().unwrap().to_owned();
+    ports.map(|ports| ports.iter().map(port).collect()).unwrap_or_default()
+}
+
+#[test]
+fn every_tier_is_there_and_its_configuration_is_right() {
+    let compose = parse("compose.yaml");
+    let tiers = tiers(&compose);
+    assert_eq!(tiers.keys().map(String::as_str).collect::<Vec<_>>(), ["aggregator", "fanout", "ingest"]);
+    for (role, service) in &tiers {
+        let mut check = Command::new(UPROAR);
+        check.args(["check-config", "--role", role]).envs(environment(service));
+        let output = check.output().unwrap();
+        assert!(output.status.success(), "{role}: {}", String::from_utf8_lossy(&output.stderr));
+        let kinds: Vec<_> =
+            environment(service).into_iter().filter(|(key, _)| key == "UPROAR__LOG__KIND").collect();
+        assert_eq!(kinds[0].1, "kafka", "{role}");
+    }
+}
+
+#[test]
+fn published_ports_are_those_that_the_binary_listens_on() {
+    let defaults: toml::Table = read("config/default.toml").parse().unwrap();
+    let port =
+        |section: &str| defaults[section]["listen"].as_str().unwrap().rsplit(':').next().unwrap().to_owned();
+    let tiers = tiers(&parse("compose.yaml"));
+    assert_eq!(container_ports(&tiers["ingest"]), [port("ingest")]);
+    assert_eq!(container_ports(&tiers["fanout"]), [port("fanout"), "1883".to_owned()]);
+    let exposed = read("Dockerfile");
+    for port in [port("ingest"), port("fanout")] {
+        assert!(exposed.lines().any(|line| line.starts_with("EXPOSE") && line.contains(&port)), "{port}");
+    }
+}
+
+#[test]
+fn tiers_wait_for_a_kafka_that_answers_and_say_when_they_are_ready() {
+    let compose = parse("compose.yaml");
+    assert!(compose["services"]["kafka"]["healthcheck"]["test"].is_sequence());
+    for (role, service) in tiers(&compose) {
+        assert_eq!(service["depends_on"]["kafka"]["condition"].as_str(), Some("service_healthy"), "{role}");
+        let test: Vec<_> = service["healthcheck"]["test"]
+            .as_sequence()
+            .unwrap()
+            .iter()
+            .map(|v| v.as_str().unwrap())
+            .collect();
+        let admin = environment(&service)
+            .into_iter()
+            .find(|(key, _)| key == "UPROAR__SERVICE__ADMIN_LISTEN")
+            .unwrap()
+            .1;
+        let port = admin.rsplit(':').next().unwrap();
+        assert_eq!(test.last(), Some(&format!("http://127.0.0.1:{port}/readyz").as_str()), "{role}");
+    }
+}
+
+#[test]
+fn mounted_files_exist_and_parse() {
+    let compose = parse("compose.yaml");
+    let services = compose["services"].as_mapping().unwrap();
+    let volumes = services.iter().filter_map(|(_, service)| service["volumes"].as_sequence()).flatten();
+    let mounted: Vec<_> = volumes.filter_map(|volume| volume.as_str().unwrap().strip_prefix("./")).collect();
+    assert!(!mounted.is_empty());
+    for volume in mounted {
+        let file = volume.split(':').next().unwrap();
+        // JSON is YAML.
+        let parsed: Result<Value, _> = yaml_serde::from_str(&read(file));
+        assert!(parsed.is_ok(), "{file}: {parsed:?}");
+    }
+    let scraped = parse("ops/prometheus.yml");
+    let names = scraped["scrape_configs"][0]["dns_sd_configs"][0]["names"].as_sequence().unwrap().clone();
+    for name in names {
+        assert!(!compose["services"][name.as_str().unwrap()].is_null(), "{name:?}");
+    }
+}
+
+#[test]
+fn the_image_runs_as_nobody_special_and_has_both_binaries() {
+    let dockerfile = read("Dockerfile");
+    assert!(dockerfile.lines().any(|line| line == "USER uproar"));
+    assert!(dockerfile.contains("/usr/local/bin/uproar") && dockerfile.contains("/usr/local/bin/loadgen"));
+    assert!(dockerfile.lines().any(|line| line == r#"ENTRYPOINT ["uproar"]"#));
+}
+
+#[test]
+fn the_dashboard_asks_for_metrics_that_exist() {
+    let docs = read("docs/metrics.md");
+    let dashboard = read("ops/grafana/uproar.json");
+    let words = dashboard.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let mut asked = 0;
+    for name in words.filter(|word| word.starts_with("uproar_")) {
+        asked += 1;
+        let name = name.strip_suffix("_bucket").unwrap_or(name);
+        assert!(docs.contains(&format!("`{name}`")), "{name}");
+    }
+    assert!(asked > 10, "{asked}");
+}

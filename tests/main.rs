@@ -1,0 +1,17 @@
+//! The integration tests: one binary, so that it links once.
+//!
+//! They start the real `uproar` and talk to it as its users do. Those on Kafka start real brokers (see `kafka/`).
+
+#![expect(unreachable_pub, reason = "a binary of tests has no outside")]
+
+mod harness;
+
+mod compose;
+mod config_reload;
+mod end_to_end;
+mod kafka_log;
+mod kafka_tiers;
+mod readme;
+mod shutdown;
+mod start;
+mod tidy;

@@ -1,0 +1,76 @@
+//! How a process stops.
+
+use crate::{
+    end_to_end::until_total,
+    harness::{http, process::Plan, viewers::WsViewer, wait::until},
+};
+use nix::sys::signal::Signal;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+use tokio::task::JoinSet;
+
+/// Posts from several connections until told to stop.
+async fn crowd(address: String, accepted: Arc<AtomicU64>, stop: Arc<AtomicBool>) {
+    let mut posters = JoinSet::new();
+    for _ in 0..8 {
+        let (address, accepted, stop) = (address.clone(), Arc::clone(&accepted), Arc::clone(&stop));
+        posters.spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                if http::react(&address, "r", r#"{"reaction":"🔥","count":3}"#).await == 202 {
+                    accepted.fetch_add(3, Ordering::Relaxed);
+                }
+            }
+        });
+    }
+    posters.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_under_load_loses_no_accepted_reaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = Plan::new("all", dir.path()).set("aggregator.interval_ms=200");
+    let mut uproar = plan.start().await;
+    let (accepted, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let posting = tokio::spawn(crowd(uproar.http.clone(), Arc::clone(&accepted), Arc::clone(&stop)));
+    until("some reactions", async || (accepted.load(Ordering::Relaxed) > 300).then_some(())).await;
+    uproar.stop();
+    stop.store(true, Ordering::Relaxed);
+    posting.await.unwrap();
+    let uproar = plan.start().await;
+    until_total(&uproar.http, "r", accepted.load(Ordering::Relaxed)).await;
+}
+
+#[tokio::test]
+async fn viewers_are_told_to_come_back_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut uproar = Plan::new("all", dir.path()).start().await;
+    let viewer = WsViewer::watch(&uproar.http, "r").await;
+    uproar.signal(Signal::SIGTERM);
+    assert_eq!(viewer.close_code().await, Some(1012));
+    assert!(uproar.ended().success(), "{}", uproar.log());
+}
+
+#[tokio::test]
+async fn an_interrupt_is_a_stop_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut uproar = Plan::new("all", dir.path()).start().await;
+    uproar.signal(Signal::SIGINT);
+    assert!(uproar.ended().success(), "{}", uproar.log());
+}
+
+#[tokio::test]
+async fn a_second_signal_leaves_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let slow = ["fanout.drain_viewers_per_s=1", "fanout.drain_ms=25000"];
+    let mut uproar = slow.into_iter().fold(Plan::new("all", dir.path()), Plan::set).start().await;
+    let mut viewers = Vec::new();
+    for _ in 0..20 {
+        viewers.push(WsViewer::watch(&uproar.http, "r").await);
+    }
+    uproar.signal(Signal::SIGTERM);
+    uproar.until_log("sending the viewers away").await;
+    uproar.signal(Signal::SIGTERM);
+    assert_eq!(uproar.ended().code(), Some(130), "{}", uproar.log());
+}

@@ -1,0 +1,93 @@
+//! How a process starts, or refuses to.
+
+use crate::harness::process::{Plan, UPROAR, free_address};
+use std::{
+    fs,
+    process::{Command, Output},
+};
+
+fn uproar(args: &[&str]) -> Output {
+    Command::new(UPROAR).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn a_bad_configuration_gives_every_error_at_once_and_exit_code_2() {
+    let output = uproar(&[
+        "--set",
+        "aggregator.interval_ms=1",
+        "--set",
+        "ingest.listn=x",
+        "--set",
+        "log.partitions=0",
+    ]);
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    for error in [
+        "aggregator.interval_ms must be 100 to 60000, is 1",
+        "ingest.listn is unknown",
+        "log.partitions must",
+    ] {
+        assert!(errors.contains(error), "{error}: {errors}");
+    }
+}
+
+#[test]
+fn a_single_tier_on_the_embedded_log_is_refused() {
+    let output = uproar(&["fanout"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("log.kind must be \"kafka\""), "{}", text(&output.stderr));
+}
+
+#[test]
+fn check_config_tells_right_from_wrong() {
+    assert!(uproar(&["check-config"]).status.success());
+    assert_eq!(uproar(&["check-config", "--role", "ingest"]).status.code(), Some(2));
+    assert!(uproar(&["check-config", "--role", "ingest", "--set", "log.kind=kafka"]).status.success());
+}
+
+#[test]
+fn default_config_is_a_configuration_that_is_right() {
+    let output = uproar(&["default-config"]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), &output.stdout).unwrap();
+    assert!(uproar(&["check-config", "--config", file.path().to_str().unwrap()]).status.success());
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_data_says_who_is_in_the_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = Plan::new("all", dir.path()).start().await;
+    let mut second = Plan::new("all", dir.path()).named("second").spawn();
+    assert_eq!(second.ended().code(), Some(1));
+    let log = second.log();
+    assert!(log.contains("another process") && log.contains("data"), "{log}");
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Plan::new("all", dir.path()).start().await;
+    let other = tempfile::tempdir().unwrap();
+    let mut second = Plan::new("all", other.path()).set(format!("ingest.listen={}", first.http)).spawn();
+    assert_eq!(second.ended().code(), Some(1));
+    assert!(second.log().contains(&format!("can't listen on {}", first.http)), "{}", second.log());
+}
+
+#[tokio::test]
+async fn a_tier_waits_for_kafka_unready_and_can_be_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let nobody = free_address();
+    let plan =
+        Plan::new("ingest", dir.path()).set("log.kind=kafka").set(format!("log.kafka.brokers={nobody}"));
+    let mut uproar = plan.spawn();
+    uproar.until_log("waiting for the event log").await;
+    let ready = crate::harness::http::get(&uproar.admin, "/readyz").await.unwrap();
+    assert_eq!(ready.status, 503);
+    assert!(ready.body.contains("log: "), "{}", ready.body);
+    assert_eq!(crate::harness::http::get(&uproar.admin, "/healthz").await.unwrap().status, 200);
+    uproar.stop();
+}

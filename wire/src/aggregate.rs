@@ -1,0 +1,142 @@
+//! The record of topic `aggregates`: what one window yields for one room.
+
+use crate::{Counts, DecodeError, FORMAT_VERSION, RoomName, batch::sum};
+use serde::{Deserialize, Serialize};
+
+/// A stretch of time, in ms since the Unix epoch: from `start` up to, not including, `end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// First ms of the window.
+    pub start: u64,
+    /// First ms after the window.
+    pub end: u64,
+}
+
+impl Window {
+    /// Length in ms.
+    pub fn len_ms(&self) -> u64 {
+        self.end - self.start
+    }
+}
+
+/// Where an aggregate comes from: the records of `partition` from offset `from` up to, not including, `to` (the cut).
+///
+/// The windows of a partition follow each other without gap or overlap: a window's `from` is the `to` of the one
+/// before. An auditor needs nothing else to see a loss or a double count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Partition of topic `reactions`, and of `aggregates`.
+    pub partition: u32,
+    /// First offset of the window.
+    pub from: u64,
+    /// First offset after the window.
+    pub to: u64,
+}
+
+/// What one window yields for one room. Key of its record: the room. A tombstone (no value) forgets the room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Aggregate {
+    /// [`FORMAT_VERSION`].
+    pub v: u32,
+    /// The room.
+    pub room: RoomName,
+    /// Number of this aggregate in the room, from 1, without gaps. Starts again when the room was forgotten.
+    pub seq: u64,
+    /// Start of the room's first window, ms since the epoch: tells one life of a room from the next.
+    pub since: u64,
+    /// The time that the window covers.
+    pub window: Window,
+    /// Reactions in the window; zero in a rest aggregate, which follows the last window with reactions.
+    pub count: u64,
+    /// The same by reaction.
+    pub counts: Counts,
+    /// `count` spread over equal slices of the window.
+    pub slots: Vec<u64>,
+    /// How many of `count` came with a timestamp before the window.
+    pub late: u64,
+    /// How many of `count` came with a timestamp from the future (a broken clock).
+    pub skewed: u64,
+    /// Reactions since `since`.
+    pub total: u64,
+    /// The same by reaction.
+    pub totals: Counts,
+    /// The records that were counted.
+    pub source: Source,
+}
+
+impl Aggregate {
+    /// The record's value.
+    pub fn encode(&self) -> Vec<u8> {
+        crate::frame::to_json(self)
+    }
+
+    /// Reads a record's value, and checks that it agrees with itself.
+    pub fn decode(value: &[u8]) -> Result<Self, DecodeError> {
+        let aggregate: Self = serde_json::from_slice(value)?;
+        if aggregate.v != FORMAT_VERSION {
+            return Err(DecodeError::Version(aggregate.v));
+        }
+        aggregate.check().map_err(DecodeError::Inconsistent)?;
+        Ok(aggregate)
+    }
+
+    /// What holds for every aggregate, whoever made it. Shared by the decoder, tests and the audit.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let rules = [
+            (self.seq > 0, "`seq` starts at 1"),
+            (self.window.start < self.window.end, "the window is empty"),
+            (self.source.from <= self.source.to, "`source` runs backwards"),
+            (sum(&self.counts) == Some(self.count), "`count` is not the sum of `counts`"),
+            (sum(&self.totals) == Some(self.total), "`total` is not the sum of `totals`"),
+            (
+                self.slots.iter().try_fold(0u64, |s, n| s.checked_add(*n)) == Some(self.count),
+                "`count` is not the sum of `slots`",
+            ),
+            (
+                self.late.checked_add(self.skewed).is_some_and(|n| n <= self.count),
+                "more late and skewed than counted",
+            ),
+            (self.counts.iter().all(|(r, n)| self.totals.get(r) >= Some(n)), "a total is below its count"),
+        ];
+        rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, broken)| Err(*broken))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) const GOLDEN: &str = include_str!("../golden/aggregate.json");
+
+    #[test]
+    fn encodes_as_the_golden_file() {
+        let aggregate = Aggregate::decode(GOLDEN.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(aggregate.encode()).unwrap(), GOLDEN.trim_end());
+        assert_eq!(aggregate.window.len_ms(), 2_000);
+        assert_eq!(aggregate.totals["🔥"], 90_000);
+    }
+
+    #[test]
+    fn refuses_what_contradicts_itself() {
+        let spoil = |from: &str, to: &str| {
+            assert!(GOLDEN.contains(from), "{from}");
+            Aggregate::decode(GOLDEN.replace(from, to).as_bytes()).unwrap_err().to_string()
+        };
+        for (from, to, why) in [
+            ("\"v\":1", "\"v\":9", "version 9"),
+            ("\"seq\":412", "\"seq\":0", "starts at 1"),
+            ("\"count\":889", "\"count\":888", "not the sum of `counts`"),
+            ("\"total\":90311", "\"total\":1", "not the sum of `totals`"),
+            ("210,240", "211,240", "not the sum of `slots`"),
+            ("\"from\":1041", "\"from\":2041", "runs backwards"),
+            ("\"late\":3", "\"late\":900", "more late"),
+            ("\"end\":1763000002000", "\"end\":1763000000000", "window is empty"),
+        ] {
+            let text = spoil(from, to);
+            assert!(text.contains(why), "{text}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What viewers receive: an aggregate cut to its top N, and the greeting before it.
+
+use crate::{Aggregate, Counts, DecodeError, FORMAT_VERSION, RoomName, Window};
+use serde::{Deserialize, Serialize};
+
+/// What a viewer receives, over every protocol.
+///
+/// `counts` and `totals` hold the top N; `count` and `total` are of all reactions, so what is cut can be seen as
+/// the difference. A viewer that was skipped sees a gap in `seq`, and its totals are right again with this frame.
+/// A smaller `seq` with a later `since` is the room's new life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frame {
+    /// [`FORMAT_VERSION`].
+    pub v: u32,
+    /// The room.
+    pub room: RoomName,
+    /// Number of this frame in the room's life, from 1.
+    pub seq: u64,
+    /// When the room's life began, ms since the epoch.
+    pub since: u64,
+    /// The time covered, ms since the epoch.
+    pub window: Window,
+    /// Reactions in the window.
+    pub count: u64,
+    /// The most frequent reactions of the window.
+    pub counts: Counts,
+    /// `count` spread over equal slices of the window, to animate it smoothly.
+    pub slots: Vec<u64>,
+    /// Reactions since `since`.
+    pub total: u64,
+    /// The most frequent reactions since `since`.
+    pub totals: Counts,
+}
+
+impl Frame {
+    /// The frame of `aggregate` with at most `top_n` reactions in `counts`, and in `totals`.
+    pub fn of(aggregate: &Aggregate, top_n: usize) -> Self {
+        Self {
+            v: FORMAT_VERSION,
+            room: aggregate.room.clone(),
+            seq: aggregate.seq,
+            since: aggregate.since,
+            window: aggregate.window,
+            count: aggregate.count,
+            counts: top(&aggregate.counts, top_n),
+            slots: aggregate.slots.clone(),
+            total: aggregate.total,
+            totals: top(&aggregate.totals, top_n),
+        }
+    }
+
+    /// The frame as JSON: the body of a snapshot, a WebSocket text, an MQTT payload, the data of an SSE event.
+    pub fn encode(&self) -> Vec<u8> {
+        to_json(self)
+    }
+
+    /// Reads a frame. Fields that this version doesn't know are passed over, so that old clients read new frames.
+    pub fn decode(value: &[u8]) -> Result<Self, DecodeError> {
+        let frame: Self = serde_json::from_slice(value)?;
+        if frame.v == FORMAT_VERSION { Ok(frame) } else { Err(DecodeError::Version(frame.v)) }
+    }
+}
+
+/// First text on a WebSocket, before any frame. Told from a frame by its `hello`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`FORMAT_VERSION`].
+    pub hello: u32,
+    /// The room that this connection watches.
+    pub room: RoomName,
+    /// After a close, wait a random time up to this before connecting again, ms.
+    pub reconnect_jitter_ms: u64,
+}
+
+impl Hello {
+    /// The greeting as JSON.
+    pub fn encode(&self) -> Vec<u8> {
+        to_json(self)
+    }
+}
+
+/// The `n` largest counts; of equal ones those that sort first.
+fn top(counts: &Counts, n: usize) -> Counts {
+    if counts.len() <= n {
+        return counts.clone();
+    }
+    let mut ranked: Vec<_> = counts.iter().collect();
+    ranked.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
+    ranked.into_iter().take(n).map(|(reaction, count)| (reaction.clone(), *count)).collect()
+}
+
+/// JSON of a value of this crate: they have string keys and no fallible parts, so that it can't fail.
+#[expect(
+    clippy::expect_used,
+    reason = "serde_json fails on non-string keys and on I/O only; there is neither"
+)]
+pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("infallible")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregate::tests::GOLDEN;
+
+    #[test]
+    fn encodes_as_the_golden_file() {
+        let golden = include_str!("../golden/frame.json");
+        let frame = Frame::of(&Aggregate::decode(GOLDEN.as_bytes()).unwrap(), 10);
+        assert_eq!(String::from_utf8(frame.encode()).unwrap(), golden.trim_end());
+        assert_eq!(Frame::decode(golden.as_bytes()).unwrap(), frame);
+    }
+
+    #[test]
+    fn keeps_the_top_n_and_all_of_the_sums() {
+        let mut aggregate = Aggregate::decode(GOLDEN.as_bytes()).unwrap();
+        aggregate.counts =
+            [("a", 5), ("b", 9), ("c", 5), ("d", 1)].map(|(r, n)| (r.parse().unwrap(), n)).into();
+        let frame = Frame::of(&aggregate, 2);
+        assert_eq!(frame.counts, [("a", 5), ("b", 9)].map(|(r, n)| (r.parse().unwrap(), n)).into());
+        assert_eq!((frame.count, frame.total), (889, 90_311));
+    }
+
+    #[test]
+    fn reads_frames_with_fields_that_came_later() {
+        let golden = include_str!("../golden/frame.json").replace("{\"v\":1", "{\"mood\":\"loud\",\"v\":1");
+        assert!(Frame::decode(golden.as_bytes()).is_ok());
+    }
+}

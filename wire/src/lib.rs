@@ -1,0 +1,33 @@
+//! What is on the wire: batches, aggregates, frames, and the names in them.
+//!
+//! A leaf: no I/O, no clock, no runtime. Every type is validated when it is made or decoded, so that whoever
+//! holds one need not check again.
+//!
+//! - [`RoomName`], [`Reaction`]: names with their limits.
+//! - [`Batch`]: the record of topic `reactions`.
+//! - [`Aggregate`]: the record of topic `aggregates`.
+//! - [`Frame`]: what a viewer receives, an aggregate cut to its top N.
+
+mod aggregate;
+mod batch;
+mod error;
+mod frame;
+mod names;
+
+pub use aggregate::{Aggregate, Source, Window};
+pub use batch::Batch;
+pub use error::{DecodeError, NameError};
+pub use frame::{Frame, Hello};
+pub use names::{REACTION_BYTES_MAX, ROOM_NAME_LEN_MAX, Reaction, RoomName};
+
+/// Version of the record and frame formats; the `v` of every JSON value.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The largest count that all clients read exactly (2^53 - 1: RFC 8259, section 6). A batch or a total may not pass it.
+pub const COUNT_MAX: u64 = (1 << 53) - 1;
+
+/// Where reactions are counted that a room has no place for by name: it has a limit of distinct ones.
+pub const OTHER: &str = "other";
+
+/// Counts by reaction, ordered, so that equal counts encode to equal bytes.
+pub type Counts = std::collections::BTreeMap<Reaction, u64>;

@@ -1,0 +1,129 @@
+//! Room names and reactions: validated once, cheap to clone.
+
+use crate::NameError;
+use serde::{Deserialize, Deserializer, Serialize};
+use std::{borrow::Borrow, fmt, ops::Deref, str::FromStr, sync::Arc};
+
+/// Longest room name, in characters (all are ASCII).
+pub const ROOM_NAME_LEN_MAX: usize = 64;
+/// Longest reaction, in bytes of UTF-8. Flags of nations (28) and families (25) fit; a kissing couple with two skin
+/// tones (35) does not.
+pub const REACTION_BYTES_MAX: usize = 32;
+
+/// One live event that people react to: `[A-Za-z0-9._~-]{1,64}` (the unreserved characters of RFC 3986, 2.3).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct RoomName(Arc<str>);
+
+/// An emoji or short code: 1 to 32 bytes of UTF-8 without control characters.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct Reaction(Arc<str>);
+
+impl RoomName {
+    /// Checks `name` without taking it.
+    pub fn check(name: &str) -> Result<(), NameError> {
+        if name.is_empty() {
+            return Err(NameError::RoomEmpty);
+        }
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '~' | '-');
+        if let Some(c) = name.chars().find(|c| !allowed(*c)) {
+            return Err(NameError::RoomCharacter(c));
+        }
+        if name.len() > ROOM_NAME_LEN_MAX {
+            return Err(NameError::RoomTooLong(name.len()));
+        }
+        Ok(())
+    }
+}
+
+impl Reaction {
+    /// Checks `text` without taking it.
+    pub fn check(text: &str) -> Result<(), NameError> {
+        if text.is_empty() {
+            return Err(NameError::ReactionEmpty);
+        }
+        if text.len() > REACTION_BYTES_MAX {
+            return Err(NameError::ReactionTooLong(text.len()));
+        }
+        match text.chars().find(|c| c.is_control()) {
+            Some(c) => Err(NameError::ReactionControl(c)),
+            None => Ok(()),
+        }
+    }
+}
+
+macro_rules! checked_name {
+    ($name:ident) => {
+        impl FromStr for $name {
+            type Err = NameError;
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                Self::check(text)?;
+                Ok(Self(text.into()))
+            }
+        }
+        impl Deref for $name {
+            type Target = str;
+            fn deref(&self) -> &str {
+                &self.0
+            }
+        }
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+checked_name!(RoomName);
+checked_name!(Reaction);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_names_keep_to_the_unreserved_characters() {
+        for good in ["ind-pak-final", "a", "A.b_c~d-9", &"x".repeat(64)] {
+            assert_eq!(good.parse::<RoomName>().map(|r| r.to_string()), Ok(good.to_owned()));
+        }
+        assert_eq!("".parse::<RoomName>(), Err(NameError::RoomEmpty));
+        assert_eq!("x".repeat(65).parse::<RoomName>(), Err(NameError::RoomTooLong(65)));
+        for (bad, found) in [("a b", ' '), ("a/b", '/'), ("a+", '+'), ("#", '#'), ("é", 'é'), ("a\n", '\n')]
+        {
+            assert_eq!(bad.parse::<RoomName>(), Err(NameError::RoomCharacter(found)));
+        }
+    }
+
+    #[test]
+    fn reactions_have_1_to_32_bytes_and_no_control_characters() {
+        for good in ["🔥", "+1", "clap", "👩🏽‍🚀", &"x".repeat(32)] {
+            assert!(good.parse::<Reaction>().is_ok(), "{good}");
+        }
+        assert_eq!("".parse::<Reaction>(), Err(NameError::ReactionEmpty));
+        assert_eq!("🔥".repeat(9).parse::<Reaction>(), Err(NameError::ReactionTooLong(36)));
+        assert_eq!("a\u{7}".parse::<Reaction>(), Err(NameError::ReactionControl('\u{7}')));
+        assert_eq!("\u{85}".parse::<Reaction>(), Err(NameError::ReactionControl('\u{85}')));
+    }
+}
