@@ -55,14 +55,11 @@ impl Config {
             );
             refuse("log.kind", text);
         }
-        let mut within = |section: &str, validate: &dyn Fn(&mut dyn FnMut(&str, String))| {
-            validate(&mut |key, problem| refuse(&format!("{section}.{key}"), problem));
-        };
-        within("log_output", &|refuse| self.log_output.validate(refuse));
-        within("log", &|refuse| self.log.validate(refuse));
-        within("ingest", &|refuse| self.ingest.validate(refuse));
-        within("aggregator", &|refuse| self.aggregator.validate(refuse));
-        within("fanout", &|refuse| self.fanout.validate(refuse));
+        self.log_output.validate(&mut |key, problem| refuse(&format!("log_output.{key}"), problem));
+        self.log.validate(&mut |key, problem| refuse(&format!("log.{key}"), problem));
+        self.ingest.validate(&mut |key, problem| refuse(&format!("ingest.{key}"), problem));
+        self.aggregator.validate(&mut |key, problem| refuse(&format!("aggregator.{key}"), problem));
+        self.fanout.validate(&mut |key, problem| refuse(&format!("fanout.{key}"), problem));
     }
 }
 

@@ -3,6 +3,7 @@
 //! They start the real `uproar` and talk to it as its users do. Those on Kafka start real brokers (see `kafka/`).
 
 #![expect(unreachable_pub, reason = "a binary of tests has no outside")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
 
 mod harness;
 

@@ -32,12 +32,15 @@ async fn a_stop_under_load_loses_no_accepted_reaction() {
     let dir = tempfile::tempdir().unwrap();
     let plan = Plan::new("all", dir.path()).set("aggregator.interval_ms=200");
     let mut uproar = plan.start().await;
+    let address = uproar.http.clone();
     let (accepted, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-    let posting = tokio::spawn(crowd(uproar.http.clone(), Arc::clone(&accepted), Arc::clone(&stop)));
-    until("some reactions", async || (accepted.load(Ordering::Relaxed) > 300).then_some(())).await;
-    uproar.stop();
-    stop.store(true, Ordering::Relaxed);
-    posting.await.unwrap();
+    let stopping = async {
+        until("some reactions", async || (accepted.load(Ordering::Relaxed) > 300).then_some(())).await;
+        // Blocks this thread; the posters run on the others.
+        uproar.stop();
+        stop.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(crowd(address, Arc::clone(&accepted), Arc::clone(&stop)), stopping);
     let uproar = plan.start().await;
     until_total(&uproar.http, "r", accepted.load(Ordering::Relaxed)).await;
 }

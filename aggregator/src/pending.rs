@@ -12,20 +12,35 @@ pub(crate) struct Window {
     pub(crate) end_ms: u64,
 }
 
+/// How much may wait, and how much goes at once, in records.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// What a commit takes at the most, unless its first window alone has more.
+    pub(crate) commit: usize,
+    /// What may wait; beyond, reading pauses. Windows without records count as one.
+    pub(crate) waiting: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { commit: 10_000, waiting: 100_000 }
+    }
+}
+
 /// What waits for a commit. One commit takes all that is there, up to a limit of records.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
+    limits: Limits,
     windows: VecDeque<Window>,
     records: usize,
 }
 
-/// Records a commit takes at the most, unless its first window alone has more.
-const COMMIT_RECORDS_MAX: usize = 10_000;
-/// Records that may wait; beyond, reading pauses.
-const PENDING_RECORDS_MAX: usize = 100_000;
-
 impl Pending {
-    pub(crate) fn push(&mut self, partition: u32, epoch: u64, closed: Closed) {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    pub(crate) fn push(&mut self, partition: u32, epoch: u64, closed: &Closed) {
         let values = closed.aggregates.iter().map(|a| (a.room.clone(), Some(a.encode().into())));
         let tombstones = closed.forgotten.iter().map(|room| (room.clone(), None));
         let aggregates: Vec<_> = values.chain(tombstones).collect();
@@ -40,7 +55,7 @@ impl Pending {
         let mut records = 0;
         while let Some(window) = self.windows.front() {
             records += window.cut.aggregates.len();
-            if records > COMMIT_RECORDS_MAX && !taken.is_empty() {
+            if records > self.limits.commit && !taken.is_empty() {
                 break;
             }
             self.records -= window.cut.aggregates.len();
@@ -68,7 +83,7 @@ impl Pending {
 
     /// Whether reading should pause: the log takes windows more slowly than they are made.
     pub(crate) fn is_full(&self) -> bool {
-        self.records >= PENDING_RECORDS_MAX || self.windows.len() >= PENDING_RECORDS_MAX
+        self.records.max(self.windows.len()) >= self.limits.waiting
     }
 }
 
@@ -85,11 +100,11 @@ mod tests {
     fn one_commit_takes_all_that_is_due_up_to_its_limit() {
         let mut pending = Pending::default();
         for partition in 0..3 {
-            pending.push(partition, 1, closed(4_000));
+            pending.push(partition, 1, &closed(4_000));
         }
         let first = pending.take();
         assert_eq!(first.iter().map(|w| w.cut.partition).collect::<Vec<_>>(), [0, 1]);
-        pending.push(3, 1, closed(20_000));
+        pending.push(3, 1, &closed(20_000));
         pending.put_back(first);
         assert_eq!(pending.take().len(), 2);
         assert_eq!(pending.take().len(), 1);
@@ -100,8 +115,8 @@ mod tests {
     #[test]
     fn a_partition_that_is_gone_leaves_nothing_behind() {
         let mut pending = Pending::default();
-        pending.push(0, 1, closed(60_000));
-        pending.push(1, 1, closed(60_000));
+        pending.push(0, 1, &closed(60_000));
+        pending.push(1, 1, &closed(60_000));
         assert!(pending.is_full());
         pending.drop_partition(0);
         assert!(!pending.is_full());

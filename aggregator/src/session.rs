@@ -4,12 +4,12 @@ use crate::{
     config::Config,
     core::{Closed, Rollup, Taken},
     metrics as names,
-    pending::{Pending, Window},
+    pending::{Limits, Pending, Window},
 };
 use eventlog::{CommitError, Committer, Feed, FeedError, FeedEvent, FeedEvents, Record};
 use metrics::{counter, gauge, histogram};
 use service::{CancellationToken, Clock};
-use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     time::{self, Instant},
@@ -41,7 +41,7 @@ struct Partition {
 }
 
 pub(crate) struct Session {
-    partitions: HashMap<u32, Partition>,
+    partitions: BTreeMap<u32, Partition>,
     pending: Pending,
     committer: Arc<dyn Committer>,
     config: watch::Receiver<Arc<Config>>,
@@ -56,12 +56,13 @@ impl Session {
         feed: Feed,
         config: watch::Receiver<Arc<Config>>,
         clock: Arc<dyn Clock>,
+        limits: Limits,
         shutdown: &CancellationToken,
     ) -> Ended {
         let Feed { mut events, committer } = feed;
         let mut session = Self {
-            partitions: HashMap::new(),
-            pending: Pending::default(),
+            partitions: BTreeMap::new(),
+            pending: Pending::new(limits),
             committer,
             config,
             clock,
@@ -82,21 +83,24 @@ impl Session {
                 commit = Some(self.start_commit());
             }
             gauge!(names::PENDING).set(self.pending.len() as f64);
+            // In a fixed order, so that a run can be repeated. Events come last because they may come without end; the
+            // others pause by themselves.
             let step = tokio::select! {
+                biased;
                 () = shutdown.cancelled(), if commit.is_none() => return Ended::Shutdown,
                 (result, windows) = wait(&mut commit) => {
                     commit = None;
                     self.committed(result, windows)
                 }
-                event = events.next(), if !self.pending.is_full() && !stopping => self.event(event),
-                () = time::sleep(self.until_due()) => {
-                    self.tick();
-                    Ok(())
-                }
                 Ok(()) = self.config.changed() => {
                     self.configure();
                     Ok(())
                 }
+                () = time::sleep(self.until_due()) => {
+                    self.tick();
+                    Ok(())
+                }
+                event = events.next(), if !self.pending.is_full() && !stopping => self.event(event),
             };
             if let Err(why) = step {
                 return Ended::Reopen(why);
@@ -107,14 +111,14 @@ impl Session {
     fn event(&mut self, event: Result<FeedEvent, FeedError>) -> Result<(), String> {
         match event.map_err(|error| error.to_string())? {
             FeedEvent::Assigned { partition, partitions, epoch, next_offset, newest } => {
-                tracing::info!(partition, next_offset, rooms = newest.len(), "partition assigned");
+                tracing::debug!(partition, next_offset, rooms = newest.len(), "partition assigned");
                 self.pending.drop_partition(partition);
                 let settings = self.config.borrow().settings();
                 let rollup = Rollup::new(partition, partitions, next_offset, newest, settings);
                 self.partitions.insert(partition, Partition { rollup, epoch, caught_up: false });
             }
             FeedEvent::Revoked { partition } => {
-                tracing::info!(partition, "partition revoked");
+                tracing::debug!(partition, "partition revoked");
                 self.partitions.remove(&partition);
                 self.pending.drop_partition(partition);
             }
@@ -137,7 +141,7 @@ impl Session {
         for record in records {
             let closed = tally.take(&mut owned.rollup, partition, record, now_ms);
             if let Some(closed) = closed {
-                self.pending.push(partition, owned.epoch, closed);
+                self.pending.push(partition, owned.epoch, &closed);
             }
         }
         tally.report();
@@ -149,7 +153,7 @@ impl Session {
         let mut rooms = 0;
         for (partition, owned) in &mut self.partitions {
             while let Some(closed) = owned.rollup.tick(now_ms, owned.caught_up) {
-                self.pending.push(*partition, owned.epoch, closed);
+                self.pending.push(*partition, owned.epoch, &closed);
             }
             rooms += owned.rollup.room_count();
         }

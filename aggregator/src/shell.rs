@@ -2,6 +2,7 @@
 
 use crate::{
     Config, Error,
+    pending::Limits,
     session::{Ended, Session},
 };
 use eventlog::{EventLog, OpenError};
@@ -26,12 +27,19 @@ pub struct Deps {
 pub struct Aggregator {
     config: watch::Receiver<Arc<Config>>,
     deps: Deps,
+    limits: Limits,
 }
 
 impl Aggregator {
     /// The tier, not started yet. Changes of `config` apply to the next windows.
     pub fn new(config: watch::Receiver<Arc<Config>>, deps: Deps) -> Self {
-        Self { config, deps }
+        Self { config, deps, limits: Limits::default() }
+    }
+
+    /// The same with other limits, to reach them in tests.
+    #[cfg(test)]
+    pub(crate) fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Rolls up until `shutdown`. What is not committed then is read again by whoever goes on.
@@ -50,7 +58,7 @@ impl Aggregator {
             };
             condition.hold();
             let (config, clock) = (self.config.clone(), Arc::clone(&self.deps.clock));
-            if let Ended::Reopen(why) = Session::run(feed, config, clock, &shutdown).await {
+            if let Ended::Reopen(why) = Session::run(feed, config, clock, self.limits, &shutdown).await {
                 tracing::warn!(why, "joining the group again");
                 condition.fail(why);
                 pause(&shutdown).await;
@@ -62,6 +70,7 @@ impl Aggregator {
 
 async fn pause(shutdown: &CancellationToken) {
     tokio::select! {
+        biased;
         () = shutdown.cancelled() => {}
         () = time::sleep(RETRY) => {}
     }

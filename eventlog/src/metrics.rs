@@ -12,6 +12,8 @@ pub const COMMIT_SECONDS: &str = "uproar_log_commit_seconds";
 pub const COMMITS: &str = "uproar_log_commits_total";
 /// Gauge: partitions that this process owns.
 pub const PARTITIONS_OWNED: &str = "uproar_log_partitions_owned";
+/// Histogram: seconds that a synced write of reactions took, embedded log only.
+pub const WRITE_SECONDS: &str = "uproar_log_write_seconds";
 
 /// Registers help texts, and starts the counters at zero.
 pub fn describe() {
@@ -19,6 +21,7 @@ pub fn describe() {
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "From the start of a commit to its end");
     describe_counter!(COMMITS, "Commits by outcome");
     describe_gauge!(PARTITIONS_OWNED, "Partitions that this process owns");
+    describe_histogram!(WRITE_SECONDS, Unit::Seconds, "A synced write of reactions, embedded log only");
     counter!(ALIEN_RECORDS).absolute(0);
     gauge!(PARTITIONS_OWNED).set(0.0);
     for outcome in ["ok", "retry", "revoked", "reopen"] {

@@ -10,7 +10,6 @@ use tokio::net::TcpStream;
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
-    pub headers: hyper::HeaderMap,
     pub body: String,
 }
 
@@ -43,9 +42,9 @@ async fn request(address: &str, request: Request<Full<Bytes>>) -> Option<Answer>
     // Owns the sender: the connection ends with it.
     let answer = async move {
         let response = sender.send_request(request).await.ok()?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let status = response.status().as_u16();
         let body = response.into_body().collect().await.ok()?.to_bytes();
-        Some(Answer { status, headers, body: String::from_utf8(body.to_vec()).ok()? })
+        Some(Answer { status, body: String::from_utf8(body.to_vec()).ok()? })
     };
     tokio::join!(answer, connection).0
 }

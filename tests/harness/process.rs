@@ -177,13 +177,6 @@ impl Uproar {
         let status = self.ended();
         assert!(status.success(), "{status}\n{}", self.log());
     }
-
-    /// One value of the metrics; 0 where there is none.
-    pub async fn metric(&self, name: &str) -> f64 {
-        let answer = http::get(&self.admin, "/metrics").await.unwrap();
-        let line = answer.body.lines().find(|line| line.starts_with(name) && !line.starts_with('#'));
-        line.and_then(|line| line.rsplit(' ').next()).map_or(0.0, |value| value.parse().unwrap())
-    }
 }
 
 impl Drop for Uproar {

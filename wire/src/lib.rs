@@ -7,8 +7,10 @@
 //! - [`Batch`]: the record of topic `reactions`.
 //! - [`Aggregate`]: the record of topic `aggregates`.
 //! - [`Frame`]: what a viewer receives, an aggregate cut to its top N.
+//! - [`audit`]: what must hold for every history of aggregates.
 
 mod aggregate;
+pub mod audit;
 mod batch;
 mod error;
 mod frame;

@@ -12,9 +12,10 @@ use super::{
     store::{Head, Offsets, Store, TrimBefore},
     tail::Tail,
 };
-use crate::{AppendError, CommitError, Cut, FollowedRecord, OpenError, placement};
+use crate::{AppendError, CommitError, Cut, FollowedRecord, OpenError, metrics::WRITE_SECONDS, placement};
 use bytes::Bytes;
-use std::{collections::BTreeMap, sync::Arc};
+use metrics::histogram;
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use tokio::sync::{mpsc, oneshot};
 use wire::RoomName;
 
@@ -112,9 +113,10 @@ impl Thread {
         let now_ms = (self.clock)();
         let timestamp_ms = now_ms.max(self.head.last_timestamp_ms);
         let group = Group { timestamp_ms, parts: parts.into_iter().map(part).collect() };
-        let trim = self.trim_before(now_ms);
+        let (trim, started) = (self.trim_before(now_ms), Instant::now());
         let written = self.store.write_group(&mut self.head, &group, trim);
         written.map_err(|error| self.stop(&error))?;
+        histogram!(WRITE_SECONDS).record(started.elapsed().as_secs_f64());
         let size = group.size();
         self.tail.change(|tail| tail.groups.push(Arc::new(group), size));
         Ok(())

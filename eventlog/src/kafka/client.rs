@@ -106,7 +106,7 @@ impl Clients {
             .set("linger.ms", self.config.linger_ms.to_string())
             // With more, librdkafka writes records twice when a leader changes (its issue 4953): a request that fails makes
             // those behind it fail too, and for those it starts a new epoch, in which the broker can't tell repeats.
-            .set("max.in.flight.requests.per.connection", "5");
+            .set("max.in.flight.requests.per.connection", "1");
         self.create(&config, DeliveryContext { role: Role::Writer })
     }
 

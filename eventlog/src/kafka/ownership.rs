@@ -120,3 +120,82 @@ impl Ownership {
         state
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rdkafka::{
+        ClientConfig,
+        consumer::{BaseConsumer, Consumer},
+    };
+
+    const SOON: Duration = Duration::from_millis(20);
+
+    fn owner_of(partition: u32, epoch: u64) -> Ownership {
+        let ownership = Ownership::default();
+        ownership.renew(metadata());
+        ownership.own(partition, epoch);
+        ownership
+    }
+
+    /// Made without a broker.
+    fn metadata() -> Option<ConsumerGroupMetadata> {
+        let consumer: BaseConsumer = ClientConfig::new().set("group.id", "g").create().unwrap();
+        consumer.group_metadata()
+    }
+
+    fn cut(partition: u32, epoch: u64) -> [Cut; 1] {
+        [Cut { partition, epoch, next_offset: 1, aggregates: Vec::new() }]
+    }
+
+    fn is_refused(ownership: &Ownership, cuts: &[Cut]) -> bool {
+        matches!(ownership.begin(cuts), Err(CommitError::Revoked(_)))
+    }
+
+    #[test]
+    fn only_cuts_of_the_present_assignment_may_be_committed() {
+        let ownership = owner_of(3, 7);
+        assert!(ownership.begin(&cut(3, 7)).is_ok());
+        assert!(is_refused(&ownership, &cut(3, 6)), "an earlier epoch");
+        assert!(is_refused(&ownership, &cut(4, 7)), "another partition");
+        ownership.revoke(&[3], SOON);
+        assert!(is_refused(&ownership, &cut(3, 7)), "revoked");
+    }
+
+    #[test]
+    fn a_member_that_was_thrown_out_may_commit_nothing() {
+        let ownership = owner_of(3, 7);
+        ownership.renew(None);
+        assert!(is_refused(&ownership, &cut(3, 7)));
+    }
+
+    #[test]
+    fn revoking_waits_for_the_commit_that_is_under_way_but_not_for_ever() {
+        let ownership = owner_of(3, 7);
+        let permit = ownership.begin(&cut(3, 7)).unwrap();
+        let started = Instant::now();
+        ownership.revoke(&[5], Duration::from_secs(60));
+        assert!(started.elapsed() < Duration::from_secs(30), "it is of another partition");
+        ownership.revoke(&[3], SOON);
+        assert!(started.elapsed() >= SOON);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(SOON);
+                drop(permit);
+            });
+            ownership.revoke(&[3], Duration::from_secs(60));
+        });
+        assert!(started.elapsed() < Duration::from_secs(30), "the commit has ended");
+    }
+
+    #[test]
+    fn after_a_refusal_by_the_group_the_next_generation_tells_what_is_still_ours() {
+        let ownership = owner_of(3, 7);
+        let generation = ownership.begin(&cut(3, 7)).unwrap().generation;
+        assert!(ownership.settle(&cut(3, 7), generation, SOON), "nothing was heard");
+        ownership.renew(metadata());
+        assert!(ownership.settle(&cut(3, 7), generation, Duration::from_secs(60)), "kept");
+        ownership.revoke(&[3], SOON);
+        assert!(!ownership.settle(&cut(3, 7), generation, Duration::from_secs(60)), "lost");
+    }
+}

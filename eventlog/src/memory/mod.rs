@@ -117,6 +117,22 @@ impl MemoryLog {
         self.shared.change(State::break_feeds);
     }
 
+    /// Breaks one of the open feeds, counted from the oldest: the group takes its process for dead.
+    pub fn break_feed(&self, from_oldest: usize) {
+        self.shared.change(|state| state.break_feed(from_oldest));
+    }
+
+    /// Gives the newest `records` that the partition's owner was given once more.
+    pub fn redeliver(&self, partition: u32, records: u64) {
+        self.shared.change(|state| state.redeliver(partition, records));
+    }
+
+    /// A fault on purpose: while `false`, commits of those who lost their partition are written all the same. Shows
+    /// that tests notice it.
+    pub fn fence(&self, fence: bool) {
+        self.shared.change(|state| state.unfenced = !fence);
+    }
+
     /// Breaks all open followers.
     pub fn break_followers(&self) {
         self.shared.change(|state| state.follower_generation += 1);

@@ -177,3 +177,42 @@ async fn what_is_broken_says_so_and_can_be_opened_again() {
     assert!(matches!(log.follower().await.err(), Some(OpenError::Unavailable(_))));
     assert!(matches!(log.follower().await.unwrap().next().await, Ok(FollowEvent::CaughtUp)));
 }
+
+#[tokio::test]
+async fn one_feed_that_is_broken_leaves_its_partitions_to_the_others() {
+    let log = MemoryLog::new(2);
+    let (mut one, mut two) = (log.feed().await.unwrap(), log.feed().await.unwrap());
+    read(&mut two.events);
+    log.break_feed(0);
+    assert!(one.events.next().await.is_err());
+    assert_eq!(assigned(&read(&mut two.events)).iter().map(|(p, _)| *p).collect::<Vec<_>>(), [0]);
+}
+
+#[tokio::test]
+async fn records_can_be_given_again() {
+    let log = MemoryLog::new(1);
+    assert_eq!([1, 2, 3].map(|timestamp_ms| log.push_raw(0, timestamp_ms, "x")), [0, 1, 2]);
+    let mut feed = log.feed().await.unwrap();
+    read(&mut feed.events);
+    log.redeliver(0, 2);
+    let again = read(&mut feed.events);
+    let offsets = |records: &[Record]| records.iter().map(|record| record.offset).collect::<Vec<_>>();
+    assert!(
+        matches!(&again[0], FeedEvent::Records { records, .. } if offsets(records) == [1, 2]),
+        "{again:?}"
+    );
+    assert!(matches!(again[1], FeedEvent::CaughtUp { next_offset: 3, .. }), "{again:?}");
+}
+
+#[tokio::test]
+async fn without_its_fence_the_log_takes_commits_of_those_who_lost_their_partition() {
+    let log = MemoryLog::new(1);
+    let mut feed = log.feed().await.unwrap();
+    let (_, epoch) = assigned(&read(&mut feed.events))[0];
+    log.revoke(0);
+    log.fence(false);
+    feed.committer.commit(vec![cut(0, epoch, 1)]).await.unwrap();
+    log.fence(true);
+    assert!(feed.committer.commit(vec![cut(0, epoch, 2)]).await.is_err());
+    assert_eq!(log.committed(0), 1);
+}
