@@ -48,6 +48,8 @@ pub(crate) struct Session {
     clock: Arc<dyn Clock>,
     /// No commit starts before this: the last one failed.
     commit_from: Instant,
+    /// The last commit was refused, and no event has said yet which partition is gone.
+    refused: bool,
 }
 
 impl Session {
@@ -67,6 +69,7 @@ impl Session {
             config,
             clock,
             commit_from: Instant::now(),
+            refused: false,
         };
         let ended = session.work(events.as_mut(), shutdown).await;
         gauge!(names::ROOMS).set(0.0);
@@ -92,20 +95,25 @@ impl Session {
                     commit = None;
                     self.committed(result, windows)
                 }
-                Ok(()) = self.config.changed() => {
-                    self.configure();
-                    Ok(())
-                }
                 () = time::sleep(self.until_due()) => {
                     self.tick();
                     Ok(())
                 }
-                event = events.next(), if !self.pending.is_full() && !stopping => self.event(event),
+                Ok(()) = self.config.changed() => {
+                    self.configure();
+                    Ok(())
+                }
+                event = events.next(), if self.is_reading() && !stopping => self.event(event),
             };
             if let Err(why) = step {
                 return Ended::Reopen(why);
             }
         }
+    }
+
+    /// Reading pauses while too much waits for its commit; but not while that is refused until an event has come.
+    fn is_reading(&self) -> bool {
+        !self.pending.is_full() || self.refused
     }
 
     fn event(&mut self, event: Result<FeedEvent, FeedError>) -> Result<(), String> {
@@ -121,6 +129,7 @@ impl Session {
                 tracing::debug!(partition, "partition revoked");
                 self.partitions.remove(&partition);
                 self.pending.drop_partition(partition);
+                self.refused = false;
             }
             FeedEvent::Records { partition, records } => self.records(partition, &records),
             FeedEvent::CaughtUp { partition, next_offset } => {
@@ -182,10 +191,14 @@ impl Session {
     /// What follows from a commit's end. The next one starts after a pause where this one failed.
     fn committed(&mut self, result: Result<(), CommitError>, windows: Vec<Window>) -> Result<(), String> {
         match result {
-            Ok(()) => self.report(&windows),
+            Ok(()) => {
+                self.refused = false;
+                self.report(&windows);
+            }
             Err(CommitError::Reopen(why)) => return Err(why),
             Err(error @ (CommitError::Retry(_) | CommitError::Revoked(_))) => {
                 tracing::warn!(%error, windows = windows.len(), "commit failed, trying again");
+                self.refused = matches!(error, CommitError::Revoked(_));
                 let ours = |window: &Window| {
                     let owned = self.partitions.get(&window.cut.partition);
                     owned.is_some_and(|owned| owned.epoch == window.cut.epoch)

@@ -126,7 +126,8 @@ impl Rollup {
         let (named, folded) = state.add(batch, self.settings.max_distinct_per_room);
         let part = open.room(&batch.room);
         part.add(slot, named);
-        let late = if timestamp_ms < start_ms { batch.count } else { 0 };
+        // A record from the future may lie before its window too, where that was opened by a clock that is ahead.
+        let late = if timestamp_ms < start_ms && !skewed { batch.count } else { 0 };
         let skewed = if skewed { batch.count } else { 0 };
         part.late += late;
         part.skewed += skewed;

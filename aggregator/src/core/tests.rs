@@ -112,6 +112,17 @@ fn a_record_from_the_future_counts_now_and_opens_no_window_that_time_has_not_rea
 }
 
 #[test]
+fn a_record_from_the_future_that_lies_before_its_window_is_skewed_and_not_late_as_well() {
+    let mut core = rollup();
+    fire(&mut core, 0, 1_000_000);
+    // The clock went back; the window lies further ahead than the record.
+    let (_, taken) = core.record(1, 900_000, &batch("r", &[("🔥", 2)]), 100_000);
+    assert_eq!(taken, Taken::Counted { late: 0, skewed: 2, folded: 0 });
+    let closed = only(core.tick(100_000, true));
+    assert_eq!((closed.late, closed.skewed, closed.check()), (0, 2, Ok(())));
+}
+
+#[test]
 fn after_the_clock_went_back_windows_still_come_out() {
     let mut core = rollup();
     fire(&mut core, 0, 1_000_000);

@@ -6,11 +6,7 @@ use super::{
     thread,
     transaction::{ABORT, Step, Transactions},
 };
-use crate::{
-    BoxFuture, CommitError, Committer, Cut, OpenError,
-    metrics::{COMMIT_SECONDS, COMMITS},
-};
-use metrics::{counter, histogram};
+use crate::{BoxFuture, CommitError, Committer, Cut, OpenError, metrics::commit_ended};
 use std::{
     sync::{
         Arc,
@@ -138,14 +134,7 @@ impl Committer for KafkaCommitter {
             }
             let started = Instant::now();
             let outcome = self.run(cuts).await;
-            let name = match &outcome {
-                Ok(()) => "ok",
-                Err(CommitError::Retry(_)) => "retry",
-                Err(CommitError::Revoked(_)) => "revoked",
-                Err(CommitError::Reopen(_)) => "reopen",
-            };
-            counter!(COMMITS, "outcome" => name).increment(1);
-            histogram!(COMMIT_SECONDS, "outcome" => name).record(started.elapsed().as_secs_f64());
+            commit_ended(started, &outcome);
             outcome
         })
     }

@@ -100,14 +100,12 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
-    async fn brokers_that_are_away_are_unavailable_within_ten_seconds() {
+    async fn brokers_that_are_away_are_unavailable() {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let started = std::time::Instant::now();
         let Err(error) = KafkaLog::open(&config(&format!("127.0.0.1:{port}")), 1).await else {
             panic!("there is nobody")
         };
         assert!(matches!(error, OpenError::Unavailable(_)), "{error}");
-        assert!(started.elapsed().as_secs() < 12, "{:?}", started.elapsed());
     }
 
     #[tokio::test]

@@ -35,10 +35,8 @@ pub(super) fn prepare(clients: &Clients, partitions: u32, runtime: &Handle) -> R
     let reader = clients.reader(Role::Admin, Isolation::Committed)?;
     let admin: AdminClient<LogContext> =
         clients.create(&clients.base_config(Role::Admin), LogContext { role: Role::Admin })?;
-    let found =
-        [&config.reactions_topic, &config.aggregates_topic].map(|topic| size(&reader, topic, FIRST_ANSWER));
-    let [reactions, aggregates] = found;
-    let (reactions, aggregates) = (reactions?, aggregates?);
+    let reactions = size(&reader, &config.reactions_topic, FIRST_ANSWER)?;
+    let aggregates = size(&reader, &config.aggregates_topic, FIRST_ANSWER)?;
     let wanted = reactions.or(aggregates).unwrap_or(partitions);
     if reactions.is_none() {
         create(&admin, config, &reactions_topic(config, wanted), runtime)?;

@@ -84,7 +84,21 @@ impl Auditor {
         here.batches.extend(batch.map(|batch| (offset, batch.room.clone(), batch.count)));
     }
 
-    /// The next record of `aggregates` in `partition`.
+    /// The next record of `aggregates` in `partition`, as it stands in the log: its key, and its value or tombstone.
+    pub fn committed(&mut self, partition: u32, room: &RoomName, value: Option<&[u8]>) {
+        let Some(value) = value else { return self.tombstone(partition, room) };
+        match Aggregate::decode(value) {
+            Ok(aggregate) if aggregate.room == *room => self.aggregate(partition, &aggregate),
+            Ok(aggregate) => self.unreadable(room, format!("it is of room {}", aggregate.room)),
+            Err(error) => self.unreadable(room, error.to_string()),
+        }
+    }
+
+    fn unreadable(&mut self, room: &RoomName, why: String) {
+        self.report.add(Finding::Unreadable { room: room.clone(), why });
+    }
+
+    /// The next record of `aggregates` in `partition` is an aggregate.
     pub fn aggregate(&mut self, partition: u32, aggregate: &Aggregate) {
         let Aggregate { room, seq, source, .. } = aggregate;
         if let Err(why) = aggregate.check() {

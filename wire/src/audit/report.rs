@@ -58,6 +58,14 @@ impl Report {
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Finding {
+    /// A record can't be read, or is of another room than its key says. Its readers pass it over.
+    #[error("room {room}: unreadable: {why}")]
+    Unreadable {
+        /// The room of its key.
+        room: RoomName,
+        /// Why.
+        why: String,
+    },
     /// An aggregate contradicts itself.
     #[error("room {room}, seq {seq}: {why}")]
     Inconsistent {

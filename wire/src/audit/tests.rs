@@ -95,13 +95,7 @@ fn seq_since_and_totals_go_on_within_a_life() {
         (aggregate("a", 2, 3, 4, 4, 6), "room a: total 4 after 5"),
         (aggregate("a", 2, 3, 9, 4, 6), "room a: total 9, expected 8"),
         (
-            Aggregate {
-                totals: of_b,
-                counts: Counts::new(),
-                count: 0,
-                slots: vec![],
-                ..second.clone()
-            },
+            Aggregate { totals: of_b, counts: Counts::new(), count: 0, slots: vec![], ..second.clone() },
             "room a: total 8, expected 5",
         ),
     ] {
@@ -135,6 +129,22 @@ fn aggregates_stand_where_they_say_and_agree_with_themselves() {
         "room a: an aggregate in partition 1 names partition 0",
     ];
     assert_eq!(findings, expected);
+}
+
+#[test]
+fn what_readers_would_pass_over_is_reported() {
+    let mut auditor = Auditor::of_whole_history();
+    let value = aggregate("a", 1, 5, 5, 0, 4).encode();
+    auditor.committed(0, &room("a"), Some(b"{}"));
+    auditor.committed(0, &room("b"), Some(&value));
+    auditor.committed(0, &room("a"), Some(&value));
+    auditor.committed(0, &room("b"), None);
+    let report = auditor.report();
+    let findings: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
+    assert_eq!(findings.len(), 2, "{findings:?}");
+    assert!(findings[0].starts_with("room a: unreadable: not a valid record"), "{findings:?}");
+    assert_eq!(findings[1], "room b: unreadable: it is of room a");
+    assert_eq!(report.rooms[&room("a")].counted, 5);
 }
 
 #[test]
