@@ -11,6 +11,8 @@ mod pending;
 mod session;
 mod shell;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 pub use config::Config;

@@ -131,7 +131,11 @@ impl Session {
                 self.pending.drop_partition(partition);
                 self.refused = false;
             }
-            FeedEvent::Records { partition, records } => self.records(partition, &records),
+            FeedEvent::Records { partition, records } => {
+                self.records(partition, &records);
+                // Records may come without end; the windows of the other partitions are due all the same.
+                self.tick();
+            }
             FeedEvent::CaughtUp { partition, next_offset } => {
                 if let Some(owned) = self.partitions.get_mut(&partition) {
                     owned.caught_up = owned.rollup.position() >= next_offset;

@@ -50,9 +50,7 @@ fn percentiles(times: &mut [Duration]) -> String {
 #[ignore = "a measurement: it prints how long commits take"]
 async fn commit_times() {
     let Some(cluster) = shared() else { return };
-    for (pace_ms, rooms, count) in
-        [(500, 1, 60), (500, 125, 60)]
-    {
+    for (pace_ms, rooms, count) in [(500, 1, 60), (500, 125, 60), (2_000, 1, 30)] {
         let log = open(&config(cluster.bootstrap(), &unused_name("times"), 8)).await;
         let mut member = Member::join(&*log).await;
         member.until_owned(8).await;

@@ -114,18 +114,15 @@ impl Transactions {
     }
 
     fn attempt(&self, permit: &Permit<'_>, cuts: &[Cut], deadline: Instant) -> Result<(), Failure> {
-        let t0 = Instant::now();
         self.step.enter("sending records");
         again(deadline, || self.producer.begin_transaction())?;
         let outcomes = self.send_all(cuts, deadline)?;
-        let t1 = Instant::now();
         self.step.enter("sending offsets");
         // While the records are on their way.
         let offsets = self.offsets(cuts).map_err(|error| Failure::Reopen(error.to_string()))?;
         again(deadline, || {
             self.producer.send_offsets_to_transaction(&offsets, &permit.group, left_until(deadline))
         })?;
-        let t2 = Instant::now();
         self.step.enter("awaiting deliveries");
         outcomes.wait(deadline).map_err(|why| Failure::Abort { why, stale: false })?;
         // The binding's commit polls for a whole 100 ms while any delivery is outstanding. The last one counts as such
@@ -133,12 +130,8 @@ impl Transactions {
         while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
             thread::sleep(Duration::from_micros(50));
         }
-        let t3 = Instant::now();
         self.step.enter("committing");
-        let r = again(deadline, || self.producer.commit_transaction(left_until(deadline)));
-        let t4 = Instant::now();
-        tracing::info!(send = (t1-t0).as_micros() as u64, offsets = (t2-t1).as_micros() as u64, deliver = (t3-t2).as_micros() as u64, commit = (t4-t3).as_micros() as u64, "STEPS");
-        match r {
+        match again(deadline, || self.producer.commit_transaction(left_until(deadline))) {
             Err(Failure::Abort { why, stale: false }) if Instant::now() >= deadline => {
                 Err(Failure::Reopen(why))
             }

@@ -71,6 +71,11 @@ impl MemoryLog {
         Arc::new(Self { shared: Arc::new(shared) })
     }
 
+    /// How many partitions there are.
+    pub fn partitions(&self) -> u32 {
+        self.shared.look().partitions()
+    }
+
     /// The partition of a room.
     pub fn partition_of(&self, room: &RoomName) -> u32 {
         placement::partition_of(room, self.shared.look().partitions())
