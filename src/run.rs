@@ -37,7 +37,7 @@ pub(crate) fn run(role: Role, config: Config, sources: Sources) -> Result<(), Fa
             _ = signals.next() => Err(Failure::CutShort),
         }
     });
-    // Threads of the client library may not come back (EVIDENCE: librdkafka): they end with the process.
+    // Threads of the client library may not come back (librdkafka issue 5456): they end with the process.
     runtime.shutdown_background();
     ended
 }

@@ -24,7 +24,7 @@ use std::{
 const WAIT: Duration = Duration::from_secs(60);
 
 /// A log with topics and a group of its own.
-fn config(bootstrap: &str, name: &str, partitions: u32) -> Config {
+pub fn config(bootstrap: &str, name: &str, partitions: u32) -> Config {
     Config {
         kind: LogKind::Kafka,
         partitions,
@@ -51,7 +51,7 @@ fn config(bootstrap: &str, name: &str, partitions: u32) -> Config {
 }
 
 /// A name that no other test has.
-fn unused_name(what: &str) -> String {
+pub fn unused_name(what: &str) -> String {
     static NAMES: AtomicU32 = AtomicU32::new(0);
     format!("{what}-{}-{}", std::process::id(), NAMES.fetch_add(1, Ordering::Relaxed))
 }

@@ -7,6 +7,7 @@
 
 mod harness;
 
+mod chaos;
 mod compose;
 mod config_reload;
 mod end_to_end;

@@ -4,7 +4,11 @@ use crate::{Aggregator, Config, Deps, Error, pending::Limits, simulation};
 use eventlog::{CommitFault, MemoryLog};
 use service::{CancellationToken, Clock, ManualClock, Readiness};
 use std::{future::Future, sync::Arc, time::Duration};
-use tokio::{sync::watch, task::JoinHandle, time};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{self, Instant},
+};
 use wire::{Aggregate, Batch};
 
 const CONFIG: Config =
@@ -84,6 +88,23 @@ impl Tier {
         .await;
     }
 
+    /// Writes one reaction to partition 0.
+    fn push(&self, timestamp_ms: u64) {
+        let room = room_of(&self.log, 0).parse().unwrap();
+        let batch = Batch::new(room, [("🔥".parse().unwrap(), 1)].into()).unwrap();
+        self.log.push_raw(0, timestamp_ms, batch.encode());
+    }
+
+    /// Writes so many, ten a window.
+    fn backlog(&self, count: u64, from_ms: u64) {
+        (0..count).for_each(|n| self.push(from_ms + 100 * n));
+    }
+
+    /// Lets the tier do what it can do without the clock.
+    async fn rest(&self) {
+        time::sleep(Duration::from_secs(2)).await;
+    }
+
     async fn stop(self) {
         self.shutdown.cancel();
         self.running.await.unwrap().unwrap();
@@ -116,6 +137,62 @@ async fn nothing_of_an_open_window_is_committed_by_a_stop_and_the_next_one_count
     assert_eq!((log.committed(0), log.aggregates().len()), (0, 0));
     let tier = start_on(log, clock);
     tier.until_total("r", 3).await;
+    tier.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_the_commit_under_way_and_starts_no_other() {
+    let (log, clock) = (MemoryLog::new(1), ManualClock::at(2_000_000));
+    let tier = start_with(log, clock, Limits { commit: 1, waiting: 100 });
+    tier.log.hold_commits(true);
+    tier.backlog(100, 1_000_000);
+    tier.rest().await;
+    let log = Arc::clone(&tier.log);
+    tier.shutdown.cancel();
+    tier.rest().await;
+    assert!(!tier.running.is_finished());
+    log.hold_commits(false);
+    tier.stop().await;
+    assert_eq!((log.committed(0), log.aggregates().len()), (10, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_that_is_due_waits_until_its_records_are_read() {
+    let tier = start(1);
+    tier.react(&room_of(&tier.log, 0), 1).await;
+    tier.until_total(&room_of(&tier.log, 0), 1).await;
+    tier.clock.set(2_000_000);
+    // More than one event brings.
+    for _ in 0..1_200 {
+        tier.push(1_900_000);
+    }
+    tier.until_total(&room_of(&tier.log, 0), 1_201).await;
+    let counts: Vec<_> = tier.aggregates().iter().map(|a| (a.count, a.late)).collect();
+    assert_eq!(counts.iter().filter(|(count, _)| *count > 0).collect::<Vec<_>>(), [&(1, 0), &(1_200, 0)]);
+    tier.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_log_takes_no_windows_reading_pauses() {
+    let (log, clock) = (MemoryLog::new(1), ManualClock::at(2_000_000));
+    let tier = start_with(log, clock, Limits { commit: 10, waiting: 20 });
+    // A commit is refused after its partition has come back: nothing is left to wait for, and the bound holds.
+    tier.log.hold_commits(true);
+    tier.backlog(50, 1_000_000);
+    tier.rest().await;
+    tier.log.revoke(0);
+    tier.rest().await;
+    tier.log.assign(0);
+    tier.log.hold_commits(false);
+    until("the windows", || tier.log.committed(0) == 50).await;
+    tier.log.hold_commits(true);
+    tier.clock.set(4_000_000);
+    tier.backlog(10_000, 2_100_000);
+    tier.rest().await;
+    assert!(tier.log.taken(0) < Some(2_000), "{:?}", tier.log.taken(0));
+    tier.log.hold_commits(false);
+    tier.until_total(&room_of(&tier.log, 0), 10_050).await;
+    audit(&tier.log);
     tier.stop().await;
 }
 
@@ -173,7 +250,7 @@ async fn a_partition_that_is_lost_during_its_commit_is_not_written_and_the_rest_
     }
     tier.log.revoke(0);
     tier.log.hold_commits(false);
-    time::sleep(Duration::from_secs(1)).await;
+    tier.rest().await;
     assert_eq!(tier.aggregates(), []);
     tier.log.assign(0);
     tier.until_total("r", 5).await;
@@ -210,16 +287,13 @@ async fn a_partition_with_a_backlog_does_not_hold_up_the_windows_of_the_others()
     until("readiness", || tier.readiness.missing().is_empty()).await;
     let (far_behind, current) = (room_of(&tier.log, 0), room_of(&tier.log, 1));
     tier.react(&current, 5).await;
-    time::sleep(Duration::from_secs(1)).await;
-    // The window of one is due when the other has records of 100 windows to read.
+    tier.rest().await;
+    // The window of one is due when the other has records of 1,000 windows to read.
     tier.clock.set(tier.clock.now_ms() + 5_000);
-    let batch = Batch::new(far_behind.parse().unwrap(), [("🔥".parse().unwrap(), 1)].into()).unwrap();
-    for n in 0..10_000 {
-        tier.log.push_raw(0, 900_000 + 10 * n, batch.encode());
-    }
+    tier.backlog(10_000, 1_000);
     tier.until_total(&far_behind, 10_000).await;
     let order: Vec<_> = tier.aggregates().iter().map(|a| a.room.to_string()).collect();
-    assert!(order.iter().position(|room| *room == current) < Some(20), "{order:?}");
+    assert!(order.iter().position(|room| *room == current) < Some(100));
     audit(&tier.log);
     tier.stop().await;
 }
@@ -244,8 +318,12 @@ async fn a_broken_feed_and_a_log_that_is_away_are_waited_for() {
     tier.until_total("r", 2).await;
     tier.log.fail_opens(3);
     tier.log.break_feeds();
-    until("unreadiness", || !tier.readiness.missing().is_empty()).await;
+    let broken = Instant::now();
+    let says = |what: &str| tier.readiness.missing().iter().any(|(_, why)| why.contains(what));
+    until("unreadiness", || says("removed from the group")).await;
+    until("the log to be away", || says("can't be reached")).await;
     until("readiness", || tier.readiness.missing().is_empty()).await;
+    assert!(broken.elapsed() >= Duration::from_secs(4), "a pause after each failure: {:?}", broken.elapsed());
     tier.react("r", 2).await;
     tier.until_total("r", 4).await;
     audit(&tier.log);

@@ -13,6 +13,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 pub const UPROAR: &str = env!("CARGO_BIN_EXE_uproar");
@@ -40,10 +41,18 @@ pub struct Plan {
     admin: String,
 }
 
-/// A loopback address that was free a moment ago.
+/// A loopback address that was free a moment ago, and that no other plan of this process has. Its port is below the range
+/// that outgoing connections take: clients that try again and again while its owner is down would take it themselves.
 pub fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
+    const PORTS: std::ops::Range<u32> = 10_000..20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Other processes of tests begin elsewhere.
+    let begin = std::process::id().wrapping_mul(997);
+    let mut candidates = std::iter::repeat_with(|| {
+        let step = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        format!("127.0.0.1:{}", PORTS.start + step % (PORTS.end - PORTS.start))
+    });
+    candidates.find(|address| TcpListener::bind(address).is_ok()).unwrap()
 }
 
 /// The load generator, which `cargo test --workspace` builds beside `uproar`.

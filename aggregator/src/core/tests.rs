@@ -211,6 +211,22 @@ fn a_room_is_forgotten_also_while_others_are_busy() {
 }
 
 #[test]
+fn forgetting_a_room_commits_nothing_of_the_open_window_and_spares_the_rooms_in_it() {
+    let mut core = rollup();
+    core.record(0, 10_000, &batch("a", &[("🔥", 1)]), 10_000);
+    core.record(1, 10_000, &batch("b", &[("🔥", 1)]), 10_000);
+    for now_ms in [12_050, 14_050] {
+        while core.tick(now_ms, true).is_some() {}
+    }
+    // Both are old; one has a reaction that is not committed yet.
+    core.record(2, 80_000, &batch("b", &[("🔥", 1)]), 80_000);
+    let closed = core.tick(80_000, true).unwrap();
+    assert_eq!(closed.forgotten.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a"]);
+    assert_eq!((closed.from, closed.to), (2, 2));
+    assert_eq!(only(core.tick(82_050, true)).total, 2);
+}
+
+#[test]
 fn after_a_restart_totals_seq_and_rest_go_on() {
     let mut before = rollup();
     fire(&mut before, 0, 10_000);

@@ -17,6 +17,9 @@ use std::{
     time::Duration,
 };
 
+/// Calls of all instances without time passing, before it counts as a busy loop.
+const CALLS_MAX: usize = 100_000;
+
 #[derive(Clone)]
 pub(super) struct SimLog {
     pub(super) memory: Arc<MemoryLog>,
@@ -32,6 +35,8 @@ struct State {
     takes_time: u64,
     /// How often the outcome of a commit stays unknown although the feed works on, in percent.
     answers_lost: u64,
+    /// Calls since time last passed.
+    calls: usize,
     /// What members did that no log should have to see.
     misuse: Vec<String>,
     dead: Vec<Box<dyn FeedEvents>>,
@@ -43,7 +48,7 @@ impl SimLog {
         let (gives_way, takes_time) = (rng.one_of(&[0, 10, 40]), rng.one_of(&[0, 0, 3, 15]));
         let (answers_lost, misuse) = (rng.one_of(&[0, 0, 2, 10]), Vec::new());
         let (dead, late) = (Vec::new(), Vec::new());
-        let state = State { rng, gives_way, takes_time, answers_lost, misuse, dead, late };
+        let state = State { rng, gives_way, takes_time, answers_lost, calls: 0, misuse, dead, late };
         Self { memory, bug, state: Arc::new(Mutex::new(state)) }
     }
 
@@ -62,16 +67,22 @@ impl SimLog {
 
     /// A point at which the caller may be interrupted, or die.
     pub(super) async fn stall(&self) {
-        let (gives_way, ms) = {
-            let State { rng, gives_way, takes_time, .. } = &mut *self.state();
-            (rng.chance(*gives_way), if rng.chance(*takes_time) { rng.between(1, 400) } else { 0 })
+        let (gives_way, ms, calls) = {
+            let State { rng, gives_way, takes_time, calls, .. } = &mut *self.state();
+            *calls += 1;
+            (rng.chance(*gives_way), if rng.chance(*takes_time) { rng.between(1, 400) } else { 0 }, *calls)
         };
+        assert!(calls < CALLS_MAX, "an instance is in a busy loop");
         if gives_way {
             give_way().await;
         }
         if ms > 0 {
             tokio::time::sleep(Duration::from_millis(ms)).await;
         }
+    }
+
+    pub(super) fn time_passes(&self) {
+        self.state().calls = 0;
     }
 
     /// Ends all trouble, but for the slowness.

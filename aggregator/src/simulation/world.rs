@@ -216,6 +216,7 @@ impl World {
             left_ms -= slice_ms;
             self.now_ms += slice_ms;
             self.set_clocks();
+            self.log.time_passes();
             time::advance(Duration::from_millis(slice_ms)).await;
             if left_ms > 0 {
                 self.settle()?;

@@ -163,6 +163,11 @@ impl MemoryLog {
         self.shared.look().committed(partition)
     }
 
+    /// Up to where the partition's owner has taken its records; `None` where nobody owns it.
+    pub fn taken(&self, partition: u32) -> Option<u64> {
+        self.shared.look().taken(partition)
+    }
+
     /// How many appends wait for [`Self::hold_appends`] to let them go.
     pub fn held_appends(&self) -> usize {
         self.shared.look().held.len()

@@ -93,6 +93,11 @@ impl State {
         self.partitions[partition as usize].records.clone()
     }
 
+    pub(super) fn taken(&self, partition: u32) -> Option<u64> {
+        let mut positions = self.members.values().filter_map(|member| member.positions.get(&partition));
+        positions.next().map(|position| position.next_offset)
+    }
+
     pub(super) fn committed(&self, partition: u32) -> u64 {
         self.partitions[partition as usize].committed
     }

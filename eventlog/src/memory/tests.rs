@@ -194,7 +194,9 @@ async fn records_can_be_given_again() {
     assert_eq!([1, 2, 3].map(|timestamp_ms| log.push_raw(0, timestamp_ms, "x")), [0, 1, 2]);
     let mut feed = log.feed().await.unwrap();
     read(&mut feed.events);
+    assert_eq!(log.taken(0), Some(3));
     log.redeliver(0, 2);
+    assert_eq!(log.taken(0), Some(1));
     let again = read(&mut feed.events);
     let offsets = |records: &[Record]| records.iter().map(|record| record.offset).collect::<Vec<_>>();
     assert!(
