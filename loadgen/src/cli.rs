@@ -2,12 +2,13 @@
 
 use crate::{
     crowd::Plan,
+    edge::{self, cli::EdgeArgs},
     random,
     target::{HttpTarget, MqttTarget},
 };
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Parser, Subcommand};
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 use wire::{Reaction, RoomName};
 
 const EXAMPLES: &str = "\
@@ -32,7 +33,7 @@ Exit codes:
 
 /// Loads an Uproar server as its clients do, and audits what it counts.
 #[derive(Debug, Parser)]
-#[command(name = "loadgen", version, after_help = EXIT_CODES)]
+#[command(name = "loadgen", version)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -47,6 +48,23 @@ pub(crate) enum Command {
     // What comes later wins, so that scripts can append to a common line.
     #[command(args_override_self = true, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
     Crowd(CrowdArgs),
+    /// Opens very many viewers, and measures what they cost a server: beside the least that a server can do, and beside
+    /// others.
+    ///
+    /// Each server is started on loopback, takes the viewers of one room, and sends them a frame at a time. One table
+    /// shows them beside each other.
+    #[command(args_override_self = true, after_help = format!("{}\n\n{}", edge::cli::EXAMPLES, edge::cli::EXIT_CODES))]
+    Edge(EdgeArgs),
+    /// The floor of `edge`, until standard input is closed
+    #[command(hide = true)]
+    Floor {
+        /// Where viewers and the publisher connect
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// A client process of `edge`, for one order from standard input
+    #[command(hide = true)]
+    EdgeClient,
 }
 
 #[derive(Debug, Args)]
@@ -160,7 +178,7 @@ impl CrowdArgs {
 }
 
 /// `500ms`, `60s`, `2m` or `1h`.
-fn duration(text: &str) -> anyhow::Result<Duration> {
+pub(crate) fn duration(text: &str) -> anyhow::Result<Duration> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let ms_per_unit = match unit {
@@ -183,8 +201,10 @@ mod tests {
 
     fn plan(args: &str) -> anyhow::Result<Plan> {
         let args = ["loadgen", "crowd"].into_iter().chain(args.split_whitespace());
-        let Command::Crowd(args) = Cli::try_parse_from(args)?.command;
-        args.plan()
+        match Cli::try_parse_from(args)?.command {
+            Command::Crowd(args) => args.plan(),
+            other => bail!("another command: {other:?}"),
+        }
     }
 
     fn refused(args: &str) -> String {

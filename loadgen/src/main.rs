@@ -3,6 +3,7 @@
 //!
 //! - [`cli`]: the command line, turned into a checked plan.
 //! - [`crowd`]: the scenario that posts at a fixed rate while viewers watch.
+//! - [`edge`]: the scenario that measures the viewers' edge beside other servers.
 //! - [`schedule`], [`payload`], [`tally`], [`audit`], [`viewers::audience`]: the pure parts.
 //! - [`post`], [`http`], [`viewers`]: what touches the network.
 //! - [`progress`], [`report`]: what people and other programs read.
@@ -10,6 +11,7 @@
 mod audit;
 mod cli;
 mod crowd;
+mod edge;
 mod http;
 mod payload;
 mod post;
@@ -26,6 +28,7 @@ mod viewers;
 use anyhow::Context as _;
 use clap::Parser as _;
 use std::{process::ExitCode, time::Duration};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// The audit was not clean.
@@ -36,16 +39,32 @@ const EXIT_CANNOT_RUN: u8 = 2;
 const EXIT_INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
-    let cli::Command::Crowd(args) = cli::Cli::parse().command;
-    // One thread: the server under test has the other cores, and a few thousand requests a second need no more.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return complain(&error.into()),
+    let ended = match cli::Cli::parse().command {
+        cli::Command::Crowd(args) => on_one_thread(crowd_until_interrupted(args)),
+        cli::Command::Edge(args) => on_one_thread(edge_until_interrupted(args)),
+        cli::Command::Floor { listen } => edge::servers::floor::run(listen).map(|()| ExitCode::SUCCESS),
+        cli::Command::EdgeClient => edge::client::run().map(|()| ExitCode::SUCCESS),
     };
-    let code = runtime.block_on(crowd_until_interrupted(args)).unwrap_or_else(|error| complain(&error));
+    ended.unwrap_or_else(|error| complain(&error))
+}
+
+/// The server under test has the other cores, and a few thousand requests a second need no more.
+fn on_one_thread(scenario: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let code = runtime.block_on(scenario);
     // A name look-up that hangs in a blocking thread must not hold up the exit.
     runtime.shutdown_timeout(Duration::from_millis(100));
     code
+}
+
+/// Runs the scenario. Ctrl-C or SIGTERM ends it, with all that it has started.
+async fn edge_until_interrupted(args: edge::cli::EdgeArgs) -> anyhow::Result<ExitCode> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        clean = edge::run(args) => Ok(if clean? { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_CLEAN) }),
+        _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
+        _ = terminated.recv() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
+    }
 }
 
 /// Runs the scenario. The first Ctrl-C ends the posting, the second leaves.

@@ -26,7 +26,7 @@ pub(crate) struct Status {
 
 /// Shows one phase of a run.
 pub(crate) struct Progress {
-    phase: &'static str,
+    phase: String,
     started: Instant,
     length: Duration,
     bar: Option<ProgressBar>,
@@ -37,9 +37,10 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// A phase that lasts about `length`, of a run that has sent `sent` requests.
-    pub(crate) fn start(phase: &'static str, length: Duration, sent: u64) -> Self {
+    pub(crate) fn start(phase: impl Into<String>, length: Duration, sent: u64) -> Self {
         let now = Instant::now();
-        let bar = std::io::stderr().is_terminal().then(|| bar(phase, length));
+        let phase = phase.into();
+        let bar = std::io::stderr().is_terminal().then(|| bar(phase.clone(), length));
         Self { phase, started: now, length, bar, last_line: now, last_rate: (now, sent, 0.0) }
     }
 
@@ -52,18 +53,25 @@ impl Progress {
             let rate = (status.sent - sent) as f64 / (now - since).as_secs_f64();
             self.last_rate = (now, status.sent, rate);
         }
+        let rate = self.last_rate.2;
+        self.tell(|| line(status, rate));
+    }
+
+    /// Shows `text`, where it is due.
+    pub(crate) fn tell(&mut self, text: impl FnOnce() -> String) {
+        let now = Instant::now();
         let elapsed = now - self.started;
-        let text = line(status, self.last_rate.2);
         if let Some(bar) = &self.bar {
             bar.set_position(u64::try_from(elapsed.min(self.length).as_millis()).unwrap_or(0));
-            bar.set_message(text);
+            bar.set_message(text());
         } else if now - self.last_line >= LINE_INTERVAL {
             self.last_line = now;
             note(&format!(
-                "{} {:.0}s of {:.0}s: {text}",
+                "{} {:.0}s of {:.0}s: {}",
                 self.phase,
                 elapsed.as_secs_f64(),
-                self.length.as_secs_f64()
+                self.length.as_secs_f64(),
+                text()
             ));
         }
     }
@@ -83,7 +91,7 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-fn bar(phase: &'static str, length: Duration) -> ProgressBar {
+fn bar(phase: String, length: Duration) -> ProgressBar {
     let bar = ProgressBar::new(u64::try_from(length.as_millis()).unwrap_or(u64::MAX));
     let style = ProgressStyle::with_template("{prefix} {elapsed:>3} {bar:24} {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));

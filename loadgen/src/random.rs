@@ -23,8 +23,8 @@ pub(crate) fn backoff(attempt: u32, limit: Duration) -> Duration {
     full / 2 + up_to(full / 2)
 }
 
-/// The standard library seeds each of these hashers differently.
-fn number() -> u64 {
+/// Any number. The standard library seeds each of these hashers differently.
+pub(crate) fn number() -> u64 {
     RandomState::new().hash_one(())
 }
 

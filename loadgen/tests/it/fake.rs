@@ -302,7 +302,7 @@ async fn show_ws(
     above: u64,
 ) {
     let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
-    let hello = Hello { hello: 1, room: ROOM.parse().unwrap(), reconnect_jitter_ms: 10 };
+    let hello = Hello { hello: 1, rooms: vec![ROOM.parse().unwrap()], reconnect_jitter_ms: 10 };
     let hello = String::from_utf8(hello.encode()).unwrap();
     if socket.send(Message::text(hello)).await.is_err() {
         return;

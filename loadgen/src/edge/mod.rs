@@ -1,0 +1,81 @@
+//! The scenario that measures the viewers' edge from outside: very many viewers, from several processes, on one server
+//! after the other.
+//!
+//! - [`cli`], [`plan`], [`limits`]: what is asked for, and whether the system allows it.
+//! - [`servers`], [`publish`]: what is measured, and who causes its frames.
+//! - [`client`], [`clients`], [`lines`]: the processes that hold the viewers, and how they are spoken with.
+//! - [`mqtt`], [`ws`]: as much of the protocols as that needs. A client library costs more than the servers under test.
+//! - [`measure`], [`figures`], [`proc`], [`report`]: a server's run, and what it adds up to.
+
+pub(crate) mod cli;
+pub(crate) mod client;
+mod clients;
+mod figures;
+mod limits;
+mod lines;
+mod measure;
+mod mqtt;
+mod plan;
+mod proc;
+mod publish;
+mod report;
+pub(crate) mod servers;
+mod ws;
+
+use crate::progress::note;
+use clients::Sources;
+use measure::{measure, start_and_measure};
+use plan::{Candidates, Plan};
+use report::{Conditions, NotMeasured, Report};
+use servers::Server;
+
+/// Raises the limits, checks what is asked for, and measures. Whether all is clean.
+pub(crate) async fn run(args: cli::EdgeArgs) -> anyhow::Result<bool> {
+    let plan = args.plan(limits::raise_files()?)?;
+    for hint in limits::System::look().hints(&plan) {
+        note(&format!("hint: {hint}"));
+    }
+    let report = compare(&plan).await;
+    show(&report);
+    if let Some(path) = &plan.report {
+        report.save(path)?;
+    }
+    Ok(report.clean)
+}
+
+/// Measures one server after the other; one that fails does not keep the others from it.
+async fn compare(plan: &Plan) -> Report {
+    let conditions = Conditions::of(plan);
+    let (mut rows, mut not_measured) = (Vec::new(), Vec::new());
+    let mut sources = Sources::new();
+    match &plan.candidates {
+        Candidates::Running(running) => match measure(plan, Server::of(running), "", &mut sources).await {
+            Ok(row) => rows.push(row),
+            Err(error) => not_measured.push(failed(&running.name, &error)),
+        },
+        Candidates::Start { kinds, named } => {
+            for kind in kinds {
+                if let Some(why) = servers::missing(plan, *kind) {
+                    note(&format!("{} is left out: {why}", kind.name()));
+                    not_measured.push(NotMeasured { server: kind.name().to_owned(), why, skipped: !named });
+                    continue;
+                }
+                match start_and_measure(plan, *kind, &mut sources).await {
+                    Ok(row) => rows.push(row),
+                    Err(error) => not_measured.push(failed(kind.name(), &error)),
+                }
+            }
+        }
+    }
+    Report::new(conditions, rows, not_measured)
+}
+
+fn failed(server: &str, error: &anyhow::Error) -> NotMeasured {
+    note(&format!("{server}: {error:#}"));
+    NotMeasured { server: server.to_owned(), why: format!("{error:#}"), skipped: false }
+}
+
+#[expect(clippy::print_stdout, reason = "the report is this program's output")]
+fn show(report: &Report) {
+    println!("{}", report.to_text());
+}

@@ -1,0 +1,176 @@
+//! The servers under test: started one after the other, each in processes of its own, and ended when they were
+//! measured.
+//!
+//! - [`floor`], [`mosquitto`], [`uproar`]: how each is started.
+//! - [`process`]: a child, its log, its end.
+
+pub(crate) mod floor;
+mod mosquitto;
+mod process;
+mod uproar;
+
+use super::{
+    plan::{Kind, Plan, Protocol, Running},
+    publish::Publisher,
+};
+use crate::{http, target::HttpTarget};
+use anyhow::{Context as _, bail};
+use process::Child;
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+/// How long a server may take to start.
+const START_WITHIN: Duration = Duration::from_secs(30);
+
+/// A server with one or more processes that know nothing of each other.
+pub(crate) struct Server {
+    pub(crate) name: String,
+    pub(crate) protocol: Protocol,
+    /// The topic, or the path of the WebSocket.
+    pub(crate) path: String,
+    pub(crate) processes: Vec<Process>,
+    /// Where viewers connect that it closes.
+    pub(crate) then: Option<SocketAddr>,
+    _folder: Option<TempDir>,
+}
+
+/// One process of a server.
+pub(crate) struct Process {
+    /// Where its viewers connect.
+    pub(crate) viewers_at: SocketAddr,
+    pub(crate) pid: Option<u32>,
+    pub(crate) publisher: Publisher,
+    child: Option<Child>,
+}
+
+/// Why `kind` can't be measured here, if so.
+pub(crate) fn missing(plan: &Plan, kind: Kind) -> Option<String> {
+    match kind {
+        Kind::Floor => None,
+        Kind::Mosquitto => mosquitto::missing(plan),
+        Kind::Uproar | Kind::UproarWs | Kind::Rumqttd => uproar::missing(plan),
+    }
+}
+
+impl Server {
+    /// Starts all processes of `kind`, and returns when they take viewers.
+    pub(crate) async fn start(plan: &Plan, kind: Kind, room: &str) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("no temporary folder")?;
+        let mut processes = Vec::new();
+        for index in 0..plan.server_processes {
+            let dir = folder.path().join(format!("{}-{index}", kind.name()));
+            std::fs::create_dir(&dir)?;
+            let started = match kind {
+                Kind::Floor => start_floor(&dir, room).await,
+                Kind::Mosquitto => mosquitto::start(plan, &dir, room).await,
+                Kind::Uproar | Kind::UproarWs | Kind::Rumqttd => uproar::start(plan, kind, &dir, room).await,
+            };
+            processes.push(started.with_context(|| format!("{} does not start", kind.name()))?);
+        }
+        let path = match kind.protocol() {
+            Protocol::Mqtt => topic(room),
+            Protocol::Ws => format!("/v1/rooms/{room}/live"),
+        };
+        let (name, protocol) = (kind.name().to_owned(), kind.protocol());
+        Ok(Self { name, protocol, path, processes, then: None, _folder: Some(folder) })
+    }
+
+    /// A server that somebody else runs, and feeds.
+    pub(crate) fn of(running: &Running) -> Self {
+        let process = Process {
+            viewers_at: running.address,
+            pid: running.pid,
+            publisher: Publisher::Nobody,
+            child: None,
+        };
+        Self {
+            name: running.name.clone(),
+            protocol: running.protocol,
+            path: running.path.clone(),
+            processes: vec![process],
+            then: running.then,
+            _folder: None,
+        }
+    }
+
+    /// The processes whose memory and CPU can be seen.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.processes.iter().filter_map(|process| process.pid).collect()
+    }
+
+    /// Sum over all processes; `None` where none can be seen.
+    pub(crate) fn sum(&self, look: impl Fn(u32) -> anyhow::Result<u64>) -> anyhow::Result<Option<u64>> {
+        let pids = self.pids();
+        let sum = pids.iter().map(|pid| look(*pid)).sum::<anyhow::Result<u64>>();
+        let sum = sum.with_context(|| format!("{} has ended: {}", self.name, self.last_words()))?;
+        Ok((!pids.is_empty()).then_some(sum))
+    }
+
+    fn last_words(&self) -> String {
+        let words = self.processes.iter().filter_map(|process| process.child.as_ref()).map(Child::last_words);
+        words.collect::<Vec<_>>().join(" / ")
+    }
+
+    /// Ends what was started.
+    pub(crate) async fn end(self) {
+        for process in self.processes {
+            if let Some(child) = process.child {
+                child.end().await;
+            }
+        }
+    }
+}
+
+/// The topic of a room, the same for all servers.
+pub(crate) fn topic(room: &str) -> String {
+    format!("reactions/{room}")
+}
+
+async fn start_floor(dir: &std::path::Path, room: &str) -> anyhow::Result<Process> {
+    let address = free_address()?;
+    let mut command = tokio::process::Command::new(std::env::current_exe()?);
+    command.args(["floor", "--listen", &address.to_string()]);
+    let child = Child::start(command, dir)?;
+    with_mqtt(child, address, room).await
+}
+
+/// A process whose viewers and whose publisher use the same MQTT port.
+async fn with_mqtt(mut child: Child, address: SocketAddr, room: &str) -> anyhow::Result<Process> {
+    let publisher = patiently(&mut child, || Publisher::mqtt(address, topic(room))).await?;
+    Ok(Process { viewers_at: address, pid: Some(child.pid), publisher, child: Some(child) })
+}
+
+/// Waits until `url` answers 200.
+async fn until_ready(child: &mut Child, target: &HttpTarget, path: &str) -> anyhow::Result<()> {
+    patiently(child, || async {
+        let (status, _) = http::get(target, path, Duration::from_secs(2)).await?;
+        if status == hyper::StatusCode::OK { Ok(()) } else { bail!("{path} answers {status}") }
+    })
+    .await
+}
+
+/// Tries again until it works, the process has ended, or it has taken too long.
+async fn patiently<T, F>(child: &mut Child, mut attempt: impl FnMut() -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let deadline = Instant::now() + START_WITHIN;
+    loop {
+        match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(error) if child.has_ended() || Instant::now() >= deadline => {
+                return Err(error.context(child.last_words()));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// An address that nobody listens on. Somebody else could take it in between, on a busy machine.
+fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}

@@ -1,0 +1,116 @@
+//! `loadgen edge`, run as people run it.
+
+use rumqttc::{AsyncClient, MqttOptions, QoS};
+use serde_json::Value;
+use std::{net::TcpListener, process::Stdio, time::Duration};
+use tokio::process::{Child, Command};
+
+struct Run {
+    code: Option<i32>,
+    text: String,
+    report: Value,
+}
+
+async fn edge(args: &str) -> Run {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["edge", "--report", report.to_str().unwrap()])
+        .args(args.split_whitespace())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap();
+    let report = std::fs::read(&report).ok();
+    Run {
+        code: output.status.code(),
+        text: String::from_utf8([output.stdout, output.stderr].concat()).unwrap(),
+        report: report.map_or(Value::Null, |json| serde_json::from_slice(&json).unwrap()),
+    }
+}
+
+/// A floor of one's own, and its port.
+fn floor() -> (Child, u16) {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["floor", "--listen", &format!("127.0.0.1:{port}")])
+        .stdin(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    (child, port)
+}
+
+#[tokio::test]
+async fn the_floor_reaches_every_viewer_with_every_frame() {
+    let run = edge("--servers floor --viewers 50 --frames 3 --interval 200ms").await;
+    assert_eq!(run.code, Some(0), "{}", run.text);
+    assert!(run.text.contains("EDGE clean: nothing missed"), "{}", run.text);
+    let floor = &run.report["servers"][0];
+    assert_eq!((&floor["server"], &floor["viewers"]), (&"floor".into(), &50.into()));
+    assert_eq!((&floor["deliveries"], &floor["missed"], &floor["lost"]), (&150.into(), &0.into(), &0.into()));
+    assert_eq!((&floor["frame_bytes"], &floor["spread"]["samples"]), (&300.into(), &3.into()));
+    assert!(floor["connects_per_s"].as_f64() > Some(1.0), "{floor}");
+    assert!(floor["last"]["max_us"].as_u64() >= floor["first"]["p50_us"].as_u64(), "{floor}");
+}
+
+#[tokio::test]
+async fn several_processes_share_the_viewers_and_silent_ones_sit_beside_them() {
+    let run = edge(
+        "--servers floor --viewers 31 --silent 10 --server-processes 3 --client-processes 4 --frames 2 --interval 200ms",
+    )
+    .await;
+    assert_eq!(run.code, Some(0), "{}", run.text);
+    let floor = &run.report["servers"][0];
+    assert_eq!(
+        (&floor["processes"], &floor["viewers"], &floor["silent"]),
+        (&3.into(), &31.into(), &10.into())
+    );
+    assert_eq!((&floor["deliveries"], &floor["missed"]), (&62.into(), &0.into()));
+}
+
+#[tokio::test]
+async fn a_server_that_is_missing_is_named_and_the_others_are_measured() {
+    let run =
+        edge("--servers mosquitto,floor --mosquitto /no/such/file --viewers 5 --frames 1 --interval 100ms")
+            .await;
+    assert_eq!(run.code, Some(1), "{}", run.text);
+    assert_eq!(run.report["servers"][0]["server"], "floor");
+    assert!(run.text.contains("/no/such/file is not installed"), "{}", run.text);
+}
+
+#[tokio::test]
+async fn a_server_that_runs_already_is_watched_while_others_feed_it() {
+    let (_floor, port) = floor();
+    let publishing = async {
+        let options = MqttOptions::new("feeder", "127.0.0.1", port);
+        let (client, mut connection) = AsyncClient::new(options, 10);
+        let mut ticks = tokio::time::interval(Duration::from_millis(100));
+        for seq in 1.. {
+            let payload = format!(r#"{{"seq":{seq},"from":"elsewhere"}}"#);
+            client.publish("reactions/r", QoS::AtMostOnce, false, payload).await.unwrap();
+            while tokio::select! { _ = ticks.tick() => false, _ = connection.poll() => true } {}
+        }
+    };
+    let args =
+        format!("--target mqtt://127.0.0.1:{port}/reactions/r --viewers 20 --frames 3 --interval 100ms");
+    let run = tokio::select! { run = edge(&args) => run, () = publishing => unreachable!() };
+    assert_eq!(run.code, Some(0), "{}", run.text);
+    let watched = &run.report["servers"][0];
+    assert_eq!((&watched["deliveries"], &watched["missed"]), (&60.into(), &0.into()));
+    // Nobody says when these were published, or which process to look at.
+    assert_eq!((&watched["first"], &watched["cpu_ms"]), (&Value::Null, &Value::Null));
+}
+
+#[tokio::test]
+async fn viewers_that_are_turned_away_are_counted_with_the_reason() {
+    let door = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = door.local_addr().unwrap().port();
+    // Ends with the test's process.
+    std::thread::spawn(move || door.incoming().for_each(drop));
+    let args = format!("--target ws://127.0.0.1:{port}/v1/rooms/r/live --viewers 3 --connect-timeout 1s");
+    let run = edge(&args).await;
+    assert_eq!(run.code, Some(1), "{}", run.text);
+    assert!(run.text.contains("no viewer gets in: "), "{}", run.text);
+}
