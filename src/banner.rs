@@ -15,8 +15,16 @@ fn text(role: Role, config: &Config, http: Option<std::net::SocketAddr>) -> Stri
     if let Some(base) = &base {
         lines.push(format!("  HTTP       {base}/v1/rooms/ROOM/..."));
     }
-    if matches!(role, Role::All | Role::Fanout) && config.fanout.broker.enabled {
-        lines.push(format!("  MQTT       mqtt://{}   topic reactions/ROOM", config.fanout.broker.listen));
+    if matches!(role, Role::All | Role::Fanout) {
+        let fanout = &config.fanout;
+        if fanout.mqtt.enabled {
+            let address =
+                fanout.mqtt.listen.parse().map_or(fanout.mqtt.listen.clone(), |a| reachable(a).to_string());
+            lines.push(format!("  MQTT       mqtt://{address}   topic reactions/ROOM"));
+        }
+        if fanout.broker.enabled {
+            lines.push(format!("  broker     mqtt://{}   for trusted clients", fanout.broker.listen));
+        }
     }
     lines.push(format!("  admin      http://{}   /metrics /healthz /readyz", config.service.admin_listen));
     lines.push(format!("  event log  {}", log_place(config)));

@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{check, config, run};
+use crate::{audit, check, config, run};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use service::config::{ConfigErrors, Sources};
 use std::{path::PathBuf, process::ExitCode};
@@ -26,7 +26,8 @@ Examples:
   uproar --set aggregator.interval_ms=500             the same with shorter windows
   uproar default-config > uproar.toml                 every key with its default, to edit
   uproar check-config --config uproar.toml            all errors at once, starts nothing
-  uproar ingest --config uproar.toml                  one tier, on Kafka (log.kind = \"kafka\")";
+  uproar ingest --config uproar.toml                  one tier, on Kafka (log.kind = \"kafka\")
+  uproar audit --config uproar.toml                   whether every reaction was counted once";
 
 #[derive(Debug, Args)]
 struct LayerArgs {
@@ -56,6 +57,9 @@ enum Command {
     },
     /// Print every key with its default and what it means
     DefaultConfig,
+    /// Read the event log once, and say for every room whether each reaction was counted once
+    #[command(after_help = audit::HELP)]
+    Audit(audit::AuditArgs),
 }
 
 /// What a process does.
@@ -92,6 +96,8 @@ pub(crate) enum Failure {
     Running(anyhow::Error),
     /// A second signal came before all was stopped.
     CutShort,
+    /// It was said already; this is the exit code.
+    Told(u8),
 }
 
 impl Failure {
@@ -110,6 +116,7 @@ impl Failure {
                 ExitCode::from(1)
             }
             Self::CutShort => ExitCode::from(130),
+            Self::Told(code) => ExitCode::from(*code),
         }
     }
 }
@@ -122,6 +129,12 @@ impl Cli {
         let role = match self.command.unwrap_or(Command::All) {
             Command::DefaultConfig => return check::print_defaults(),
             Command::CheckConfig { role } => return check::check(role, &sources),
+            Command::Audit(args) => {
+                return match audit::run(&args, &sources)? {
+                    0 => Ok(()),
+                    code => Err(Failure::Told(code)),
+                };
+            }
             Command::All => Role::All,
             Command::Ingest => Role::Ingest,
             Command::Aggregator => Role::Aggregator,

@@ -97,7 +97,11 @@ impl Live {
             ("log", old.log != new.log),
             ("ingest.listen", old.ingest.listen != new.ingest.listen),
             ("fanout.listen", old.fanout.listen != new.fanout.listen),
+            ("fanout.shards", old.fanout.shards != new.fanout.shards),
+            ("fanout.mqtt.enabled", old.fanout.mqtt.enabled != new.fanout.mqtt.enabled),
+            ("fanout.mqtt.listen", old.fanout.mqtt.listen != new.fanout.mqtt.listen),
             ("fanout.broker", old.fanout.broker != new.fanout.broker),
+            ("fanout.bridge", old.fanout.bridge != new.fanout.bridge),
         ]
         .into_iter()
         .filter_map(|(section, changed)| changed.then_some(section))

@@ -51,6 +51,7 @@ async fn process(
     telemetry::init_logs(&config.log_output);
     let metrics = telemetry::init_metrics().context("metrics")?;
     describe_metrics();
+    prepare_for_connections(role, &config);
     let readiness = Readiness::default();
     // Not ready before every part has had a say.
     let started = readiness.condition("start");
@@ -106,6 +107,9 @@ async fn tiers(
     let address = match public_listen(role, &config) {
         Some(listen) => {
             let listener = http::bind(listen).await?;
+            if matches!(role, Role::All | Role::Fanout) {
+                fanout::tune(&listener, &config.fanout)?;
+            }
             let address = listener.local_addr()?;
             tasks.spawn("http", http::serve(listener, routes, tasks.shutdown()));
             Some(address)
@@ -115,6 +119,18 @@ async fn tiers(
     started.hold();
     banner::print(role, &config, address);
     tasks.join(deadline).await.context("a part of the process failed")
+}
+
+/// Every connection is an open file.
+fn prepare_for_connections(role: Role, config: &Config) {
+    let files = match service::files::raise_limit() {
+        Ok(files) => files,
+        Err(error) => return tracing::warn!(%error, "the limit of open files could not be raised"),
+    };
+    let viewers = config.fanout.max_viewers as u64;
+    if matches!(role, Role::All | Role::Fanout) && files <= viewers {
+        tracing::warn!(files, viewers, "fanout.max_viewers is above the limit of open files (ulimit -Hn)");
+    }
 }
 
 /// Where a role serves the public; all tiers in one process share ingest's listener.

@@ -3,7 +3,9 @@
 mod brokers;
 mod handover;
 mod member;
+mod pace;
 mod times;
+mod topics;
 
 use self::member::{Member, room};
 use crate::harness::kafka::{Cluster, shared};
@@ -39,8 +41,8 @@ pub fn config(bootstrap: &str, name: &str, partitions: u32) -> Config {
             retention_ms: 3_600_000,
             group: name.into(),
             instance_id: "one".into(),
-            session_timeout_ms: 2_000,
-            transaction_timeout_ms: 5_000,
+            session_timeout_ms: 4_000,
+            transaction_timeout_ms: 4_000,
             delivery_timeout_ms: 20_000,
             linger_ms: 2,
             compression: "lz4".into(),
@@ -155,7 +157,7 @@ async fn a_caller_that_does_not_ask_stays_in_the_group_and_loses_nothing() {
     member.until_owned(2).await;
     append_some(&*log, 60_000).await;
     // More than one session and more than one poll's patience: it has to pause and to go on polling.
-    tokio::time::sleep(Duration::from_millis(4_500)).await;
+    tokio::time::sleep(Duration::from_millis(5_500)).await;
     member.until_each_once(&(0..60_000).map(|n: u32| Bytes::from(n.to_string())).collect()).await;
     assert!(member.revoked.is_empty());
     member.leave().await;

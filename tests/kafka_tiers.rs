@@ -6,6 +6,7 @@ use crate::{
         http, kafka,
         process::{Plan, Uproar, loadgen},
         viewers::{MqttViewer, WsViewer},
+        wait::until,
     },
 };
 use serde_json::json;
@@ -20,6 +21,7 @@ struct Tiers {
     ingest: Plan,
     aggregator: Plan,
     fanout: Plan,
+    name: String,
 }
 
 fn tiers(cluster: &kafka::Cluster, dir: &Path) -> Tiers {
@@ -37,7 +39,12 @@ fn tiers(cluster: &kafka::Cluster, dir: &Path) -> Tiers {
             .set("log.kafka.session_timeout_ms=6000")
             .set("aggregator.interval_ms=500")
     };
-    Tiers { ingest: plan("ingest"), aggregator: plan("aggregator"), fanout: plan("fanout") }
+    Tiers {
+        ingest: plan("ingest"),
+        aggregator: plan("aggregator"),
+        fanout: plan("fanout"),
+        name: name.clone(),
+    }
 }
 
 impl Tiers {
@@ -109,4 +116,43 @@ async fn a_crowd_audits_clean() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("AUDIT clean"), "{said}");
+}
+
+#[tokio::test]
+async fn partitions_that_are_added_to_topics_in_use_change_nothing_and_the_next_start_is_refused() {
+    let Some(cluster) = kafka::shared() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let Tiers { ingest, aggregator, fanout, name } = tiers(cluster, dir.path());
+    let aggregator = aggregator.set("log.kafka.options.topic.metadata.refresh.interval.ms=500");
+    let (posts, mut running, fanout) = (ingest.start().await, aggregator.start().await, fanout.start().await);
+    // Some of them would live elsewhere among 6 partitions.
+    let rooms: Vec<String> = (0..8).map(|n| format!("room-{n}")).collect();
+    let react = async |total: u64| {
+        for room in &rooms {
+            assert_eq!(http::react(&posts.http, room, r#"{"reaction":"🔥","count":5}"#).await, 202);
+        }
+        for room in &rooms {
+            until_total(&fanout.http, room, total).await;
+        }
+    };
+    react(5).await;
+    for topic in ["reactions", "aggregates"] {
+        cluster.topics(&["--alter", "--topic", &format!("{name}-{topic}"), "--partitions", "6"]);
+    }
+    running.until_log("partitions were added to a topic in use").await;
+    react(10).await;
+    running.stop();
+
+    let mut refused = aggregator.spawn();
+    assert_eq!(refused.ended().code(), Some(1));
+    let said = refused.log();
+    assert!(said.contains("has 6 partitions") && said.contains("log.partitions is 4"), "{said}");
+    // Who insists is refused by the totals themselves.
+    let insisting = aggregator.named("insisting").set("log.partitions=6").spawn();
+    insisting.until_log("the number of partitions was changed").await;
+    let why = until("unreadiness", async || {
+        let answer = http::get(&insisting.admin, "/readyz").await?;
+        (answer.status != 200 && answer.body.contains("partitions was changed")).then_some(answer.body)
+    });
+    why.await;
 }

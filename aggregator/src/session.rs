@@ -6,7 +6,7 @@ use crate::{
     metrics as names,
     pending::{Limits, Pending, Window},
 };
-use eventlog::{CommitError, Committer, Feed, FeedError, FeedEvent, FeedEvents, Record};
+use eventlog::{CommitError, Committer, FeedError, FeedEvent, FeedEvents, Record};
 use metrics::{counter, gauge, histogram};
 use service::{CancellationToken, Clock};
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
@@ -18,8 +18,6 @@ use wire::Batch;
 
 /// How long after a failed commit the next one is tried.
 const RETRY: Duration = Duration::from_millis(200);
-/// How long leaving the group may take.
-const CLOSE: Duration = Duration::from_secs(10);
 /// The longest time between two looks at the clock.
 const IDLE_TICK_MS: u64 = 1_000;
 
@@ -34,6 +32,16 @@ pub(crate) enum Ended {
 
 type Commit = Pin<Box<dyn Future<Output = (Result<(), CommitError>, Vec<Window>)> + Send>>;
 
+/// Where the writing half stands. docs/commit-protocol.md draws it.
+enum Phase {
+    /// Windows that are closed are committed at once.
+    Idle,
+    /// A commit is under way; windows that close meanwhile share the next one.
+    Committing(Commit),
+    /// The last commit failed, and wrote nothing: the next one waits until then.
+    Pausing(Instant),
+}
+
 struct Partition {
     rollup: Rollup,
     epoch: u64,
@@ -46,56 +54,51 @@ pub(crate) struct Session {
     committer: Arc<dyn Committer>,
     config: watch::Receiver<Arc<Config>>,
     clock: Arc<dyn Clock>,
-    /// No commit starts before this: the last one failed.
-    commit_from: Instant,
     /// The last commit was refused, and no event has said yet which partition is gone.
     refused: bool,
 }
 
 impl Session {
-    /// Reads, rolls up and commits until the end.
-    pub(crate) async fn run(
-        feed: Feed,
+    pub(crate) fn new(
+        committer: Arc<dyn Committer>,
         config: watch::Receiver<Arc<Config>>,
         clock: Arc<dyn Clock>,
         limits: Limits,
-        shutdown: &CancellationToken,
-    ) -> Ended {
-        let Feed { mut events, committer } = feed;
-        let mut session = Self {
-            partitions: BTreeMap::new(),
-            pending: Pending::new(limits),
-            committer,
-            config,
-            clock,
-            commit_from: Instant::now(),
-            refused: false,
-        };
-        let ended = session.work(events.as_mut(), shutdown).await;
+    ) -> Self {
+        let (partitions, pending) = (BTreeMap::new(), Pending::new(limits));
+        Self { partitions, pending, committer, config, clock, refused: false }
+    }
+
+    /// Reads, rolls up and commits until the end. Leaves it to the caller to close the feed.
+    pub(crate) async fn run(mut self, events: &mut dyn FeedEvents, shutdown: &CancellationToken) -> Ended {
+        let ended = self.work(events, shutdown).await;
         gauge!(names::ROOMS).set(0.0);
         gauge!(names::PENDING).set(0.0);
-        events.close(CLOSE).await;
         ended
     }
 
     async fn work(&mut self, events: &mut dyn FeedEvents, shutdown: &CancellationToken) -> Ended {
-        let mut commit: Option<Commit> = None;
+        let mut phase = Phase::Idle;
         loop {
             let stopping = shutdown.is_cancelled();
-            if commit.is_none() && self.pending.len() > 0 && !stopping && self.commit_from <= Instant::now() {
-                commit = Some(self.start_commit());
+            if self.pending.len() > 0 && !stopping && phase.may_commit() {
+                phase = Phase::Committing(self.start_commit());
             }
-            gauge!(names::PENDING).set(self.pending.len() as f64);
+            self.measure();
+            let due = self.until_due(&phase);
             // In a fixed order, so that a run can be repeated. Events come last because they may come without end; the
             // others pause by themselves.
             let step = tokio::select! {
                 biased;
-                () = shutdown.cancelled(), if commit.is_none() => return Ended::Shutdown,
-                (result, windows) = wait(&mut commit) => {
-                    commit = None;
-                    self.committed(result, windows)
-                }
-                () = time::sleep(self.until_due()) => {
+                () = shutdown.cancelled(), if !matches!(phase, Phase::Committing(_)) => return Ended::Shutdown,
+                (result, windows) = phase.committed() => match self.committed(result, windows) {
+                    Ok(next) => {
+                        phase = next;
+                        Ok(())
+                    }
+                    Err(why) => Err(why),
+                },
+                () = time::sleep(due) => {
                     self.tick();
                     Ok(())
                 }
@@ -163,18 +166,21 @@ impl Session {
     /// Closes what is due by the clock.
     fn tick(&mut self) {
         let now_ms = self.clock.now_ms();
-        let mut rooms = 0;
         for (partition, owned) in &mut self.partitions {
             while let Some(closed) = owned.rollup.tick(now_ms, owned.caught_up) {
                 self.pending.push(*partition, owned.epoch, &closed);
             }
-            rooms += owned.rollup.room_count();
         }
-        gauge!(names::ROOMS).set(rooms as f64);
     }
 
-    fn until_due(&self) -> Duration {
-        if self.pending.len() > 0 && self.commit_from > Instant::now() {
+    fn measure(&self) {
+        let rooms: usize = self.partitions.values().map(|owned| owned.rollup.room_count()).sum();
+        gauge!(names::ROOMS).set(rooms as f64);
+        gauge!(names::PENDING).set(self.pending.len() as f64);
+    }
+
+    fn until_due(&self, phase: &Phase) -> Duration {
+        if self.pending.len() > 0 && matches!(phase, Phase::Pausing(until) if *until > Instant::now()) {
             return RETRY;
         }
         let now_ms = self.clock.now_ms();
@@ -192,14 +198,15 @@ impl Session {
         })
     }
 
-    /// What follows from a commit's end. The next one starts after a pause where this one failed.
-    fn committed(&mut self, result: Result<(), CommitError>, windows: Vec<Window>) -> Result<(), String> {
+    /// What follows from a commit's end.
+    fn committed(&mut self, result: Result<(), CommitError>, windows: Vec<Window>) -> Result<Phase, String> {
         match result {
             Ok(()) => {
                 self.refused = false;
                 self.report(&windows);
+                Ok(Phase::Idle)
             }
-            Err(CommitError::Reopen(why)) => return Err(why),
+            Err(CommitError::Reopen(why)) => Err(why),
             Err(error @ (CommitError::Retry(_) | CommitError::Revoked(_))) => {
                 tracing::warn!(%error, windows = windows.len(), "commit failed, trying again");
                 self.refused = matches!(error, CommitError::Revoked(_));
@@ -208,10 +215,9 @@ impl Session {
                     owned.is_some_and(|owned| owned.epoch == window.cut.epoch)
                 };
                 self.pending.put_back(windows.into_iter().filter(ours).collect());
-                self.commit_from = Instant::now() + RETRY;
+                Ok(Phase::Pausing(Instant::now() + RETRY))
             }
         }
-        Ok(())
     }
 
     fn report(&self, windows: &[Window]) {
@@ -231,11 +237,21 @@ impl Session {
     }
 }
 
-/// The commit under way; waits for ever where there is none.
-async fn wait(commit: &mut Option<Commit>) -> (Result<(), CommitError>, Vec<Window>) {
-    match commit {
-        Some(commit) => commit.await,
-        None => std::future::pending().await,
+impl Phase {
+    fn may_commit(&self) -> bool {
+        match self {
+            Self::Idle => true,
+            Self::Committing(_) => false,
+            Self::Pausing(until) => *until <= Instant::now(),
+        }
+    }
+
+    /// The end of the commit that is under way; waits for ever where there is none.
+    async fn committed(&mut self) -> (Result<(), CommitError>, Vec<Window>) {
+        match self {
+            Self::Committing(commit) => commit.await,
+            Self::Idle | Self::Pausing(_) => std::future::pending().await,
+        }
     }
 }
 

@@ -5,13 +5,15 @@ use crate::{
     pending::Limits,
     session::{Ended, Session},
 };
-use eventlog::{EventLog, OpenError};
+use eventlog::{EventLog, Feed, OpenError};
 use service::{CancellationToken, Clock, Readiness};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time};
 
 /// How long after a failure the feed is opened again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long leaving the group may take.
+const CLOSE: Duration = Duration::from_secs(10);
 
 /// What the tier is given.
 pub struct Deps {
@@ -46,7 +48,13 @@ impl Aggregator {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         let condition = self.deps.readiness.condition("aggregator");
         while !shutdown.is_cancelled() {
-            let feed = match self.deps.log.feed().await {
+            // While the log is away this may take long.
+            let opened = tokio::select! {
+                biased;
+                opened = self.deps.log.feed() => opened,
+                () = shutdown.cancelled() => break,
+            };
+            let Feed { mut events, committer } = match opened {
                 Ok(feed) => feed,
                 Err(error @ OpenError::Invalid(_)) => return Err(error.into()),
                 Err(error @ OpenError::Unavailable(_)) => {
@@ -58,10 +66,15 @@ impl Aggregator {
             };
             condition.hold();
             let (config, clock) = (self.config.clone(), Arc::clone(&self.deps.clock));
-            if let Ended::Reopen(why) = Session::run(feed, config, clock, self.limits, &shutdown).await {
-                tracing::warn!(why, "joining the group again");
-                condition.fail(why);
-                pause(&shutdown).await;
+            let session = Session::new(committer, config, clock, self.limits);
+            match session.run(events.as_mut(), &shutdown).await {
+                Ended::Shutdown => events.close(CLOSE).await,
+                Ended::Reopen(why) => {
+                    tracing::warn!(why, "joining the group again");
+                    condition.fail(why);
+                    events.close(CLOSE).await;
+                    pause(&shutdown).await;
+                }
             }
         }
         Ok(())

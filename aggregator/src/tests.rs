@@ -1,9 +1,14 @@
 //! The tier on a log in memory: commits, failures and rebalances.
 
 use crate::{Aggregator, Config, Deps, Error, pending::Limits, simulation};
-use eventlog::{CommitFault, MemoryLog};
+use eventlog::{BoxFuture, CommitFault, EventLog, Feed, Follower, MemoryLog, OpenError, Writer};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use service::{CancellationToken, Clock, ManualClock, Readiness};
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::{self, Future},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -109,6 +114,13 @@ impl Tier {
         self.shutdown.cancel();
         self.running.await.unwrap().unwrap();
     }
+}
+
+/// What the gauge says.
+fn gauge(metrics: &PrometheusHandle, name: &str) -> String {
+    let all = metrics.render();
+    let line = all.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+    line.unwrap_or("missing").to_owned()
 }
 
 fn audit(log: &MemoryLog) {
@@ -344,4 +356,64 @@ async fn a_new_interval_applies_to_the_next_window() {
     assert_eq!((lengths[0], lengths.last()), (1_000, Some(&300)), "{lengths:?}");
     audit(&tier.log);
     tier.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rooms_of_partitions_that_are_gone_are_not_in_the_metric() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let _here = metrics::set_default_local_recorder(&recorder);
+    let rooms = || gauge(&metrics, crate::metrics::ROOMS);
+    let tier = start(2);
+    for partition in 0..2 {
+        let room = room_of(&tier.log, partition);
+        tier.react(&room, 1).await;
+        tier.until_total(&room, 1).await;
+    }
+    until("both rooms", || rooms() == "2").await;
+    tier.log.revoke(0);
+    let revoked = Instant::now();
+    until("one room to be gone", || rooms() == "1").await;
+    assert!(revoked.elapsed() < Duration::from_millis(100), "it waits for nothing else");
+    // Away from the group, and not let in again.
+    tier.log.fail_opens(1_000);
+    tier.log.break_feeds();
+    until("unreadiness", || !tier.readiness.missing().is_empty()).await;
+    assert_eq!(rooms(), "0");
+    tier.log.fail_opens(0);
+    tier.log.assign(0);
+    until("both rooms again", || rooms() == "2").await;
+    tier.stop().await;
+}
+
+/// A log that does not answer.
+struct Silent;
+
+impl EventLog for Silent {
+    fn writer(&self) -> BoxFuture<'_, Result<Arc<dyn Writer>, OpenError>> {
+        Box::pin(future::pending())
+    }
+    fn feed(&self) -> BoxFuture<'_, Result<Feed, OpenError>> {
+        Box::pin(future::pending())
+    }
+    fn follower(&self) -> BoxFuture<'_, Result<Box<dyn Follower>, OpenError>> {
+        Box::pin(future::pending())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_log_that_does_not_answer_can_be_stopped() {
+    let (_config, config) = watch::channel(Arc::new(CONFIG));
+    let (readiness, clock) = (Readiness::default(), Arc::new(ManualClock::at(1_000_000)));
+    let deps = Deps { log: Arc::new(Silent), readiness: readiness.clone(), clock };
+    let stop = CancellationToken::new();
+    let running = Aggregator::new(config, deps).run(stop.clone());
+    let stopping = async {
+        time::sleep(Duration::from_secs(5)).await;
+        assert!(!readiness.missing().is_empty(), "it can't work");
+        stop.cancel();
+        Instant::now()
+    };
+    let (ended, asked) = tokio::join!(running, stopping);
+    assert!(ended.is_ok() && asked.elapsed() < Duration::from_millis(100));
 }

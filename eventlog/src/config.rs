@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 pub struct Config {
     /// The adapter.
     pub kind: LogKind,
-    /// Partitions of both topics where they are created.
+    /// Partitions of both topics. They must not change while the topics hold anything.
     pub partitions: u32,
     /// Options of the embedded log.
     pub embedded: EmbeddedConfig,
@@ -146,5 +146,39 @@ impl KafkaConfig {
                 refuse(key, format!("must be at least {least}, is {value}"));
             }
         }
+        let (transaction_ms, session_ms) = (self.transaction_timeout_ms, self.session_timeout_ms);
+        if transaction_ms > session_ms {
+            let text = format!(
+                "must be at most kafka.session_timeout_ms ({session_ms}), is {transaction_ms}: whoever takes the partitions of \
+                 a dead aggregator over would wait for the transaction that it left open"
+            );
+            refuse("kafka.transaction_timeout_ms", text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut KafkaConfig)) -> Vec<String> {
+        let mut config = crate::kafka::tests::config("127.0.0.1:9092");
+        change(&mut config);
+        let mut all = Vec::new();
+        config.validate(&mut |key, text| all.push(format!("{key} {text}")));
+        all
+    }
+
+    #[test]
+    fn a_transaction_may_not_outlive_the_session_of_who_left_it_open() {
+        assert!(refused(|config| config.transaction_timeout_ms = config.session_timeout_ms).is_empty());
+        let all = refused(|config| config.transaction_timeout_ms = config.session_timeout_ms + 1);
+        assert_eq!(all.len(), 1);
+        assert!(
+            all[0]
+                .starts_with("kafka.transaction_timeout_ms must be at most kafka.session_timeout_ms (10000)")
+                && all[0].contains("would wait"),
+            "{all:?}"
+        );
     }
 }

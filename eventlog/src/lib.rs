@@ -6,12 +6,15 @@
 //!   writes aggregates and offsets atomically and fenced;
 //! - a [`Follower`]: the newest aggregate of every room, then each new one.
 //!
+//! [`history()`] opens a log for an auditor, who reads it once and changes nothing.
+//!
 //! Only this crate knows rdkafka and the embedded store. [`open`] picks the adapter that the config names.
 //! All adapters pass the suite in `conformance`.
 
 mod config;
 mod decode;
 mod embedded;
+mod history;
 mod kafka;
 pub mod metrics;
 mod open;
@@ -24,9 +27,11 @@ pub mod conformance;
 mod memory;
 
 pub use config::{Config, EmbeddedConfig, KafkaConfig, LogKind};
+pub use history::{History, HistoryAggregate, HistorySpan, Records, history};
 #[cfg(any(test, feature = "test-util"))]
 pub use memory::{CommitFault, MemoryLog};
 pub use open::open;
+pub use placement::partition_of;
 pub use port::{
     AppendError, BoxFuture, CommitError, Committer, Cut, EventLog, Feed, FeedError, FeedEvent, FeedEvents,
     FollowEvent, FollowedRecord, Follower, OpenError, Record, Writer,

@@ -1,7 +1,7 @@
 //! Which partition a room lives in: the rule of Kafka's default partitioner, so that every adapter places rooms alike.
 
 /// The partition of `room` among `partitions`. Never changes: what is stored is found by it.
-pub(crate) fn partition_of(room: &str, partitions: u32) -> u32 {
+pub fn partition_of(room: &str, partitions: u32) -> u32 {
     (murmur2(room.as_bytes()) & 0x7fff_ffff) % partitions.max(1)
 }
 

@@ -15,7 +15,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait EventLog: Send + Sync + 'static {
     /// A writer to `reactions`.
     fn writer(&self) -> BoxFuture<'_, Result<Arc<dyn Writer>, OpenError>>;
-    /// A member of the group that rolls `reactions` up. One at a time in a process.
+    /// A member of the group that rolls `reactions` up. One at a time in a process. Safe to cancel: who does not wait
+    /// for it does not become a member, or leaves at once.
     fn feed(&self) -> BoxFuture<'_, Result<Feed, OpenError>>;
     /// A reader of all of `aggregates`.
     fn follower(&self) -> BoxFuture<'_, Result<Box<dyn Follower>, OpenError>>;

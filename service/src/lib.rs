@@ -6,11 +6,13 @@
 //! - [`Readiness`], [`admin`]: `/healthz`, `/readyz`, `/metrics`.
 //! - [`http`]: serving a router until told to stop, and [`Problem`], the error body of every route.
 //! - [`signal`]: SIGTERM and SIGINT; the second one leaves at once.
+//! - [`files`]: how many a process may have open.
 //! - [`Clock`]: the time, injected.
 
 pub mod admin;
 mod clock;
 pub mod config;
+pub mod files;
 pub mod http;
 mod problem;
 mod readiness;

@@ -5,7 +5,7 @@ use super::{
     accounts::{Sums, total},
     audit::Reading,
     posters::Posters,
-    rounds,
+    rounds, turn,
     watcher::{Watcher, seen},
 };
 use crate::harness::{process::Plan, wait::until};
@@ -16,8 +16,8 @@ use wire::{Aggregate, RoomName};
 const PARTITIONS: u32 = 4;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "kills real processes for minutes: docs/testing.md has the command"]
 async fn kill_9_of_one_process_loses_nothing_and_counts_nothing_twice() {
+    let _turn = turn().await;
     let mut chaos = Chaos::new("embedded");
     let dir = tempfile::tempdir().unwrap();
     let plan = Plan::new("all", dir.path())

@@ -19,6 +19,7 @@ use std::{
     env, process,
     time::{Duration, SystemTime},
 };
+use tokio::sync::{Mutex, MutexGuard};
 
 /// Random choices from a seed (SplitMix64).
 pub struct Chaos {
@@ -51,6 +52,12 @@ impl Chaos {
     pub async fn pause(&mut self, from_ms: u64, to_ms: u64) {
         tokio::time::sleep(Duration::from_millis(from_ms + self.below(to_ms - from_ms))).await;
     }
+}
+
+/// One chaos at a time: they load a small machine enough.
+async fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::const_new(());
+    TURN.lock().await
 }
 
 /// How often something dies: `UPROAR_CHAOS_ROUNDS`, or a few times in the ordinary run.

@@ -5,7 +5,7 @@ use super::{
     accounts::total,
     audit::{History, Reading},
     posters::Posters,
-    rounds,
+    rounds, turn,
     watcher::{Watcher, seen, snapshot},
 };
 use crate::{
@@ -23,8 +23,10 @@ use std::{
 };
 use tempfile::TempDir;
 
-const PARTITIONS: u32 = 4;
+pub const PARTITIONS: u32 = 4;
 pub const SESSION_TIMEOUT_MS: u64 = 6_000;
+/// What tests/kafka/cluster sets: a broker that is silent for so long is taken for lost.
+pub const LOSS_TIMEOUT_MS: u64 = 4_000;
 
 /// Processes of all tiers under load.
 pub struct Tiers {
@@ -172,8 +174,8 @@ impl Tiers {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "kills real processes for minutes: docs/testing.md has the command"]
 async fn kill_9_of_every_tier_loses_nothing_and_counts_nothing_twice() {
+    let _turn = turn().await;
     let Some(cluster) = kafka::shared() else { return };
     let mut chaos = Chaos::new("tiers");
     let mut tiers = Tiers::start(cluster, &["one"], &mut chaos).await;
@@ -201,4 +203,27 @@ async fn kill_9_of_every_tier_loses_nothing_and_counts_nothing_twice() {
         tiers.until_all_go_on().await;
     }
     tiers.audit(&format!("{rounds} kills of each tier")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_of_every_tier_loses_nothing_and_counts_nothing_twice() {
+    let _turn = turn().await;
+    let Some(cluster) = kafka::shared() else { return };
+    let mut chaos = Chaos::new("rolling");
+    let mut tiers = Tiers::start(cluster, &["one", "two"], &mut chaos).await;
+    let rounds = rounds(1);
+    for _ in 0..rounds {
+        for turn in 0..4 {
+            chaos.pause(0, 500).await;
+            let (tier, plan) = match turn {
+                0 => (&mut tiers.ingest, &tiers.plans.ingest),
+                1 => (&mut tiers.fanout, &tiers.plans.fanout),
+                _ => (&mut tiers.aggregators[turn - 2], &tiers.plans.aggregators[turn - 2]),
+            };
+            tier.stop();
+            *tier = plan.start().await;
+        }
+        tiers.until_all_go_on().await;
+    }
+    tiers.audit(&format!("{rounds} rolling restarts")).await;
 }

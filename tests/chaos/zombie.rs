@@ -1,6 +1,6 @@
 //! An aggregator that sleeps until the group has given its partitions away, and wakes up with windows in its hands.
 
-use super::{Chaos, tiers::Tiers};
+use super::{Chaos, tiers::Tiers, turn};
 use crate::harness::{kafka, process::Uproar, wait::until};
 use nix::sys::signal::Signal;
 
@@ -10,8 +10,8 @@ const TRIES: u32 = 6;
 const FENCED: &str = "commit fenced";
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "kills real processes for minutes: docs/testing.md has the command"]
 async fn a_zombies_commit_is_fenced_and_it_comes_back_to_work() {
+    let _turn = turn().await;
     let Some(cluster) = kafka::shared() else { return };
     let mut chaos = Chaos::new("zombie");
     let mut tiers = Tiers::start(cluster, &["one", "two"], &mut chaos).await;

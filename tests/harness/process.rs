@@ -23,7 +23,7 @@ pub struct Uproar {
     child: Child,
     /// Public HTTP.
     pub http: String,
-    /// MQTT of the broker.
+    /// Where MQTT viewers connect.
     pub mqtt: String,
     pub admin: String,
     log: PathBuf,
@@ -104,7 +104,7 @@ impl Plan {
             format!("service.admin_listen={}", self.admin),
             format!("ingest.listen={}", self.http),
             format!("fanout.listen={}", self.http),
-            format!("fanout.broker.listen={}", self.mqtt),
+            format!("fanout.mqtt.listen={}", self.mqtt),
             format!("log.embedded.dir={}", self.dir.join("data").display()),
         ];
         for set in own.iter().chain(&self.sets) {
@@ -163,6 +163,13 @@ impl Uproar {
             self.log().contains(text).then_some(())
         })
         .await;
+    }
+
+    /// Its memory (VmRSS), KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     pub fn signal(&self, signal: Signal) {

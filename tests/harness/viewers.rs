@@ -15,7 +15,7 @@ impl WsViewer {
         let (mut socket, _) = connect_async(format!("ws://{address}/v1/rooms/{room}/live")).await.unwrap();
         let hello = socket.next().await.unwrap().unwrap().into_text().unwrap();
         let hello: Value = serde_json::from_str(&hello).unwrap();
-        assert_eq!((hello["hello"].as_u64(), hello["room"].as_str()), (Some(1), Some(room)));
+        assert_eq!((hello["hello"].as_u64(), hello["rooms"][0].as_str()), (Some(1), Some(room)));
         Self(socket)
     }
 

@@ -5,7 +5,7 @@ use super::{
     member::{Member, room},
     open,
 };
-use crate::harness::kafka::Cluster;
+use crate::harness::kafka;
 use bytes::Bytes;
 use eventlog::CommitError;
 use std::{
@@ -20,7 +20,7 @@ use std::{
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_acknowledged_while_brokers_die_is_read_exactly_once() {
     // Not the shared one: other tests need its brokers.
-    let Some(cluster) = Cluster::start(3) else { return };
+    let Some(cluster) = kafka::own() else { return };
     let mut config = config(cluster.bootstrap(), "chaos", 4);
     // It takes the controller 4 s to notice that a broker is gone.
     (config.kafka.session_timeout_ms, config.kafka.transaction_timeout_ms) = (20_000, 20_000);

@@ -14,6 +14,7 @@ pub struct Member {
     pub feed: Feed,
     pub owned: BTreeMap<u32, Owned>,
     pub revoked: Vec<u32>,
+    partitions: u32,
 }
 
 pub struct Owned {
@@ -27,12 +28,13 @@ pub struct Owned {
 
 impl Member {
     pub async fn join(log: &dyn EventLog) -> Self {
-        Self { feed: log.feed().await.unwrap(), owned: BTreeMap::new(), revoked: Vec::new() }
+        Self { feed: log.feed().await.unwrap(), owned: BTreeMap::new(), revoked: Vec::new(), partitions: 0 }
     }
 
     pub async fn step(&mut self) {
         match self.feed.events.next().await.unwrap() {
-            FeedEvent::Assigned { partition, epoch, next_offset, newest, .. } => {
+            FeedEvent::Assigned { partition, partitions, epoch, next_offset, newest } => {
+                self.partitions = partitions;
                 let owned = Owned { epoch, start: next_offset, next_offset, newest, values: Vec::new() };
                 assert!(self.owned.insert(partition, owned).is_none());
             }
@@ -67,9 +69,9 @@ impl Member {
     pub fn cuts(&self, rooms: u32, seq: u64) -> Vec<Cut> {
         let cut = |(partition, owned): (&u32, &Owned)| {
             let next_offset = owned.next_offset;
-            let room = |n| room(&format!("p{partition}-{n}"));
             let value = |room: &RoomName| Some(aggregate(room, seq, *partition, next_offset).encode().into());
-            let aggregates = (0..rooms).map(room).map(|room| (room.clone(), value(&room))).collect();
+            let rooms = rooms_of(*partition, self.partitions).take(rooms as usize);
+            let aggregates = rooms.map(|room| (room.clone(), value(&room))).collect();
             Cut { partition: *partition, epoch: owned.epoch, next_offset, aggregates }
         };
         self.owned.iter().map(cut).collect()
@@ -112,6 +114,12 @@ impl Member {
     pub async fn leave(self) {
         self.feed.events.close(Duration::from_secs(10)).await;
     }
+}
+
+/// Rooms that live in the partition.
+fn rooms_of(partition: u32, partitions: u32) -> impl Iterator<Item = RoomName> {
+    let rooms = (0..).map(|n| room(&format!("r-{n}")));
+    rooms.filter(move |room| eventlog::partition_of(room, partitions) == partition)
 }
 
 pub fn room(name: &str) -> RoomName {

@@ -66,8 +66,8 @@ impl Frame {
 pub struct Hello {
     /// [`FORMAT_VERSION`].
     pub hello: u32,
-    /// The room that this connection watches.
-    pub room: RoomName,
+    /// The rooms that this connection watches.
+    pub rooms: Vec<RoomName>,
     /// After a close, wait a random time up to this before connecting again, ms.
     pub reconnect_jitter_ms: u64,
 }

@@ -139,11 +139,12 @@ impl EventLog for SimLog {
     fn feed(&self) -> BoxFuture<'_, Result<Feed, OpenError>> {
         Box::pin(async {
             self.stall().await;
+            // A caller that stops waiting is no member: what is dropped here leaves the group.
             let Feed { events, committer } = self.memory.feed().await?;
+            self.stall().await;
             let (log, told) = (self.clone(), Told::default());
             let committer = SimCommitter { log: self.clone(), inner: committer, told: Arc::clone(&told) };
             let events = SimEvents { log, inner: Some(events), pieces: VecDeque::new(), told };
-            self.stall().await;
             Ok(Feed { events: Box::new(events), committer: Arc::new(committer) })
         })
     }

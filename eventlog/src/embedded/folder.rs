@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-const FILE: &str = "log.redb";
+pub(super) const FILE: &str = "log.redb";
 
 /// Opens the log in the folder, or makes it. Blocks.
 pub(super) fn open(config: &EmbeddedConfig, partitions: u32) -> Result<(Store, Head), OpenError> {

@@ -2,6 +2,7 @@
 //!
 //! - `folder` opens the file, `store` has its tables and transactions, `row` the form of a group commit.
 //! - `thread` does all writing. `writer`, `feed` and `follower` hand it jobs through one bounded queue.
+//! - `history` reads the file once, for auditors, through `overlay`, which keeps writes from it.
 //! - `tail` is what the thread shares with readers: the newest groups and commits (`ring`), so that a reader that keeps
 //!   up never touches the disk.
 //!
@@ -12,6 +13,8 @@
 mod feed;
 mod folder;
 mod follower;
+mod history;
+mod overlay;
 mod ring;
 mod row;
 mod store;
@@ -20,6 +23,8 @@ mod tail;
 mod tests;
 mod thread;
 mod writer;
+
+pub(crate) use history::EmbeddedHistory;
 
 use crate::{BoxFuture, EmbeddedConfig, EventLog, Feed, Follower, OpenError, Writer};
 use std::{

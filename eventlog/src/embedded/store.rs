@@ -126,6 +126,15 @@ impl Store {
         Ok((store, head))
     }
 
+    /// How many partitions the log in a database has; `None` where there is none in it.
+    pub(super) fn partitions(db: &Database) -> Result<Option<u32>, StoreError> {
+        let meta = match db.begin_read()?.open_table(META) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            meta => meta?,
+        };
+        Ok(meta.get("partitions")?.and_then(|value| u32::try_from(value.value()).ok()))
+    }
+
     fn begin(&self) -> Result<WriteTransaction, StoreError> {
         let mut tx = self.db.begin_write()?;
         // `commit` returns after the pages, and then the root that leads to them, were synced.
@@ -211,6 +220,19 @@ impl Store {
             }
         }
         Ok(tx.open_table(GROUPS)?.first()?.map_or(0, |(number, _)| number.value()))
+    }
+
+    /// The offset of the oldest record of a partition that is left.
+    pub(super) fn oldest_offset(&self, partition: u32) -> Result<Option<u64>, StoreError> {
+        let table = self.db.begin_read()?.open_table(GROUPS)?;
+        for row in table.iter()? {
+            let header = Header::decode(row?.1.value())?;
+            let part = header.parts.iter().find(|(of, _, count)| *of == partition && *count > 0);
+            if let Some((_, first_offset, _)) = part {
+                return Ok(Some(*first_offset));
+            }
+        }
+        Ok(None)
     }
 
     /// The newest aggregate of each room, and the number of the first commit that is not in it.

@@ -118,7 +118,10 @@ impl Clients {
             .set("transactional.id", transactional_id)
             .set("transaction.timeout.ms", &timeout_ms)
             .set("message.timeout.ms", &timeout_ms)
-            .set("linger.ms", "0");
+            .set("linger.ms", "0")
+            // A transaction that begins at the heels of the one before is refused until that is marked everywhere, which
+            // takes some milliseconds. By default it asks again after 100 ms. The pause grows with each try.
+            .set("retry.backoff.ms", "10");
         self.create(&config, DeliveryContext { role: Role::Committer })
     }
 
@@ -130,6 +133,11 @@ impl Clients {
             .set("client.id", format!("uproar-{role}"))
             .set("socket.keepalive.enable", "true")
             .set("reconnect.backoff.max.ms", "1000");
+        if role != Role::Committer {
+            // A broker that hangs keeps its connections. Until a request to it is given up nobody asks the new leader: a
+            // minute by default. The committer's follows the time of its transactions.
+            config.set("socket.timeout.ms", "10000");
+        }
         config
     }
 

@@ -4,7 +4,7 @@ use super::{
     client::Clients,
     ownership::Ownership,
     thread,
-    transaction::{ABORT, Step, Transactions},
+    transaction::{ABORT, Progress, Transactions},
 };
 use crate::{BoxFuture, CommitError, Committer, Cut, OpenError, metrics::commit_ended};
 use std::{
@@ -29,7 +29,7 @@ pub(super) struct KafkaCommitter {
     turn: Mutex<()>,
     broken: AtomicBool,
     deadline: Duration,
-    step: Step,
+    progress: Progress,
 }
 
 struct Job {
@@ -46,8 +46,8 @@ pub(super) async fn open(
     let deadline = Duration::from_millis(clients.config.transaction_timeout_ms.into()) + ABORT + SLACK;
     let (jobs, taken) = sync_channel(1);
     let (opened, answer) = oneshot::channel();
-    let step = Step::default();
-    let entered = step.clone();
+    let progress = Progress::default();
+    let entered = progress.clone();
     thread::start("kafka-commit", move || {
         match Transactions::open(&clients, &id, entered, Instant::now() + INIT) {
             Ok(transactions) => {
@@ -66,7 +66,7 @@ pub(super) async fn open(
             ));
         }
     }
-    Ok(KafkaCommitter { jobs, turn: Mutex::new(()), broken: AtomicBool::new(false), deadline, step })
+    Ok(KafkaCommitter { jobs, turn: Mutex::new(()), broken: AtomicBool::new(false), deadline, progress })
 }
 
 /// Ends with its channel, and with the first outcome that is unknown: the producer is of no use then.
@@ -119,7 +119,7 @@ impl KafkaCommitter {
                 Err(CommitError::Reopen(format!(
                     "no answer within {} ms, {}",
                     self.deadline.as_millis(),
-                    self.step.now()
+                    self.progress.now()
                 )))
             }
         }

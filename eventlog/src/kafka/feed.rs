@@ -49,17 +49,18 @@ struct Reading {
     /// Bytes of the records of the last event in `outbox`.
     chunk_bytes: usize,
     paused: bool,
-    /// Partitions that are read.
-    positions: HashMap<u32, Position>,
-    /// Partitions whose state is being loaded, with the number of the load.
-    loading: HashMap<u32, u64>,
+    /// The partitions that the group has given us.
+    stages: HashMap<u32, Stage>,
     loads: u64,
     loaded: (sync::Sender<Load>, sync::Receiver<Load>),
 }
 
-struct Position {
-    next_offset: u64,
-    caught_up: bool,
+/// How far a partition of ours has come.
+enum Stage {
+    /// Its state is being loaded, by the load with this number.
+    Loading(u64),
+    /// It is read: the caller was told that it is ours.
+    Reading { next_offset: u64, caught_up: bool },
 }
 
 /// The outcome of the load with this number.
@@ -141,8 +142,7 @@ impl Reading {
             outbox: VecDeque::new(),
             chunk_bytes: 0,
             paused: false,
-            positions: HashMap::new(),
-            loading: HashMap::new(),
+            stages: HashMap::new(),
             loads: 0,
             loaded: sync::channel(),
         }
@@ -159,7 +159,8 @@ impl Reading {
 
     /// Takes what the consumer has, up to one chunk.
     fn poll(&mut self) -> Result<(), String> {
-        let busy = self.paused || !self.loading.is_empty();
+        let is_loading = |stage: &Stage| matches!(stage, Stage::Loading(_));
+        let busy = self.paused || self.stages.values().any(is_loading);
         let mut timeout = Duration::from_millis(if busy { 10 } else { 100 });
         for _ in 0..CHUNK_RECORDS {
             let polled = self.consumer.poll(timeout);
@@ -178,29 +179,47 @@ impl Reading {
     fn take_changes(&mut self) -> Result<(), String> {
         for change in self.consumer.context().take_changes() {
             match change {
-                Change::Assigned(partitions) if partitions.is_empty() => {}
-                Change::Assigned(partitions) => self.start_load(partitions)?,
+                Change::Assigned(partitions) => self.assigned(partitions)?,
                 Change::Revoked(partitions) => {
                     for partition in partitions {
-                        self.loading.remove(&partition);
-                        if self.positions.remove(&partition).is_some() {
+                        if let Some(Stage::Reading { .. }) = self.stages.remove(&partition) {
                             self.outbox.push_back(FeedEvent::Revoked { partition });
                         }
                     }
+                }
+                Change::Lost => {
+                    return Err(
+                        "the group has given this member up, or was silent for the session timeout".into()
+                    );
                 }
             }
         }
         Ok(())
     }
 
+    fn assigned(&mut self, partitions: Vec<u32>) -> Result<(), String> {
+        let (ours, added): (Vec<u32>, Vec<u32>) =
+            partitions.into_iter().partition(|partition| *partition < self.partitions);
+        if !added.is_empty() {
+            tracing::error!(
+                ?added,
+                partitions = self.partitions,
+                "partitions were added to a topic in use: they are left alone, and the next start is refused \
+                 (docs/operations.md, Partitions)"
+            );
+        }
+        if ours.is_empty() { Ok(()) } else { self.start_load(ours) }
+    }
+
     fn start_load(&mut self, partitions: Vec<u32>) -> Result<(), String> {
         self.loads += 1;
         let number = self.loads;
-        self.loading.extend(partitions.iter().map(|partition| (*partition, number)));
+        self.stages.extend(partitions.iter().map(|partition| (*partition, Stage::Loading(number))));
         let (clients, answer) = (Arc::clone(&self.clients), self.loaded.0.clone());
+        let count = self.partitions;
         let longest = Duration::from_millis(self.clients.config.transaction_timeout_ms.into());
         thread::start("kafka-load", move || {
-            let outcome = state::load(&clients, &partitions, Instant::now() + longest + LOAD);
+            let outcome = state::load(&clients, &partitions, count, Instant::now() + longest + LOAD);
             drop(answer.send((number, outcome)));
         })
         .map_err(|error| error.to_string())
@@ -210,9 +229,9 @@ impl Reading {
     fn take_loaded(&mut self) -> Result<(), String> {
         while let Ok((number, outcome)) = self.loaded.1.try_recv() {
             let wanted: Vec<u32> = self
-                .loading
+                .stages
                 .iter()
-                .filter(|(_, load)| **load == number)
+                .filter(|(_, stage)| matches!(stage, Stage::Loading(load) if *load == number))
                 .map(|(partition, _)| *partition)
                 .collect();
             if wanted.is_empty() {
@@ -243,8 +262,7 @@ impl Reading {
     fn own(&mut self, state: Loaded) {
         let Loaded { partition, next_offset, newest } = state;
         let epoch = self.epochs.fetch_add(1, Ordering::Relaxed) + 1;
-        self.loading.remove(&partition);
-        self.positions.insert(partition, Position { next_offset, caught_up: false });
+        self.stages.insert(partition, Stage::Reading { next_offset, caught_up: false });
         self.ownership.own(partition, epoch);
         tracing::info!(partition, epoch, next_offset, rooms = newest.len(), "partition taken over");
         let partitions = self.partitions;
@@ -252,9 +270,8 @@ impl Reading {
     }
 
     fn take(&mut self, Taken { partition, record }: Taken) {
-        let Some(position) = self.positions.get_mut(&partition) else { return };
-        position.next_offset = record.offset + 1;
-        position.caught_up = false;
+        let Some(stage @ Stage::Reading { .. }) = self.stages.get_mut(&partition) else { return };
+        *stage = Stage::Reading { next_offset: record.offset + 1, caught_up: false };
         if let Some(FeedEvent::Records { partition: last, records }) = self.outbox.back_mut()
             && *last == partition
             && records.len() < CHUNK_RECORDS
@@ -272,11 +289,11 @@ impl Reading {
         match error {
             KafkaError::PartitionEOF(partition) => {
                 let partition = *partition as u32;
-                if let Some(position) = self.positions.get_mut(&partition)
-                    && !position.caught_up
+                if let Some(Stage::Reading { next_offset, caught_up: caught_up @ false }) =
+                    self.stages.get_mut(&partition)
                 {
-                    position.caught_up = true;
-                    let next_offset = position.next_offset;
+                    *caught_up = true;
+                    let next_offset = *next_offset;
                     self.outbox.push_back(FeedEvent::CaughtUp { partition, next_offset });
                 }
                 Ok(())
@@ -315,7 +332,7 @@ impl Reading {
         let full = !self.outbox.is_empty();
         if full != self.paused {
             self.paused = full;
-            let partitions: Vec<u32> = self.positions.keys().copied().collect();
+            let partitions = self.reading();
             let all = list(&self.clients.config.reactions_topic, &partitions, Offset::Invalid);
             let all = all.map_err(|error| error.to_string())?;
             let done = if full { self.consumer.pause(&all) } else { self.consumer.resume(&all) };
@@ -324,12 +341,19 @@ impl Reading {
         Ok(())
     }
 
+    fn reading(&self) -> Vec<u32> {
+        let is_read =
+            |(partition, stage): (&u32, &Stage)| matches!(stage, Stage::Reading { .. }).then_some(*partition);
+        self.stages.iter().filter_map(is_read).collect()
+    }
+
     /// Leaves the group. What is read and not handed over is left to the next owner, who reads it again.
     fn leave(self) {
-        let Self { consumer, events, ownership, positions, .. } = self;
+        let reading = self.reading();
+        let Self { consumer, events, ownership, .. } = self;
         // First of all the caller is told: the rest may take its time.
         drop(events);
-        ownership.revoke(&positions.into_keys().collect::<Vec<_>>(), Duration::ZERO);
+        ownership.revoke(&reading, Duration::ZERO);
         // This closes the consumer: what is left is revoked, and the group is told.
         drop(consumer);
         ownership.renew(None);

@@ -29,6 +29,8 @@ const COMMIT_PATIENCE: Duration = Duration::from_secs(3);
 pub(super) enum Change {
     Assigned(Vec<u32>),
     Revoked(Vec<u32>),
+    /// The group has thrown this member out, or has not been heard of for the session timeout.
+    Lost,
 }
 
 /// The context of a member's consumer.
@@ -80,7 +82,7 @@ impl MemberContext {
             self.ownership.renew(consumer.group_metadata());
         }
         tracing::info!(?partitions, lost, "partitions revoked");
-        self.note(Change::Revoked(partitions));
+        self.note(if lost { Change::Lost } else { Change::Revoked(partitions) });
     }
 }
 

@@ -3,6 +3,7 @@
 //! - `client`: options and log lines of librdkafka's clients; `errors`: what their errors mean; `thread`: where their
 //!   blocking calls run.
 //! - `topics`: makes and checks the topics. `writer`: appends. `follower`: reads `aggregates`.
+//! - `history`: reads both topics once, for auditors.
 //! - The member of the group: `feed` polls on a thread of its own, `member` answers rebalances, `state` loads what a new
 //!   owner starts from, `ownership` is what the reading and the writing half share, `commit` has the thread that
 //!   writes, `transaction` is one window.
@@ -12,6 +13,7 @@ mod commit;
 mod errors;
 mod feed;
 mod follower;
+mod history;
 mod member;
 mod ownership;
 mod state;
@@ -19,6 +21,8 @@ mod thread;
 mod topics;
 mod transaction;
 mod writer;
+
+pub(crate) use self::history::KafkaHistory;
 
 use self::{client::Clients, ownership::Ownership};
 use crate::{BoxFuture, EventLog, Feed, Follower, KafkaConfig, OpenError, Writer};
@@ -33,7 +37,7 @@ pub(crate) struct KafkaLog {
 }
 
 impl KafkaLog {
-    /// Checks the options, and makes sure that the topics are there and fit. `partitions` counts where both are missing.
+    /// Checks the options, and makes sure that the topics are there and fit. They must have so many `partitions`.
     pub(crate) async fn open(config: &KafkaConfig, partitions: u32) -> Result<Self, OpenError> {
         if let Some(error) = client::refused(config.options.keys().map(String::as_str)) {
             return Err(error);
@@ -41,7 +45,7 @@ impl KafkaLog {
         let clients = Arc::new(Clients { config: config.clone() });
         let (preparing, runtime) = (Arc::clone(&clients), tokio::runtime::Handle::current());
         let prepare = move || topics::prepare(&preparing, partitions, &runtime);
-        let partitions = thread::ask("kafka-open", topics::DEADLINE, prepare)
+        thread::ask("kafka-open", topics::DEADLINE, prepare)
             .await
             .ok_or_else(|| OpenError::Unavailable("the brokers did not answer in time".into()))??;
         Ok(Self { clients, partitions, epochs: Arc::default() })
@@ -90,7 +94,7 @@ pub(crate) mod tests {
             group: "uproar".into(),
             instance_id: "test".into(),
             session_timeout_ms: 10_000,
-            transaction_timeout_ms: 10_000,
+            transaction_timeout_ms: 5_000,
             delivery_timeout_ms: 10_000,
             linger_ms: 2,
             compression: "lz4".into(),

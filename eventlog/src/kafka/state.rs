@@ -4,7 +4,7 @@ use super::{
     client::{Clients, Isolation, Reader, Role, left_until},
     errors,
 };
-use crate::{decode, metrics::ALIEN_RECORDS};
+use crate::{decode, metrics::ALIEN_RECORDS, placement::partition_of};
 use metrics::counter;
 use rdkafka::{
     Message, Offset, TopicPartitionList,
@@ -21,6 +21,8 @@ use wire::{Aggregate, RoomName};
 /// How long one request may take; they are repeated until the deadline of the whole.
 const REQUEST: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
+/// Where operators read on.
+const HELP: &str = "docs/operations.md";
 
 /// The state of one partition.
 #[derive(Debug)]
@@ -33,8 +35,14 @@ pub(super) struct Loaded {
 /// Offsets by partition.
 type Offsets = BTreeMap<u32, u64>;
 
-/// Loads the state of `partitions` as of all commits before now. The text of an error says what went wrong.
-pub(super) fn load(clients: &Clients, partitions: &[u32], deadline: Instant) -> Result<Vec<Loaded>, String> {
+/// Loads the state of `partitions`, of `count` in all, as of all commits before now. The text of an error says what went
+/// wrong.
+pub(super) fn load(
+    clients: &Clients,
+    partitions: &[u32],
+    count: u32,
+    deadline: Instant,
+) -> Result<Vec<Loaded>, String> {
     let (reactions, aggregates) = (&clients.config.reactions_topic, &clients.config.aggregates_topic);
     let reader = clients
         .reader(Role::Loader, Isolation::Committed)
@@ -47,25 +55,71 @@ pub(super) fn load(clients: &Clients, partitions: &[u32], deadline: Instant) -> 
     let end = persist(deadline, || offsets(&reader, reactions, partitions, Offset::End))?;
     let mut newest = newest(&reader, aggregates, partitions, deadline)?;
     let state = partitions.iter().map(|partition| {
-        let newest = newest.remove(partition).unwrap_or_default();
-        let reached = newest.values().map(|aggregate| aggregate.source.to).max();
-        let known = committed.get(partition).copied();
+        let newest: Vec<_> = newest.remove(partition).unwrap_or_default().into_values().collect();
+        refuse_moved(*partition, count, &newest)?;
         let span = begin.get(partition).copied().unwrap_or(0)..=end.get(partition).copied().unwrap_or(0);
-        let next_offset = start(*partition, known, reached, span);
-        Loaded { partition: *partition, next_offset, newest: newest.into_values().collect() }
+        let known = match committed.get(partition) {
+            Some(offset) => Some(*offset),
+            None => expired(&reader, reactions, *partition, &newest, *span.start(), deadline)?,
+        };
+        let next_offset = start(*partition, known, span)
+            .inspect_err(|why| tracing::error!(partition, why, "the partition can't be gone on with"))?;
+        Ok(Loaded { partition: *partition, next_offset, newest })
     });
-    Ok(state.collect())
+    state.collect()
 }
 
-/// Where reading begins. Committed offsets expire when a group is away for long: then the aggregates tell.
-fn start(
+/// Refuses rooms that live in another partition now: their totals would begin anew there.
+fn refuse_moved(partition: u32, count: u32, newest: &[Aggregate]) -> Result<(), String> {
+    let home = |room: &RoomName| partition_of(room, count);
+    let Some(moved) = newest.iter().find(|aggregate| home(&aggregate.room) != partition) else {
+        return Ok(());
+    };
+    let why = format!(
+        "room {} has its totals in partition {partition}, but belongs to partition {} of {count}: the number of partitions \
+         was changed ({HELP}, Partitions)",
+        moved.room,
+        home(&moved.room)
+    );
+    tracing::error!(partition, why, "the partition can't be gone on with");
+    Err(why)
+}
+
+/// Where to go on without a committed offset: Kafka forgets them when a group is away for long, and when the topic is
+/// deleted. The aggregates tell where they end; unless the oldest record is younger than the last window.
+fn expired(
+    reader: &Reader,
+    topic: &str,
     partition: u32,
-    committed: Option<u64>,
-    reached: Option<u64>,
-    span: std::ops::RangeInclusive<u64>,
-) -> u64 {
+    newest: &[Aggregate],
+    begin: u64,
+    deadline: Instant,
+) -> Result<Option<u64>, String> {
+    let Some(reached) = newest.iter().map(|aggregate| aggregate.source.to).max() else { return Ok(None) };
+    let end_ms = newest.iter().map(|aggregate| aggregate.window.end).max().unwrap_or(0);
+    let younger = persist(deadline, || {
+        let from = list(topic, &[partition], Offset::Offset(end_ms as i64))?;
+        known(&reader.offsets_for_times(from, REQUEST)?)
+    })?;
+    if begin < reached && younger.get(&partition) == Some(&begin) {
+        let why = made_anew(partition, reached);
+        tracing::error!(partition, why, "the partition can't be gone on with");
+        return Err(why);
+    }
+    Ok(Some(reached))
+}
+
+fn made_anew(partition: u32, counted: u64) -> String {
+    format!(
+        "partition {partition} of the reactions was counted up to offset {counted}, but is another one now: the topic was \
+         deleted and made anew, or has lost its end ({HELP}, A topic that was made anew)"
+    )
+}
+
+/// Where reading begins.
+fn start(partition: u32, known: Option<u64>, span: std::ops::RangeInclusive<u64>) -> Result<u64, String> {
     let (begin, end) = span.into_inner();
-    let Some(known) = committed.or(reached) else { return begin };
+    let Some(known) = known else { return Ok(begin) };
     if known < begin {
         tracing::error!(
             partition,
@@ -73,13 +127,9 @@ fn start(
             to = begin,
             "reactions were deleted before they were counted"
         );
-        return begin;
+        return Ok(begin);
     }
-    if known > end {
-        tracing::error!(partition, committed = known, end, "the log ends before what was counted of it");
-        return end;
-    }
-    known
+    if known > end { Err(made_anew(partition, known)) } else { Ok(known) }
 }
 
 /// Waits until no transaction is open below the end that the partitions of `topic` have now. A transaction's offsets
@@ -91,6 +141,7 @@ pub(super) fn await_decided(
     partitions: &[u32],
     deadline: Instant,
 ) -> Result<(), String> {
+    let mut said = false;
     let probe = clients
         .reader(Role::Loader, Isolation::Uncommitted)
         .map_err(|error: crate::OpenError| error.to_string())?;
@@ -101,6 +152,10 @@ pub(super) fn await_decided(
         let Some((partition, end)) = open else { return Ok(()) };
         if Instant::now() >= deadline {
             return Err(format!("a transaction is open below offset {end} of {topic}/{partition}"));
+        }
+        if !said {
+            tracing::info!(topic, partition, end, "waiting for an open transaction to end");
+            said = true;
         }
         thread::sleep(PAUSE);
     }
@@ -236,16 +291,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reading_begins_at_the_committed_offset_and_without_one_where_the_aggregates_end() {
-        assert_eq!(start(0, Some(7), Some(9), 0..=20), 7);
-        assert_eq!(start(0, None, Some(9), 0..=20), 9);
-        assert_eq!(start(0, None, None, 3..=20), 3);
+    fn reading_begins_at_the_known_offset_or_at_the_oldest_record() {
+        assert_eq!(start(0, Some(7), 0..=20), Ok(7));
+        assert_eq!(start(0, Some(20), 0..=20), Ok(20));
+        assert_eq!(start(0, None, 3..=20), Ok(3));
+        assert_eq!(start(0, Some(7), 10..=20), Ok(10), "what was deleted can't be read");
     }
 
     #[test]
-    fn reading_begins_inside_the_log() {
-        assert_eq!(start(0, Some(7), None, 10..=20), 10, "what was deleted can't be read");
-        assert_eq!(start(0, Some(27), None, 10..=20), 20, "what was counted is not counted again");
+    fn a_log_that_ends_before_what_was_counted_of_it_is_refused() {
+        let why = start(5, Some(27), 10..=20).unwrap_err();
+        assert!(
+            why.contains("partition 5") && why.contains("27") && why.contains("docs/operations.md"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn rooms_that_live_elsewhere_by_the_number_of_partitions_are_refused() {
+        let aggregate = Aggregate::decode(include_bytes!("../../../wire/golden/aggregate.json")).unwrap();
+        let home = |count| partition_of(&aggregate.room, count);
+        let moved = (9..).find(|count| home(*count) != home(8)).unwrap();
+        let newest = [aggregate.clone()];
+        assert_eq!(refuse_moved(home(8), 8, &newest), Ok(()));
+        let why = refuse_moved(home(8), moved, &newest).unwrap_err();
+        assert!(why.contains(&*aggregate.room) && why.contains(&format!("of {moved}")), "{why}");
     }
 
     #[test]

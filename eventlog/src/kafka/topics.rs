@@ -28,8 +28,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// What the thread that does it gets.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Makes sure that both topics are there and fit. How many partitions they have. Blocks.
-pub(super) fn prepare(clients: &Clients, partitions: u32, runtime: &Handle) -> Result<u32, OpenError> {
+/// Makes sure that both topics are there and fit. Blocks.
+pub(super) fn prepare(clients: &Clients, partitions: u32, runtime: &Handle) -> Result<(), OpenError> {
     let config = &clients.config;
     let deadline = Instant::now() + IN_ALL;
     let reader = clients.reader(Role::Admin, Isolation::Committed)?;
@@ -37,24 +37,41 @@ pub(super) fn prepare(clients: &Clients, partitions: u32, runtime: &Handle) -> R
         clients.create(&clients.base_config(Role::Admin), LogContext { role: Role::Admin })?;
     let reactions = size(&reader, &config.reactions_topic, FIRST_ANSWER)?;
     let aggregates = size(&reader, &config.aggregates_topic, FIRST_ANSWER)?;
-    let wanted = reactions.or(aggregates).unwrap_or(partitions);
+    refuse_partitions(config, partitions, reactions, aggregates)?;
     if reactions.is_none() {
-        create(&admin, config, &reactions_topic(config, wanted), runtime)?;
+        create(&admin, config, &reactions_topic(config, partitions), runtime)?;
     }
     if aggregates.is_none() {
-        create(&admin, config, &aggregates_topic(config, wanted), runtime)?;
+        create(&admin, config, &aggregates_topic(config, partitions), runtime)?;
     }
+    // Another process may have made them meanwhile.
     let reactions = await_topic(&reader, &config.reactions_topic, deadline)?;
     let aggregates = await_topic(&reader, &config.aggregates_topic, deadline)?;
-    if reactions != aggregates {
-        return Err(OpenError::Invalid(format!(
-            "topic {} has {reactions} partitions and topic {} has {aggregates}: they must have the same number, for \
-             partition p of the one is rolled up into partition p of the other",
-            config.reactions_topic, config.aggregates_topic
-        )));
+    refuse_partitions(config, partitions, Some(reactions), Some(aggregates))?;
+    check_settings(&admin, config, runtime, deadline)
+}
+
+/// Refuses topics, as far as they are there, that don't have `partitions`.
+fn refuse_partitions(
+    config: &KafkaConfig,
+    partitions: u32,
+    reactions: Option<u32>,
+    aggregates: Option<u32>,
+) -> Result<(), OpenError> {
+    if [reactions, aggregates].into_iter().flatten().all(|count| count == partitions) {
+        return Ok(());
     }
-    check_settings(&admin, config, runtime, deadline)?;
-    Ok(reactions)
+    let told =
+        |count: Option<u32>| count.map_or("does not exist".into(), |count| format!("has {count} partitions"));
+    Err(OpenError::Invalid(format!(
+        "topic {} {}, topic {} {}, and log.partitions is {partitions}: all must be the same, for a room's partition follows \
+         from the number, and partition p of the one is rolled up into partition p of the other. Set log.partitions to \
+         the number of new topics; that of topics in use can't change (docs/operations.md, Partitions)",
+        config.reactions_topic,
+        told(reactions),
+        config.aggregates_topic,
+        told(aggregates)
+    )))
 }
 
 /// How many partitions `topic` has; `None` when there is no such topic.
@@ -267,6 +284,25 @@ mod tests {
             assert!(matches!(error, OpenError::Invalid(_)));
             assert!(error.to_string().contains(remedy), "{error}");
         }
+    }
+
+    #[test]
+    fn topics_with_another_number_of_partitions_are_refused_with_all_numbers() {
+        let check = |reactions, aggregates| refuse_partitions(&config("x"), 8, reactions, aggregates);
+        for fits in [(None, None), (Some(8), None), (Some(8), Some(8))] {
+            assert!(check(fits.0, fits.1).is_ok(), "{fits:?}");
+        }
+        let error = check(Some(8), Some(12)).unwrap_err();
+        assert!(matches!(error, OpenError::Invalid(_)));
+        let text = error.to_string();
+        assert!(
+            text.contains("reactions has 8 partitions")
+                && text.contains("aggregates has 12 partitions")
+                && text.contains("log.partitions is 8"),
+            "{text}"
+        );
+        assert!(check(Some(12), Some(12)).is_err(), "both alike, but not what the rooms were placed by");
+        assert!(check(None, Some(12)).unwrap_err().to_string().contains("reactions does not exist"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use rdkafka::{
 };
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -32,19 +33,46 @@ pub(super) struct Transactions {
     reactions: String,
     aggregates: String,
     timeout: Duration,
-    step: Step,
+    progress: Progress,
 }
 
-/// What the thread is doing: said when it does not come back.
-#[derive(Clone, Default)]
-pub(super) struct Step(Arc<Mutex<&'static str>>);
+/// What the thread is doing: said when it does not come back. docs/commit-protocol.md draws it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Step {
+    #[default]
+    Initialising,
+    Idle,
+    SendingRecords,
+    SendingOffsets,
+    AwaitingDeliveries,
+    Committing,
+    Aborting,
+}
 
-impl Step {
-    fn enter(&self, step: &'static str) {
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Initialising => "initialising transactions",
+            Self::Idle => "idle",
+            Self::SendingRecords => "sending records",
+            Self::SendingOffsets => "sending offsets",
+            Self::AwaitingDeliveries => "awaiting deliveries",
+            Self::Committing => "committing",
+            Self::Aborting => "aborting",
+        })
+    }
+}
+
+/// The step of a thread, for those that wait for it.
+#[derive(Clone, Default)]
+pub(super) struct Progress(Arc<Mutex<Step>>);
+
+impl Progress {
+    fn enter(&self, step: Step) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = step;
     }
 
-    pub(super) fn now(&self) -> &'static str {
+    pub(super) fn now(&self) -> Step {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -62,10 +90,10 @@ impl Transactions {
     pub(super) fn open(
         clients: &Clients,
         id: &str,
-        step: Step,
+        progress: Progress,
         deadline: Instant,
     ) -> Result<Self, OpenError> {
-        step.enter("initialising transactions");
+        progress.enter(Step::Initialising);
         let producer = clients.committer(id)?;
         loop {
             match producer.init_transactions(left_until(deadline)) {
@@ -82,7 +110,7 @@ impl Transactions {
             reactions: clients.config.reactions_topic.clone(),
             aggregates: clients.config.aggregates_topic.clone(),
             timeout: Duration::from_millis(clients.config.transaction_timeout_ms.into()),
-            step,
+            progress,
         })
     }
 
@@ -90,12 +118,26 @@ impl Transactions {
     pub(super) fn commit(&self, ownership: &Ownership, cuts: &[Cut]) -> Result<(), CommitError> {
         let deadline = Instant::now() + self.timeout;
         let permit = ownership.begin(cuts).inspect_err(|_| warn_fenced(cuts, "this member gave it up"))?;
+        let outcome = self.transact(ownership, permit, cuts, deadline);
+        if !matches!(outcome, Err(CommitError::Reopen(_))) {
+            self.progress.enter(Step::Idle);
+        }
+        outcome
+    }
+
+    fn transact(
+        &self,
+        ownership: &Ownership,
+        permit: Permit<'_>,
+        cuts: &[Cut],
+        deadline: Instant,
+    ) -> Result<(), CommitError> {
         let (why, stale) = match self.attempt(&permit, cuts, deadline) {
             Ok(()) => return Ok(()),
             Err(Failure::Abort { why, stale }) => (why, stale),
             Err(Failure::Reopen(why)) => return Err(self.reopen(&why)),
         };
-        self.step.enter("aborting");
+        self.progress.enter(Step::Aborting);
         let until = deadline.max(Instant::now() + ABORT);
         match again(until, || self.producer.abort_transaction(left_until(until))) {
             Ok(()) => {}
@@ -114,23 +156,23 @@ impl Transactions {
     }
 
     fn attempt(&self, permit: &Permit<'_>, cuts: &[Cut], deadline: Instant) -> Result<(), Failure> {
-        self.step.enter("sending records");
+        self.progress.enter(Step::SendingRecords);
         again(deadline, || self.producer.begin_transaction())?;
         let outcomes = self.send_all(cuts, deadline)?;
-        self.step.enter("sending offsets");
+        self.progress.enter(Step::SendingOffsets);
         // While the records are on their way.
         let offsets = self.offsets(cuts).map_err(|error| Failure::Reopen(error.to_string()))?;
         again(deadline, || {
             self.producer.send_offsets_to_transaction(&offsets, &permit.group, left_until(deadline))
         })?;
-        self.step.enter("awaiting deliveries");
+        self.progress.enter(Step::AwaitingDeliveries);
         outcomes.wait(deadline).map_err(|why| Failure::Abort { why, stale: false })?;
         // The binding's commit polls for a whole 100 ms while any delivery is outstanding. The last one counts as such
         // until its report is freed, a moment after it was handed to us.
         while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
             thread::sleep(Duration::from_micros(50));
         }
-        self.step.enter("committing");
+        self.progress.enter(Step::Committing);
         match again(deadline, || self.producer.commit_transaction(left_until(deadline))) {
             Err(Failure::Abort { why, stale: false }) if Instant::now() >= deadline => {
                 Err(Failure::Reopen(why))
@@ -190,7 +232,7 @@ impl Transactions {
                 "commit fenced: the transaction ran out of time, or another process has the same log.kafka.instance_id"
             );
         }
-        CommitError::Reopen(format!("{}: {why}", self.step.now()))
+        CommitError::Reopen(format!("{}: {why}", self.progress.now()))
     }
 }
 

@@ -6,12 +6,22 @@
 //! - Within one life of a room, `seq` has no gaps, `since` stays, and totals grow by the window's counts.
 //! - A room is forgotten only at rest.
 //! - Where the records of `reactions` are known too: each window counts what its records hold, room by room.
+//!
+//! [`Auditor`] holds these rules. [`partition()`] audits one partition as a log keeps it, compacted and trimmed, with
+//! what is left of its records (`balance`).
 
+mod balance;
+mod finding;
+#[cfg(test)]
+mod kept_tests;
+mod partition;
 mod report;
 #[cfg(test)]
 mod tests;
 
-pub use report::{Finding, Report, RoomSums};
+pub use finding::Finding;
+pub use partition::{Foresight, KeptAggregate, KeptRecord, Span, partition};
+pub use report::{Report, RoomSums};
 
 use crate::{Aggregate, Batch, COUNT_MAX, Counts, RoomName, Source, Window};
 use std::{
@@ -25,7 +35,8 @@ use std::{
 /// reported once. Holds the newest totals of every living room, and the records that no window has taken yet.
 #[derive(Debug)]
 pub struct Auditor {
-    midway: bool,
+    /// The log may have lost what is older than each key's newest record.
+    compacted: bool,
     partitions: BTreeMap<u32, Partition>,
     lives: BTreeMap<RoomName, Life>,
     report: Report,
@@ -39,6 +50,10 @@ struct Partition {
     batches: VecDeque<(u64, RoomName, u64)>,
     /// The offsets that are known record by record.
     known: Option<(u64, u64)>,
+    /// A key came again: from here on nothing was compacted.
+    repeated: bool,
+    /// The same was so in the window before: the next one must chain.
+    chained: bool,
 }
 
 #[derive(Debug)]
@@ -64,15 +79,17 @@ impl Auditor {
         Self::new(false)
     }
 
-    /// For a history that begins midway, because what is older was trimmed or compacted. The first aggregate of each
-    /// partition and of each room is taken as it is.
-    pub fn from_midway() -> Self {
+    /// For a history as a log keeps it: of each key the newest record up to some point, and all records after it. Where
+    /// that point is shows when a key comes for the second time: nothing was compacted from there on. Before it, windows
+    /// that are missing are counted as holes; after it, they are findings. What is kept of a room is always the end of
+    /// its history, so that its `seq` may begin anywhere, and then has no gaps.
+    pub fn of_kept_history() -> Self {
         Self::new(true)
     }
 
-    fn new(midway: bool) -> Self {
+    fn new(compacted: bool) -> Self {
         let report = Report::default();
-        Self { midway, partitions: BTreeMap::new(), lives: BTreeMap::new(), report }
+        Self { compacted, partitions: BTreeMap::new(), lives: BTreeMap::new(), report }
     }
 
     /// A record of `reactions`: its batch, or `None` where it holds none. Come in the order of their offsets, and
@@ -101,6 +118,7 @@ impl Auditor {
     /// The next record of `aggregates` in `partition` is an aggregate.
     pub fn aggregate(&mut self, partition: u32, aggregate: &Aggregate) {
         let Aggregate { room, seq, source, .. } = aggregate;
+        let repeated = self.report.rooms.contains_key(room);
         if let Err(why) = aggregate.check() {
             self.report.add(Finding::Inconsistent { room: room.clone(), seq: *seq, why });
         }
@@ -109,6 +127,7 @@ impl Auditor {
             self.report.add(Finding::WrongPartition { room, partition, names });
         }
         self.enter_window(partition, aggregate);
+        self.partitions.entry(partition).or_default().repeated |= repeated;
         let before = self.lives.get(room).map_or(0, |life| life.total);
         if let Some(open) = self.partitions.entry(partition).or_default().open.as_mut()
             && open.rooms.insert(room.clone(), (before, aggregate.count)).is_some()
@@ -116,9 +135,11 @@ impl Auditor {
             self.report.add(Finding::Twice { room: room.clone(), records: *source });
             return;
         }
-        self.live_on(aggregate);
+        self.live_on(partition, aggregate);
         let sums = self.report.rooms.entry(room.clone()).or_default();
         sums.windows += 1;
+        sums.partition = partition;
+        sums.total = aggregate.total;
         sums.counted = sums.counted.saturating_add(aggregate.count);
         sums.late = sums.late.saturating_add(aggregate.late);
         sums.skewed = sums.skewed.saturating_add(aggregate.skewed);
@@ -128,7 +149,10 @@ impl Auditor {
     /// The next record of `aggregates` in `partition` is a tombstone.
     pub fn tombstone(&mut self, partition: u32, room: &RoomName) {
         self.leave_window(partition);
+        self.partitions.entry(partition).or_default().repeated |= self.report.rooms.contains_key(room);
         let sums = self.report.rooms.entry(room.clone()).or_default();
+        (sums.partition, sums.total) = (partition, 0);
+        sums.forgotten += 1;
         let busy = self.lives.remove(room).is_some() && !mem::replace(&mut sums.at_rest, true);
         if busy {
             self.report.add(Finding::ForgottenWhileBusy { room: room.clone() });
@@ -154,9 +178,14 @@ impl Auditor {
             return;
         }
         self.leave_window(partition);
-        let expected = self.report.cuts.get(&partition).copied().or((!self.midway).then_some(0));
+        let chained = self.partitions.get(&partition).is_some_and(|here| here.chained);
+        let expected = self.report.cuts.get(&partition).copied().or((!self.compacted).then_some(0));
         if let Some(cut) = expected.filter(|cut| *cut < source.from) {
-            self.report.add(Finding::Gap { partition, from: cut, to: source.from });
+            if self.compacted && !chained {
+                self.report.holes += 1;
+            } else {
+                self.report.add(Finding::Gap { partition, from: cut, to: source.from });
+            }
         }
         if let Some(cut) = expected.filter(|cut| *cut > source.from) {
             self.report.add(Finding::Overlap { partition, from: source.from, to: cut });
@@ -171,6 +200,7 @@ impl Auditor {
     fn leave_window(&mut self, partition: u32) {
         let Some(here) = self.partitions.get_mut(&partition) else { return };
         let Some(OpenWindow { source, rooms, .. }) = here.open.take() else { return };
+        here.chained = here.repeated;
         let known = here
             .known
             .is_some_and(|(from, to)| source.from == source.to || (from <= source.from && source.to <= to));
@@ -202,7 +232,8 @@ impl Auditor {
     }
 
     /// The aggregate must follow the room's last one.
-    fn live_on(&mut self, aggregate: &Aggregate) {
+    fn live_on(&mut self, partition: u32, aggregate: &Aggregate) {
+        let repeated = self.partitions.get(&partition).is_some_and(|here| here.repeated);
         let Aggregate { room, seq, since, total, totals, .. } = aggregate;
         let (seq, since, total) = (*seq, *since, *total);
         let next = |life: &Life| Life {
@@ -212,7 +243,8 @@ impl Auditor {
         };
         let newborn = || Life { seq: 1, since, ..grown(0, &Counts::new(), aggregate) };
         let last = self.lives.get(room);
-        let expected = last.map(next).or_else(|| (!self.midway).then(newborn));
+        let from_birth = !self.compacted || repeated || seq == 1;
+        let expected = last.map(next).or_else(|| from_birth.then(newborn));
         if let Some(expected) = expected {
             let room = room.clone();
             if seq != expected.seq {
@@ -227,11 +259,16 @@ impl Auditor {
             }
             if let Some(before) = last.map(|life| life.total).filter(|before| *before > total) {
                 self.report.add(Finding::TotalBack { room, before, found: total });
+            } else if seq > expected.seq {
+                // What the aggregates between would add is unknown.
             } else if total != expected.total {
                 self.report.add(Finding::Total { room, expected: expected.total, found: total });
             } else if *totals != expected.totals {
                 self.report.add(Finding::Totals { room });
             }
+        }
+        if last.is_none() && !from_birth {
+            self.report.rooms.entry(room.clone()).or_default().compacted += seq - 1;
         }
         self.lives.insert(room.clone(), Life { seq, since, total, totals: totals.clone() });
     }

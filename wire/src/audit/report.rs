@@ -1,6 +1,7 @@
 //! What an audit found.
 
-use crate::{RoomName, Source};
+use super::Finding;
+use crate::RoomName;
 use std::collections::BTreeMap;
 
 /// Findings that a report spells out; the rest is only counted.
@@ -23,6 +24,12 @@ pub struct Report {
     pub compared: u64,
     /// Reactions in records that no window has taken.
     pub uncounted: u64,
+    /// When the oldest of those records came, ms since the epoch, where that is known.
+    pub uncounted_since_ms: Option<u64>,
+    /// Places where compaction may have taken windows away.
+    pub holes: u64,
+    /// Records of `reactions` that hold no batch; nothing of them is counted anywhere.
+    pub poison: u64,
 }
 
 /// What a room counted, over all of its lives.
@@ -38,6 +45,47 @@ pub struct RoomSums {
     pub skewed: u64,
     /// Whether its last window had no reactions, or it is forgotten.
     pub at_rest: bool,
+    /// Its partition.
+    pub partition: u32,
+    /// Its newest total; 0 when it is forgotten.
+    pub total: u64,
+    /// How often it was forgotten.
+    pub forgotten: u64,
+    /// Aggregates that were compacted away, as far as `seq` tells.
+    pub compacted: u64,
+    /// Reactions that were compared with their records.
+    pub verified: u64,
+    /// Reactions in records that belong to lives of the room of which nothing else is left.
+    pub bygone: u64,
+    /// Reactions in records that no window has taken yet.
+    pub open: u64,
+    /// Findings about it.
+    pub findings: u64,
+}
+
+impl RoomSums {
+    /// Takes over what is not known here.
+    fn complete(&mut self, other: &Self) {
+        if other.windows > 0 || self.windows == 0 {
+            self.partition = other.partition;
+        }
+        self.total = self.total.max(other.total);
+        self.at_rest |= other.at_rest;
+        for (here, there) in [
+            (&mut self.windows, other.windows),
+            (&mut self.counted, other.counted),
+            (&mut self.late, other.late),
+            (&mut self.skewed, other.skewed),
+            (&mut self.forgotten, other.forgotten),
+            (&mut self.compacted, other.compacted),
+            (&mut self.verified, other.verified),
+            (&mut self.bygone, other.bygone),
+            (&mut self.open, other.open),
+            (&mut self.findings, other.findings),
+        ] {
+            *here = here.saturating_add(there);
+        }
+    }
 }
 
 impl Report {
@@ -46,136 +94,47 @@ impl Report {
         self.findings.is_empty()
     }
 
+    /// Adds what was found in another partition.
+    pub fn merge(&mut self, other: Self) {
+        for (room, sums) in &other.rooms {
+            let there = self.rooms.get(room).filter(|there| there.windows > 0 && sums.windows > 0);
+            if let Some(first) = there.map(|there| there.partition) {
+                let (room, second) = (room.clone(), sums.partition);
+                self.add(Finding::Scattered { room, first, second });
+            }
+        }
+        self.complete(other);
+    }
+
+    /// Adds what was found in another way.
+    pub(super) fn complete(&mut self, other: Self) {
+        other.findings.into_iter().for_each(|finding| self.keep(finding));
+        self.more_findings += other.more_findings;
+        for (room, sums) in other.rooms {
+            self.rooms.entry(room).or_default().complete(&sums);
+        }
+        self.cuts.extend(other.cuts);
+        self.windows += other.windows;
+        self.compared += other.compared;
+        self.uncounted = self.uncounted.saturating_add(other.uncounted);
+        let oldest = [self.uncounted_since_ms, other.uncounted_since_ms].into_iter().flatten().min();
+        self.uncounted_since_ms = oldest;
+        self.holes += other.holes;
+        self.poison += other.poison;
+    }
+
     pub(super) fn add(&mut self, finding: Finding) {
+        if let Some(room) = finding.room() {
+            self.rooms.entry(room.clone()).or_default().findings += 1;
+        }
+        self.keep(finding);
+    }
+
+    fn keep(&mut self, finding: Finding) {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(finding);
         } else {
             self.more_findings += 1;
         }
     }
-}
-
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Finding {
-    /// A record can't be read, or is of another room than its key says. Its readers pass it over.
-    #[error("room {room}: unreadable: {why}")]
-    Unreadable {
-        /// The room of its key.
-        room: RoomName,
-        /// Why.
-        why: String,
-    },
-    /// An aggregate contradicts itself.
-    #[error("room {room}, seq {seq}: {why}")]
-    Inconsistent {
-        /// The room.
-        room: RoomName,
-        /// The aggregate.
-        seq: u64,
-        /// How.
-        why: &'static str,
-    },
-    /// An aggregate says that it is of another partition than the one it stands in.
-    #[error("room {room}: an aggregate in partition {partition} names partition {names}")]
-    WrongPartition {
-        /// The room.
-        room: RoomName,
-        /// Where it stands.
-        partition: u32,
-        /// What it says.
-        names: u32,
-    },
-    /// Records were not counted.
-    #[error("partition {partition}: the records {from} to {to} are in no window")]
-    Gap {
-        /// The partition.
-        partition: u32,
-        /// The first of them.
-        from: u64,
-        /// The first one after them.
-        to: u64,
-    },
-    /// Records were counted again.
-    #[error("partition {partition}: the records {from} to {to} are in two windows")]
-    Overlap {
-        /// The partition.
-        partition: u32,
-        /// The first of them.
-        from: u64,
-        /// The first one after them.
-        to: u64,
-    },
-    /// A window gave two aggregates for one room.
-    #[error("room {room}: two aggregates of one window, records {} to {}", records.from, records.to)]
-    Twice {
-        /// The room.
-        room: RoomName,
-        /// What the window covers.
-        records: Source,
-    },
-    /// `seq` has a gap, or goes back.
-    #[error("room {room}: seq {found}, expected {expected}")]
-    Seq {
-        /// The room.
-        room: RoomName,
-        /// What should have come.
-        expected: u64,
-        /// What came.
-        found: u64,
-    },
-    /// A room has another beginning than before, and was not forgotten.
-    #[error("room {room}: since {found}, expected {expected}")]
-    Since {
-        /// The room.
-        room: RoomName,
-        /// What should have come.
-        expected: u64,
-        /// What came.
-        found: u64,
-    },
-    /// A total went back.
-    #[error("room {room}: total {found} after {before}")]
-    TotalBack {
-        /// The room.
-        room: RoomName,
-        /// The total before.
-        before: u64,
-        /// The total after it.
-        found: u64,
-    },
-    /// A total is not the last one and what the window counted.
-    #[error("room {room}: total {found}, expected {expected}")]
-    Total {
-        /// The room.
-        room: RoomName,
-        /// What should have come.
-        expected: u64,
-        /// What came.
-        found: u64,
-    },
-    /// The sum is right, and its parts are not.
-    #[error("room {room}: the totals of its reactions don't add up")]
-    Totals {
-        /// The room.
-        room: RoomName,
-    },
-    /// A tombstone came for a room whose last window had reactions.
-    #[error("room {room}: forgotten while it was busy")]
-    ForgottenWhileBusy {
-        /// The room.
-        room: RoomName,
-    },
-    /// A window counts something else than its records hold.
-    #[error("room {room}: {counted} counted, {accepted} in the records {} to {}", records.from, records.to)]
-    Miscounted {
-        /// The room.
-        room: RoomName,
-        /// What the window covers.
-        records: Source,
-        /// What it counted.
-        counted: u64,
-        /// What its records hold.
-        accepted: u64,
-    },
 }

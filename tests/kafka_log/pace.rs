@@ -1,0 +1,189 @@
+//! Measurements of the real aggregator, run by hand (docs/performance.md has the commands): does it keep its interval, how
+//! long do commits take, and how fast is a backlog caught up with.
+
+use super::{config, open, unused_name};
+use crate::harness::{
+    http,
+    kafka::{Cluster, shared},
+    process::{Plan, Uproar},
+};
+use eventlog::{Config, EventLog, FollowEvent};
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::{task::JoinSet, time::timeout};
+use wire::{Aggregate, Batch, RoomName};
+
+fn say(text: &str) {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default().to_owned();
+    std::io::stdout().write_all(format!("{text} (load average {load})\n").as_bytes()).unwrap();
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
+fn aggregator(cluster: &Cluster, config: &Config, dir: &Path, interval_ms: u64) -> Plan {
+    Plan::new("aggregator", dir)
+        .set("log.kind=kafka")
+        .set(format!("log.partitions={}", config.partitions))
+        .set(format!("log.kafka.brokers={}", cluster.bootstrap()))
+        .set(format!("log.kafka.reactions_topic={}", config.kafka.reactions_topic))
+        .set(format!("log.kafka.aggregates_topic={}", config.kafka.aggregates_topic))
+        .set(format!("log.kafka.group={}", config.kafka.group))
+        .set(format!("aggregator.interval_ms={interval_ms}"))
+}
+
+/// Some rooms of each partition.
+fn rooms(partitions: u32, of_each: usize) -> Vec<RoomName> {
+    let mut rooms: BTreeMap<u32, Vec<RoomName>> = BTreeMap::new();
+    for n in 0.. {
+        let room: RoomName = format!("room-{n}").parse().unwrap();
+        let home = rooms.entry(eventlog::partition_of(&room, partitions)).or_default();
+        if home.len() < of_each {
+            home.push(room);
+        }
+        if rooms.len() == partitions as usize && rooms.values().all(|home| home.len() == of_each) {
+            break;
+        }
+    }
+    rooms.into_values().flatten().collect()
+}
+
+/// A batch of one room as ingest writes it.
+fn batch(room: &RoomName) -> bytes::Bytes {
+    let counts = ["🔥", "👏", "gg"].map(|reaction| (reaction.parse().unwrap(), 7));
+    Batch::new(room.clone(), counts.into()).unwrap().encode().into()
+}
+
+/// Writes so many records to each room a second, spread evenly.
+async fn load(log: &dyn EventLog, rooms: &[RoomName], per_second: u32, duration: Duration) -> u64 {
+    let writer = log.writer().await.unwrap();
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / per_second);
+    let (started, mut written) = (Instant::now(), 0);
+    let mut appends = JoinSet::new();
+    while started.elapsed() < duration {
+        ticks.tick().await;
+        for room in rooms {
+            let append = writer.append(room.clone(), batch(room));
+            appends.spawn(async move { append.await.unwrap() });
+            written += 1;
+        }
+        while appends.try_join_next().is_some() {}
+    }
+    appends.join_all().await;
+    written
+}
+
+/// Each aggregate with the time when it came, until `enough`.
+async fn follow(log: &dyn EventLog, enough: impl Fn(&[(u64, Aggregate)]) -> bool) -> Vec<(u64, Aggregate)> {
+    let mut follower = log.follower().await.unwrap();
+    let mut seen = Vec::new();
+    while !enough(&seen) {
+        let Ok(event) = timeout(Duration::from_secs(120), follower.next()).await else { break };
+        if let FollowEvent::Records(records) = event.unwrap() {
+            let now = now_ms();
+            let values = records.iter().filter_map(|record| record.value.as_ref());
+            seen.extend(values.map(|value| (now, Aggregate::decode(value).unwrap())));
+        }
+    }
+    seen
+}
+
+async fn metric(process: &Uproar, name: &str) -> f64 {
+    let all = http::get(&process.admin, "/metrics").await.unwrap().body;
+    let line = all.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
+    line.trim().parse().unwrap()
+}
+
+fn percentiles(values: &mut [u64]) -> String {
+    values.sort_unstable();
+    let at = |share: f64| values[((values.len() - 1) as f64 * share) as usize];
+    format!("p50 {} p90 {} p99 {} max {}", at(0.5), at(0.9), at(0.99), at(1.0))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement: it prints whether one aggregator keeps its interval"]
+async fn pace() {
+    let Some(cluster) = shared() else { return };
+    for partitions in [8, 64] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(cluster.bootstrap(), &unused_name("pace"), partitions);
+        let log = open(&config).await;
+        let process = aggregator(cluster, &config, dir.path(), 2_000).start().await;
+        let rooms = rooms(partitions, 1);
+        load(&*log, &rooms, 10, Duration::from_secs(6)).await;
+        let commits = "uproar_log_commits_total{outcome=\"ok\"}";
+        let before =
+            (metric(&process, commits).await, metric(&process, "uproar_aggregator_windows_total ").await);
+        let from = now_ms();
+        let (_, seen) = tokio::join!(
+            load(&*log, &rooms, 10, Duration::from_secs(64)),
+            follow(&*log, |seen| seen.last().is_some_and(|(at, _)| *at > from + 62_000))
+        );
+        let after =
+            (metric(&process, commits).await, metric(&process, "uproar_aggregator_windows_total ").await);
+        let ours = |a: &Aggregate| a.window.end > from && a.window.end <= from + 60_000;
+        let seen: Vec<_> = seen.into_iter().filter(|(_, aggregate)| ours(aggregate)).collect();
+        let mut frames: BTreeMap<&RoomName, u64> = BTreeMap::new();
+        seen.iter().for_each(|(_, aggregate)| *frames.entry(&aggregate.room).or_default() += 1);
+        let (least, most) = (frames.values().min().unwrap(), frames.values().max().unwrap());
+        let mut delays: Vec<u64> =
+            seen.iter().map(|(at, aggregate)| at.saturating_sub(aggregate.window.end)).collect();
+        say(&format!(
+            "{partitions} partitions, 60 s of 2 s windows: {} rooms with {least} to {most} frames each; window's end to follower, \
+             ms: {}; {:.2} windows a commit",
+            frames.len(),
+            percentiles(&mut delays),
+            (after.1 - before.1) / (after.0 - before.0),
+        ));
+        let all = http::get(&process.admin, "/metrics").await.unwrap().body;
+        let of_commits =
+            |line: &&str| line.starts_with("uproar_log_commit_seconds") && line.contains("\"ok\"");
+        say(&all.lines().filter(of_commits).collect::<Vec<_>>().join("\n"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement: it prints how fast a backlog is caught up with"]
+async fn catch_up() {
+    let Some(cluster) = shared() else { return };
+    // Many records in few windows; and 300 windows a partition: ten minutes of 2 s
+    // windows, in windows of 100 ms. A record's time is the log's own, so a backlog can't be made faster than that.
+    for (interval_ms, per_second, seconds) in [(2_000, 1_000, 30), (100, 100, 30)] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(cluster.bootstrap(), &unused_name("backlog"), 8);
+        let log: Arc<dyn EventLog> = open(&config).await;
+        let rooms = rooms(8, 5);
+        let began = Instant::now();
+        let records = load(&*log, &rooms, per_second, Duration::from_secs(seconds)).await;
+        let made = began.elapsed();
+        let counted =
+            |seen: &[(u64, Aggregate)]| seen.iter().map(|(_, aggregate)| aggregate.count).sum::<u64>();
+        let plan = aggregator(cluster, &config, dir.path(), interval_ms);
+        let spawned = Instant::now();
+        let spawned_ms = now_ms();
+        let process = plan.spawn();
+        let seen = follow(&*log, |seen| counted(seen) >= records * 21).await;
+        let took = spawned.elapsed();
+        assert_eq!(counted(&seen), records * 21);
+        let first = Duration::from_millis(seen[0].0 - spawned_ms);
+        let windows: std::collections::BTreeSet<_> =
+            seen.iter().map(|(_, a)| (a.source.partition, a.source.from)).collect();
+        let reading = (took - first).as_secs_f64();
+        say(&format!(
+            "{records} records of {} rooms, made in {made:.1?}, {} windows: counted {took:.1?} after the start, first window \
+             after {first:.1?}; from there {:.0} records/s, {:.0} windows/s",
+            rooms.len(),
+            windows.len(),
+            records as f64 / reading,
+            windows.len() as f64 / reading
+        ));
+        drop(process);
+    }
+}
