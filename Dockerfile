@@ -15,6 +15,6 @@ USER uproar
 WORKDIR /var/lib/uproar
 VOLUME /var/lib/uproar
 # Public HTTP of ingest (and of everything in one process), of fanout, and the admin port.
-EXPOSE 8080 8081 9090
+EXPOSE 8080 8081 1883 9090
 ENTRYPOINT ["uproar"]
 CMD ["all"]

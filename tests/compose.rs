@@ -55,9 +55,10 @@ fn published_ports_are_those_that_the_binary_listens_on() {
         |section: &str| defaults[section]["listen"].as_str().unwrap().rsplit(':').next().unwrap().to_owned();
     let tiers = tiers(&parse("compose.yaml"));
     assert_eq!(container_ports(&tiers["ingest"]), [port("ingest")]);
-    assert_eq!(container_ports(&tiers["fanout"]), [port("fanout"), "1883".to_owned()]);
+    let mqtt = defaults["fanout"]["mqtt"]["listen"].as_str().unwrap().rsplit(':').next().unwrap().to_owned();
+    assert_eq!(container_ports(&tiers["fanout"]), [port("fanout"), mqtt.clone()]);
     let exposed = read("Dockerfile");
-    for port in [port("ingest"), port("fanout")] {
+    for port in [port("ingest"), port("fanout"), mqtt] {
         assert!(exposed.lines().any(|line| line.starts_with("EXPOSE") && line.contains(&port)), "{port}");
     }
 }

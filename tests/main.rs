@@ -7,6 +7,7 @@
 
 mod harness;
 
+mod audit;
 mod chaos;
 mod compose;
 mod config_reload;
@@ -17,3 +18,4 @@ mod readme;
 mod shutdown;
 mod start;
 mod tidy;
+mod viewers;

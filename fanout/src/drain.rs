@@ -29,14 +29,16 @@ struct Pace {
 }
 
 impl Drain {
-    /// Sends all viewers away, and waits until they are gone, `drain_ms` at the most.
-    pub(crate) async fn run(&self, registry: &Registry, config: &Config) {
+    /// Sends all viewers away, and waits until they are gone, `drain_ms` at the most. `tell` tells those who don't
+    /// wait for the drain's beginning.
+    pub(crate) async fn run(&self, registry: &Registry, config: &Config, tell: impl FnOnce()) {
         let mut viewers = registry.viewers();
         let count = *viewers.borrow();
         let longest = Duration::from_millis(config.drain_ms);
         let step = step(count, config.drain_viewers_per_s, longest);
         let _ = self.pace.set(Pace { start: Instant::now(), step });
         self.begun.cancel();
+        tell();
         tracing::info!(viewers = count, step_us = step.as_micros(), "sending the viewers away");
         // The sender lives in the registry, so that only the deadline can fail.
         if tokio::time::timeout(longest, viewers.wait_for(|count| *count == 0)).await.is_err() {
@@ -71,6 +73,8 @@ fn step(viewers: usize, per_s: u32, longest: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Meters;
+    use std::sync::Arc;
 
     #[test]
     fn viewers_leave_at_the_rate_or_faster_where_all_must_be_gone_in_time() {
@@ -86,7 +90,7 @@ mod tests {
         let drain = Drain::default();
         let config = crate::tests::harness::config();
         let start = Instant::now();
-        drain.run(&Registry::new(), &config).await;
+        drain.run(&Registry::new(Arc::new(Meters::new())), &config, || {}).await;
         let step = Duration::from_secs(1) / config.drain_viewers_per_s;
         assert!(drain.has_begun());
         assert_eq!([drain.turn(), drain.turn(), drain.turn()], [start, start + step, start + 2 * step]);

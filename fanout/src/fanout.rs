@@ -2,10 +2,14 @@
 
 use crate::{
     Config,
+    bridge::{self, Bridge, FLUSH_TIMEOUT},
     broker::{self, Death},
     drain::Drain,
+    edge::{Edge, Ended},
     follow::Follow,
     http,
+    metrics::Meters,
+    outlet::Outlet,
     registry::Registry,
 };
 use eventlog::{EventLog, OpenError};
@@ -18,7 +22,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet};
 
 /// What the tier needs of others.
 pub struct Deps {
@@ -34,6 +38,17 @@ pub enum Error {
     /// The log can't be opened until somebody changes something.
     #[error(transparent)]
     Log(OpenError),
+    /// The address of MQTT viewers is taken, or not ours.
+    #[error("fanout.mqtt.listen: can't listen on {address}: {source}; is another process there?")]
+    MqttListen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A part of the viewers' edge can't start, or died.
+    #[error("the viewers' edge failed: {0}")]
+    Edge(String),
     /// The MQTT broker's address is taken, or not ours.
     #[error("fanout.broker.listen: can't listen on {address}: {source}; is another process there?")]
     BrokerListen {
@@ -45,21 +60,29 @@ pub enum Error {
     /// The MQTT broker died. It can't be started twice in a process.
     #[error("the MQTT broker failed: {0}")]
     Broker(String),
+    /// The bridge's configuration can't be used.
+    #[error("the bridge can't start: {0}")]
+    Bridge(String),
 }
 
 /// The tier, ready to run. Serve [`Fanout::router`], and run it beside.
 pub struct Fanout {
     pub(crate) shared: Arc<Shared>,
+    edge: Arc<Edge>,
+    edge_ended: Ended,
     log: Arc<dyn EventLog>,
     condition: Condition,
     broker: Option<broker::Running>,
+    bridge: Option<(Outlet, Bridge)>,
 }
 
-/// What routes, viewers and the follower share.
+/// What routes, shards and the follower share.
+#[derive(Debug)]
 pub(crate) struct Shared {
-    config: watch::Receiver<Arc<Config>>,
+    pub(crate) config: watch::Receiver<Arc<Config>>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) drain: Drain,
+    pub(crate) meters: Arc<Meters>,
     caught_up: AtomicBool,
 }
 
@@ -80,49 +103,78 @@ impl Shared {
 }
 
 impl Fanout {
-    /// Starts the MQTT broker, where there is to be one; nothing else happens before [`Self::run`].
+    /// Starts the shards, and the MQTT broker where there is to be one; checks what the bridge needs. Viewers are accepted once [`Self::run`] has read
+    /// the log.
     pub fn new(config: watch::Receiver<Arc<Config>>, deps: Deps) -> Result<Self, Error> {
         let broker = {
             let config = &config.borrow().broker;
             if config.enabled { Some(broker::start(config)?) } else { None }
         };
-        let shared = Shared {
+        let meters = Arc::new(Meters::new());
+        let shared = Arc::new(Shared {
             config,
-            registry: Registry::new(),
+            registry: Registry::new(Arc::clone(&meters)),
             drain: Drain::default(),
+            meters,
             caught_up: AtomicBool::new(false),
+        });
+        let bridge = {
+            let config = &shared.config.borrow().bridge;
+            let registry = Arc::clone(&shared.registry);
+            if config.enabled { Some(bridge::bridge(config, registry)?) } else { None }
         };
+        let (edge, edge_ended) = Edge::start(&shared)?;
         let condition = deps.readiness.condition("fanout");
-        Ok(Self { shared: Arc::new(shared), log: deps.log, condition, broker })
+        Ok(Self { shared, edge, edge_ended, log: deps.log, condition, broker, bridge })
     }
 
     /// The routes of viewers.
     pub fn router(&self) -> axum::Router {
-        http::router(Arc::clone(&self.shared))
+        http::router(self.routes())
     }
 
-    /// Where the MQTT broker listens, if there is one. Tells the port where the configured one is 0.
+    pub(crate) fn routes(&self) -> http::Routes {
+        http::Routes { shared: Arc::clone(&self.shared), edge: Arc::clone(&self.edge) }
+    }
+
+    /// Where MQTT viewers connect, if they may. Tells the port where the configured one is 0.
+    pub fn mqtt_address(&self) -> Option<SocketAddr> {
+        self.edge.mqtt
+    }
+
+    /// Where the MQTT broker for trusted clients listens, if there is one. Tells the port where the configured one is 0.
     pub fn broker_address(&self) -> Option<SocketAddr> {
         self.broker.as_ref().map(|broker| broker.address)
     }
 
     /// Follows the log until `shutdown` or a failure, and sends the viewers away before it returns. They get frames
-    /// until they leave. The MQTT broker can't be stopped: its threads and its clients go with the process.
+    /// until they leave, and the bridge hands over the last. The MQTT broker can't be stopped: its threads and its clients
+    /// go with the process.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { shared, log, condition, broker } = self;
-        let (outlet, death) = broker.map_or((None, None), |b| (Some(b.outlet), Some(b.death)));
-        let follow =
-            Follow { log, shared: Arc::clone(&shared), broker: outlet, condition: condition.clone() };
-        let follow_log = follow.run();
-        tokio::pin!(follow_log);
+        let Self { shared, edge, mut edge_ended, log, condition, broker, bridge } = self;
+        let (broker, death) = broker.map_or((None, None), |b| (Some(b.outlet), Some(b.death)));
+        let mut bridging = JoinSet::new();
+        let bridge = bridge.map(|(outlet, bridge)| {
+            bridging.spawn(bridge.run());
+            outlet
+        });
+        let follow = Follow {
+            log,
+            shared: Arc::clone(&shared),
+            edge: Arc::clone(&edge),
+            outlets: broker.into_iter().chain(bridge).collect(),
+            condition: condition.clone(),
+        };
+        let mut follow_log = Box::pin(async move { follow.run().await });
         let result = tokio::select! {
             () = shutdown.cancelled() => Ok(()),
             error = &mut follow_log => Err(Error::Log(error)),
+            why = edge_ended.recv() => Err(Error::Edge(why.unwrap_or_else(|| "all shards ended".into()))),
             reason = reason_of(death) => Err(Error::Broker(reason)),
         };
         condition.fail("stopping");
         let config = shared.config();
-        let drained = shared.drain.run(&shared.registry, &config);
+        let drained = shared.drain.run(&shared.registry, &config, || edge.drain());
         if matches!(result, Err(Error::Log(_))) {
             drained.await;
         } else {
@@ -132,6 +184,13 @@ impl Fanout {
                 _ = &mut follow_log => drained.await,
             }
         }
+        // With it go the outlets: no more is put.
+        drop(follow_log);
+        if tokio::time::timeout(FLUSH_TIMEOUT, bridging.join_next()).await.is_err() {
+            tracing::warn!("the bridge did not hand over all in time");
+        }
+        edge.stop();
+        while edge_ended.recv().await.is_some() {}
         result
     }
 }

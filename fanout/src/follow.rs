@@ -4,10 +4,11 @@
 //! read. When the log had to be opened again, rooms that it no longer holds are forgotten then.
 
 use crate::{
-    broker::Outlet,
+    edge::Edge,
     fanout::Shared,
     frames::Encoded,
     metrics::{ALIEN, FRAME_AGE_SECONDS, PUBLISHED, REOPENS, STALE},
+    outlet::Outlet,
 };
 use bytes::Bytes;
 use eventlog::{EventLog, FollowEvent, FollowedRecord, Follower, OpenError};
@@ -23,7 +24,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub(crate) struct Follow {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) broker: Option<Outlet>,
+    pub(crate) edge: Arc<Edge>,
+    pub(crate) outlets: Vec<Outlet>,
     pub(crate) condition: Condition,
 }
 
@@ -103,16 +105,19 @@ impl Follow {
             let age_ms = SystemClock.now_ms().saturating_sub(aggregate.window.end);
             histogram!(FRAME_AGE_SECONDS).record(Duration::from_millis(age_ms));
         }
-        if let Some(broker) = &self.broker {
-            broker.publish(room, Some(frame));
+        self.edge.publish(room, Some(&frame));
+        for outlet in &self.outlets {
+            outlet.publish(room, Some(Arc::clone(&frame)));
         }
     }
 
     fn forget(&self, room: &RoomName) {
-        if self.shared.registry.forget(room)
-            && let Some(broker) = &self.broker
-        {
-            broker.publish(room, None);
+        if self.shared.registry.forget(room) {
+            self.edge.publish(room, None);
+        }
+        // Another's broker may hold a message from before this process was started.
+        for outlet in &self.outlets {
+            outlet.publish(room, None);
         }
     }
 }

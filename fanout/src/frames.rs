@@ -1,35 +1,92 @@
-//! A frame in the forms in which it goes out: encoded once, shared by all who receive it.
+//! A frame in the forms in which it goes out: each is encoded once, when it is first asked for, and shared by all who
+//! receive it.
 
-use axum::extract::ws::Utf8Bytes;
+use crate::{
+    edge::TOPIC_PREFIX,
+    mqtt::{Version, encode},
+    websocket,
+};
 use bytes::Bytes;
+use std::sync::OnceLock;
 use wire::{Aggregate, Frame, RoomName};
 
-/// An encoded frame. Its forms share one buffer.
+/// How a frame looks on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A WebSocket text.
+    Text,
+    /// A server-sent event.
+    Event,
+    /// An MQTT PUBLISH.
+    Publish(Publish),
+}
+
+/// The kinds of PUBLISH.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Publish {
+    /// MQTT 5; otherwise 3.1.1.
+    pub(crate) v5: bool,
+    /// Marked as retained.
+    pub(crate) retain: bool,
+    /// Inside a binary WebSocket message.
+    pub(crate) websocket: bool,
+}
+
+/// Number of [`Form`]s.
+const FORMS: usize = 10;
+
+/// An encoded frame.
 #[derive(Debug)]
 pub(crate) struct Encoded {
     pub(crate) room: RoomName,
     since: u64,
     seq: u64,
-    text: Utf8Bytes,
+    json: Bytes,
+    forms: [OnceLock<Bytes>; FORMS],
 }
 
 impl Encoded {
     /// The frame of `aggregate`, cut to `top_n`.
     pub(crate) fn of(aggregate: &Aggregate, top_n: usize) -> Self {
-        let json = Frame::of(aggregate, top_n).encode();
-        // JSON is UTF-8, so that nothing is ever replaced. From here on nobody checks or copies it again.
-        let text = Utf8Bytes::from(String::from_utf8_lossy(&json).into_owned());
-        Self { room: aggregate.room.clone(), since: aggregate.since, seq: aggregate.seq, text }
+        Self {
+            room: aggregate.room.clone(),
+            since: aggregate.since,
+            seq: aggregate.seq,
+            json: Frame::of(aggregate, top_n).encode().into(),
+            forms: Default::default(),
+        }
     }
 
     /// JSON: the body of a snapshot, an MQTT payload.
     pub(crate) fn json(&self) -> Bytes {
-        self.text.clone().into()
+        self.json.clone()
     }
 
-    /// A WebSocket text.
-    pub(crate) fn text(&self) -> Utf8Bytes {
-        self.text.clone()
+    /// The frame as it goes over a connection.
+    pub(crate) fn form(&self, form: Form) -> &Bytes {
+        self.forms[form.index()].get_or_init(|| self.encode(form).into())
+    }
+
+    fn encode(&self, form: Form) -> Vec<u8> {
+        match form {
+            Form::Text => websocket::message(websocket::Opcode::Text, &self.json),
+            Form::Event => {
+                let mut event = format!("id: {}\ndata: ", self.id()).into_bytes();
+                event.extend_from_slice(&self.json);
+                event.extend_from_slice(b"\n\n");
+                event
+            }
+            Form::Publish(Publish { v5, retain, websocket }) => {
+                let topic = format!("{TOPIC_PREFIX}{}", self.room);
+                let (topic, payload) = (&*topic, &*self.json);
+                let message = encode::Message { topic, payload, is_retained: retain, subscription_ids: &[] };
+                let version = if v5 { Version::V5 } else { Version::V311 };
+                let mut packet = Vec::new();
+                // A record of the log is far below what a packet can hold (256 MiB).
+                let _ = encode::publish(&mut packet, version, &message);
+                if websocket { websocket::message(websocket::Opcode::Binary, &packet) } else { packet }
+            }
+        }
     }
 
     /// Whether this frame comes after `other` of the same room: a later life, or a later frame of the same life.
@@ -42,9 +99,26 @@ impl Encoded {
         if self.since == before.since { (self.seq - before.seq).saturating_sub(1) } else { 0 }
     }
 
+    /// Names the frame among those of its room.
+    pub(crate) fn id(&self) -> String {
+        format!("{}-{}", self.since, self.seq)
+    }
+
     /// The entity tag. Weak: two nodes may cut the same aggregate to a different top N.
     pub(crate) fn etag(&self) -> String {
-        format!("W/\"{}-{}\"", self.since, self.seq)
+        format!("W/\"{}\"", self.id())
+    }
+}
+
+impl Form {
+    fn index(self) -> usize {
+        match self {
+            Self::Text => 0,
+            Self::Event => 1,
+            Self::Publish(Publish { v5, retain, websocket }) => {
+                2 + usize::from(v5) + 2 * usize::from(retain) + 4 * usize::from(websocket)
+            }
+        }
     }
 }
 
@@ -74,9 +148,24 @@ mod tests {
     }
 
     #[test]
-    fn all_forms_share_one_buffer() {
+    fn every_form_has_a_place_of_its_own_and_is_encoded_once() {
         let frame = frame(5, 1);
-        assert_eq!(frame.json().as_ptr(), frame.text().as_str().as_ptr());
-        assert_eq!(Frame::decode(&frame.json()).unwrap().seq, 1);
+        let publish = (0..8).map(|bits: u8| {
+            let has = |bit: u8| bits & bit != 0;
+            Form::Publish(Publish { v5: has(1), retain: has(2), websocket: has(4) })
+        });
+        let forms: Vec<_> = [Form::Text, Form::Event].into_iter().chain(publish).collect();
+        let places: std::collections::BTreeSet<_> = forms.iter().map(|form| form.index()).collect();
+        assert_eq!(places, (0..FORMS).collect());
+        for form in forms {
+            assert_eq!(frame.form(form).as_ptr(), frame.form(form).as_ptr());
+        }
+    }
+
+    #[test]
+    fn an_event_has_the_frames_id_and_its_json() {
+        let frame = frame(5, 1);
+        let json = String::from_utf8(frame.json().to_vec()).unwrap();
+        assert_eq!(frame.form(Form::Event), format!("id: 5-1\ndata: {json}\n\n").as_bytes());
     }
 }

@@ -1,25 +1,35 @@
 //! The tier that pushes frames to viewers.
 //!
-//! - `follow`: reads `aggregates`, cuts each to a frame, encodes it once, and publishes it.
-//! - `frames`: a frame in the forms in which it goes out.
-//! - `registry`: the newest frame of each room, and who watches it.
-//! - `http`: snapshots, and JSON over WebSocket.
-//! - `broker`: the MQTT broker for trusted clients.
+//! - `follow`: reads `aggregates`, cuts each to a frame, and publishes it.
+//! - `frames`: a frame in the forms in which it goes out, each encoded once.
+//! - `registry`: the newest frame of each room, and how many watch.
+//! - `edge`: the viewers' sockets, in shards.
+//! - `http`: snapshots, server-sent events, and the way to WebSockets.
+//! - `mqtt`, `websocket`: the protocols of viewers, pure.
+//! - `outlet`: what brokers are handed: `broker`, the one for trusted clients, and `bridge`, one that runs elsewhere.
 //! - `drain`: how viewers leave when the process stops.
 //!
 //! Newest or nothing: nobody has a queue. Whoever can't keep up finds the newest frame when it is ready again.
 
+mod bridge;
 mod broker;
 mod config;
 mod drain;
+mod edge;
 mod fanout;
 mod follow;
 mod frames;
 mod http;
 pub mod metrics;
+mod mqtt;
+mod newest;
+mod outlet;
 mod registry;
 #[cfg(test)]
 mod tests;
+mod websocket;
 
-pub use config::{BrokerConfig, Config};
+pub use bridge::{BridgeConfig, Secret};
+pub use config::{BrokerConfig, Config, MqttConfig};
+pub use edge::tune;
 pub use fanout::{Deps, Error, Fanout};

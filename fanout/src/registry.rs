@@ -1,17 +1,19 @@
-//! The newest frame of each room, and who watches it.
+//! The newest frame of each room, and how many watch.
 //!
-//! A viewer has no queue: it watches one cell, which holds the newest frame. A room that has neither a frame nor a
-//! viewer is not here.
+//! A viewer has no queue: it is shown what its room shows. A room that has neither a frame nor a viewer is not here.
 
 use crate::{
+    Config,
     frames::Encoded,
-    metrics::{ROOMS, VIEWERS},
+    metrics::{Meters, Protocol, refused},
 };
 use dashmap::{DashMap, Entry};
-use metrics::gauge;
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 use tokio::sync::watch;
 use wire::RoomName;
@@ -19,24 +21,29 @@ use wire::RoomName;
 /// What a room shows.
 pub(crate) type Shown = Option<Arc<Encoded>>;
 
-/// All rooms of this process.
+/// All rooms of this process, and who has a seat.
 #[derive(Debug)]
 pub(crate) struct Registry {
     rooms: DashMap<RoomName, Room>,
+    /// Seats by address, counted only where there is a limit.
+    addresses: DashMap<IpAddr, usize>,
     viewers: watch::Sender<usize>,
     rooms_watched: AtomicUsize,
+    meters: Arc<Meters>,
 }
 
 #[derive(Debug)]
 struct Room {
     shown: watch::Sender<Shown>,
-    viewers: usize,
+    watches: usize,
 }
 
 /// How many may watch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) max_viewers: usize,
+    /// 0: no limit.
+    pub(crate) max_viewers_per_address: usize,
     pub(crate) max_rooms_watched: usize,
 }
 
@@ -45,39 +52,74 @@ pub(crate) struct Limits {
 pub(crate) enum Full {
     /// There are as many viewers as there may be.
     Viewers,
+    /// There are as many viewers from this address as there may be.
+    Address,
     /// Nobody watches this room, and as many rooms are watched as may be.
     Rooms,
 }
 
-/// A viewer's place in a room; dropped, it is free again.
+/// A viewer's place in this process; dropped, it is free again.
 #[derive(Debug)]
 pub(crate) struct Seat {
     registry: Arc<Registry>,
-    protocol: &'static str,
+    /// Where it is counted under its address.
+    address: Option<IpAddr>,
+    pub(crate) protocol: Protocol,
+}
+
+/// Keeps a room here while somebody watches it.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    registry: Arc<Registry>,
     pub(crate) room: RoomName,
-    /// The room's newest frame.
+    /// What the room shows.
     pub(crate) shown: watch::Receiver<Shown>,
 }
 
+impl Limits {
+    pub(crate) fn of(config: &Config) -> Self {
+        Self {
+            max_viewers: config.max_viewers,
+            max_viewers_per_address: config.max_viewers_per_address,
+            max_rooms_watched: config.max_rooms_watched,
+        }
+    }
+}
+
+impl Full {
+    /// Counts the refusal, and says it.
+    pub(crate) fn refuse(self) -> &'static str {
+        let (cause, text) = match self {
+            Self::Viewers => ("viewers", "this node has as many viewers as it may have"),
+            Self::Address => ("address", "this node has as many viewers from your address as it may have"),
+            Self::Rooms => ("rooms", "viewers of this node watch as many rooms as they may"),
+        };
+        refused(cause);
+        text
+    }
+}
+
 impl Registry {
-    pub(crate) fn new() -> Arc<Self> {
-        let viewers = watch::Sender::new(0);
-        Arc::new(Self { rooms: DashMap::new(), viewers, rooms_watched: AtomicUsize::new(0) })
+    pub(crate) fn new(meters: Arc<Meters>) -> Arc<Self> {
+        Arc::new(Self {
+            rooms: DashMap::new(),
+            addresses: DashMap::new(),
+            viewers: watch::Sender::new(0),
+            rooms_watched: AtomicUsize::new(0),
+            meters,
+        })
     }
 
-    /// Shows `frame` to all who watch its room, unless the room already shows it or a newer one.
+    /// Shows `frame` in its room, unless the room already shows it or a newer one.
     pub(crate) fn publish(&self, frame: Arc<Encoded>) -> bool {
-        // Viewers are woken under a read lock: other rooms and snapshots go on.
+        // Watchers are woken under a read lock: other rooms and snapshots go on.
         if let Some(room) = self.rooms.get(&frame.room) {
-            return room.show(frame);
+            return self.show(&room, frame);
         }
         match self.rooms.entry(frame.room.clone()) {
             // Somebody came to watch since then.
-            Entry::Occupied(room) => room.get().show(frame),
-            Entry::Vacant(place) => {
-                place.insert(Room::empty()).show(frame);
-                true
-            }
+            Entry::Occupied(room) => self.show(room.get(), frame),
+            Entry::Vacant(place) => self.show(&place.insert(Room::empty()), frame),
         }
     }
 
@@ -86,7 +128,7 @@ impl Registry {
         let Entry::Occupied(entry) = self.rooms.entry(room.clone()) else { return false };
         let forgotten = entry.get().shown.send_replace(None).is_some();
         if forgotten {
-            gauge!(ROOMS).decrement(1.0);
+            self.meters.rooms.decrement(1.0);
         }
         if entry.get().is_unused() {
             entry.remove();
@@ -105,27 +147,53 @@ impl Registry {
         shown.map(|room| room.key().clone()).collect()
     }
 
-    /// Takes a place in a room, whether it shows something or not.
-    pub(crate) fn join(
+    /// All rooms that are here: shown, or watched.
+    #[cfg(test)]
+    pub(crate) fn rooms(&self) -> Vec<RoomName> {
+        self.rooms.iter().map(|room| room.key().clone()).collect()
+    }
+
+    /// Gives a viewer a place.
+    pub(crate) fn admit(
         self: &Arc<Self>,
-        room: RoomName,
+        protocol: Protocol,
+        address: IpAddr,
         limits: Limits,
-        protocol: &'static str,
     ) -> Result<Seat, Full> {
+        let counted = limits.max_viewers_per_address > 0;
+        if counted {
+            let mut seats = self.addresses.entry(address).or_insert(0);
+            if *seats >= limits.max_viewers_per_address {
+                return Err(Full::Address);
+            }
+            *seats += 1;
+        }
         let taken = self.viewers.send_if_modified(|viewers| {
             let free = *viewers < limits.max_viewers;
             *viewers += usize::from(free);
             free
         });
+        let address = counted.then_some(address);
         if !taken {
+            self.release(address);
             return Err(Full::Viewers);
         }
-        let Some(shown) = self.enter(&room, limits.max_rooms_watched) else {
-            self.viewers.send_modify(|viewers| *viewers -= 1);
-            return Err(Full::Rooms);
-        };
-        gauge!(VIEWERS, "protocol" => protocol).increment(1.0);
-        Ok(Seat { registry: Arc::clone(self), protocol, room, shown })
+        self.meters.of(protocol).viewers.increment(1.0);
+        Ok(Seat { registry: Arc::clone(self), address, protocol })
+    }
+
+    /// Watches a room, whether it shows something or not.
+    pub(crate) fn watch(self: &Arc<Self>, name: &RoomName, limits: Limits) -> Result<Watch, Full> {
+        let entry = self.rooms.entry(name.clone());
+        if !matches!(&entry, Entry::Occupied(room) if room.get().watches > 0) {
+            let one_more = |watched| (watched < limits.max_rooms_watched).then_some(watched + 1);
+            let counted = self.rooms_watched.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+            counted.map_err(|_| Full::Rooms)?;
+        }
+        let mut room = entry.or_insert_with(Room::empty);
+        room.watches += 1;
+        let shown = room.shown.subscribe();
+        Ok(Watch { registry: Arc::clone(self), room: name.clone(), shown })
     }
 
     /// How many viewers there are.
@@ -133,40 +201,9 @@ impl Registry {
         self.viewers.subscribe()
     }
 
-    fn enter(&self, name: &RoomName, max_rooms_watched: usize) -> Option<watch::Receiver<Shown>> {
-        let entry = self.rooms.entry(name.clone());
-        if !matches!(&entry, Entry::Occupied(room) if room.get().viewers > 0) {
-            let one_more = |watched| (watched < max_rooms_watched).then_some(watched + 1);
-            self.rooms_watched.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
-        }
-        let mut room = entry.or_insert_with(Room::empty);
-        room.viewers += 1;
-        Some(room.shown.subscribe())
-    }
-
-    fn leave(&self, name: &RoomName) {
-        if let Entry::Occupied(mut entry) = self.rooms.entry(name.clone()) {
-            let room = entry.get_mut();
-            room.viewers -= 1;
-            if room.viewers == 0 {
-                self.rooms_watched.fetch_sub(1, Ordering::Relaxed);
-            }
-            if room.is_unused() {
-                entry.remove();
-            }
-        }
-        self.viewers.send_modify(|viewers| *viewers -= 1);
-    }
-}
-
-impl Room {
-    fn empty() -> Self {
-        Self { shown: watch::Sender::new(None), viewers: 0 }
-    }
-
-    fn show(&self, frame: Arc<Encoded>) -> bool {
+    fn show(&self, room: &Room, frame: Arc<Encoded>) -> bool {
         let mut first = false;
-        let newer = self.shown.send_if_modified(|shown| {
+        let newer = room.shown.send_if_modified(|shown| {
             let newer = shown.as_ref().is_none_or(|shown| frame.is_newer_than(shown));
             if newer {
                 first = shown.replace(frame).is_none();
@@ -174,20 +211,53 @@ impl Room {
             newer
         });
         if first {
-            gauge!(ROOMS).increment(1.0);
+            self.meters.rooms.increment(1.0);
         }
         newer
     }
 
+    fn release(&self, address: Option<IpAddr>) {
+        if let Some(address) = address
+            && let Entry::Occupied(mut seats) = self.addresses.entry(address)
+        {
+            *seats.get_mut() -= 1;
+            if *seats.get() == 0 {
+                seats.remove();
+            }
+        }
+    }
+}
+
+impl Room {
+    fn empty() -> Self {
+        Self { shown: watch::Sender::new(None), watches: 0 }
+    }
+
     fn is_unused(&self) -> bool {
-        self.viewers == 0 && self.shown.borrow().is_none()
+        self.watches == 0 && self.shown.borrow().is_none()
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.registry.leave(&self.room);
-        gauge!(VIEWERS, "protocol" => self.protocol).decrement(1.0);
+        self.registry.release(self.address);
+        self.registry.viewers.send_modify(|viewers| *viewers -= 1);
+        self.registry.meters.of(self.protocol).viewers.decrement(1.0);
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut entry) = self.registry.rooms.entry(self.room.clone()) {
+            let room = entry.get_mut();
+            room.watches -= 1;
+            if room.watches == 0 {
+                self.registry.rooms_watched.fetch_sub(1, Ordering::Relaxed);
+            }
+            if room.is_unused() {
+                entry.remove();
+            }
+        }
     }
 }
 
@@ -195,16 +265,21 @@ impl Drop for Seat {
 mod tests {
     use super::*;
     use crate::tests::harness::aggregate;
+    use std::net::Ipv4Addr;
     use wire::Aggregate;
 
-    const LIMITS: Limits = Limits { max_viewers: 3, max_rooms_watched: 2 };
+    const LIMITS: Limits = Limits { max_viewers: 3, max_viewers_per_address: 2, max_rooms_watched: 2 };
+
+    fn registry() -> Arc<Registry> {
+        Registry::new(Arc::new(Meters::new()))
+    }
 
     fn frame(room: &str, since: u64, seq: u64) -> Arc<Encoded> {
         Arc::new(Encoded::of(&Aggregate { since, ..aggregate(room, seq) }, 10))
     }
 
-    fn join(registry: &Arc<Registry>, room: &str) -> Result<Seat, Full> {
-        registry.join(room.parse().unwrap(), LIMITS, "websocket")
+    fn watch(registry: &Arc<Registry>, room: &str) -> Result<Watch, Full> {
+        registry.watch(&room.parse().unwrap(), LIMITS)
     }
 
     fn etag(shown: &Shown) -> String {
@@ -212,70 +287,84 @@ mod tests {
     }
 
     #[test]
-    fn a_viewer_sees_only_the_newest_frame_however_many_came() {
-        let registry = Registry::new();
-        let mut seat = join(&registry, "r").unwrap();
+    fn who_watches_sees_only_the_newest_frame_however_many_came() {
+        let registry = registry();
+        let mut watch = watch(&registry, "r").unwrap();
         for seq in 1..=100 {
             assert!(registry.publish(frame("r", 5, seq)));
         }
-        assert!(seat.shown.has_changed().unwrap());
-        assert_eq!(etag(&seat.shown.borrow_and_update()), "W/\"5-100\"");
-        assert!(!seat.shown.has_changed().unwrap());
+        assert!(watch.shown.has_changed().unwrap());
+        assert_eq!(etag(&watch.shown.borrow_and_update()), "W/\"5-100\"");
+        assert!(!watch.shown.has_changed().unwrap());
     }
 
     #[test]
     fn what_is_not_newer_is_ignored_and_wakes_nobody() {
-        let registry = Registry::new();
-        let mut seat = join(&registry, "r").unwrap();
+        let registry = registry();
+        let mut watch = watch(&registry, "r").unwrap();
         assert!(registry.publish(frame("r", 5, 2)));
-        seat.shown.mark_unchanged();
+        watch.shown.mark_unchanged();
         for (since, seq) in [(5, 2), (5, 1), (4, 9)] {
             assert!(!registry.publish(frame("r", since, seq)));
         }
-        assert!(!seat.shown.has_changed().unwrap());
+        assert!(!watch.shown.has_changed().unwrap());
         assert!(registry.publish(frame("r", 6, 1)), "a new life");
     }
 
     #[test]
-    fn a_forgotten_room_shows_nothing_and_its_viewers_see_its_next_life() {
-        let registry = Registry::new();
-        let seat = join(&registry, "r").unwrap();
+    fn a_forgotten_room_shows_nothing_and_who_watches_it_sees_its_next_life() {
+        let registry = registry();
+        let watch = watch(&registry, "r").unwrap();
         registry.publish(frame("r", 5, 9));
-        assert!(registry.forget(&seat.room));
-        assert!(!registry.forget(&seat.room), "already forgotten");
-        assert!(registry.snapshot(&seat.room).is_none());
+        assert!(registry.forget(&watch.room));
+        assert!(!registry.forget(&watch.room), "already forgotten");
+        assert!(registry.snapshot(&watch.room).is_none());
         assert!(registry.publish(frame("r", 6, 1)));
-        assert_eq!(etag(&seat.shown.borrow()), "W/\"6-1\"");
+        assert_eq!(etag(&watch.shown.borrow()), "W/\"6-1\"");
     }
 
     #[test]
     fn rooms_with_neither_frame_nor_viewer_leave() {
-        let registry = Registry::new();
-        drop(join(&registry, "watched").unwrap());
+        let registry = registry();
+        drop(watch(&registry, "watched").unwrap());
         assert_eq!(registry.rooms.len(), 0);
-        let seat = join(&registry, "both").unwrap();
+        let both = watch(&registry, "both").unwrap();
         registry.publish(frame("both", 5, 1));
-        registry.forget(&seat.room);
+        registry.forget(&both.room);
         assert_eq!(registry.rooms.len(), 1);
-        drop(seat);
+        drop(both);
         assert_eq!(registry.rooms.len(), 0);
         registry.publish(frame("shown", 5, 1));
-        drop(join(&registry, "shown").unwrap());
+        drop(watch(&registry, "shown").unwrap());
         assert_eq!(registry.rooms_shown(), ["shown".parse().unwrap()]);
         registry.forget(&"shown".parse().unwrap());
         assert_eq!(registry.rooms.len(), 0);
     }
 
     #[test]
-    fn viewers_and_watched_rooms_have_a_bound_and_their_places_come_back() {
-        let registry = Registry::new();
-        let (a, _b) = (join(&registry, "a").unwrap(), join(&registry, "b").unwrap());
-        assert_eq!(join(&registry, "c").unwrap_err(), Full::Rooms);
-        let _again = join(&registry, "a").unwrap();
-        assert_eq!(join(&registry, "a").unwrap_err(), Full::Viewers);
+    fn watched_rooms_have_a_bound_and_their_places_come_back() {
+        let registry = registry();
+        let (a, _b) = (watch(&registry, "a").unwrap(), watch(&registry, "b").unwrap());
+        assert_eq!(watch(&registry, "c").unwrap_err(), Full::Rooms);
+        let again = watch(&registry, "a").unwrap();
+        drop(a);
+        assert_eq!(watch(&registry, "c").unwrap_err(), Full::Rooms, "a is still watched");
+        drop(again);
+        assert!(watch(&registry, "c").is_ok(), "a was left by all");
+    }
+
+    #[test]
+    fn viewers_have_a_bound_in_all_and_by_address_and_their_places_come_back() {
+        let registry = registry();
+        let admit = |last: u8| registry.admit(Protocol::Mqtt, Ipv4Addr::new(127, 0, 0, last).into(), LIMITS);
+        let seats = [admit(1).unwrap(), admit(1).unwrap()];
+        assert_eq!(admit(1).unwrap_err(), Full::Address);
+        let _other = admit(2).unwrap();
+        assert_eq!(admit(2).unwrap_err(), Full::Viewers);
         assert_eq!(*registry.viewers().borrow(), 3);
-        drop((a, _again));
+        drop(seats);
         assert_eq!(*registry.viewers().borrow(), 1);
-        assert!(join(&registry, "c").is_ok(), "a was left by all");
+        assert!(admit(2).is_ok(), "who was refused for another reason is not counted");
+        assert_eq!(registry.addresses.len(), 1);
     }
 }

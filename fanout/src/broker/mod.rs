@@ -1,4 +1,5 @@
-//! The MQTT broker for trusted clients (back offices, bridges): rumqttd, fed with the frames that viewers get.
+//! The MQTT broker for trusted clients, such as back offices: rumqttd, fed with the frames that viewers get. Off by
+//! default, and then on loopback.
 //!
 //! It may not face viewers, for what any client can do to it: publish to the viewers' topics (it knows no ACL), take
 //! a listener down by connecting twice with a client id that holds a `/`, kill the router's thread with an
@@ -8,17 +9,17 @@
 //! Retained QoS 0 messages on `reactions/{room}`; an empty one when the room is forgotten. It is MQTT 3.1.1, and
 //! refuses clients with a keep alive of 0.
 //!
-//! - `pending`: what waits to be handed over: newest or nothing.
 //! - `settings`: how rumqttd is configured.
 
-mod pending;
 mod settings;
 
-use crate::{BrokerConfig, Error, frames::Encoded, metrics::BROKER_MESSAGES};
+use crate::{
+    BrokerConfig, Error,
+    metrics::BROKER_MESSAGES,
+    outlet::{Outlet, Pending, outlet},
+};
 use bytes::Bytes;
-use futures_util::FutureExt;
 use metrics::counter;
-use pending::Pending;
 use rumqttd::{
     local::{LinkRx, LinkTx},
     protocol::{Packet, Publish},
@@ -26,11 +27,9 @@ use rumqttd::{
 use std::{
     hash::{BuildHasher, RandomState},
     net::{SocketAddr, TcpListener},
-    sync::Arc,
     thread,
 };
-use tokio::sync::mpsc;
-use wire::RoomName;
+use tokio::{runtime, sync::mpsc};
 
 /// A broker that runs. It goes on until the process ends: rumqttd has no way to stop it.
 pub(crate) struct Running {
@@ -60,22 +59,6 @@ impl Death {
     }
 }
 
-/// Where frames are handed to the broker. Dropped, it lets the publisher's thread end.
-pub(crate) struct Outlet(Arc<Pending>);
-
-impl Outlet {
-    /// Hands a frame over, or clears the room. Never waits: a newer frame takes the place of one that still waits.
-    pub(crate) fn publish(&self, room: &RoomName, frame: Option<Arc<Encoded>>) {
-        self.0.put(room, frame);
-    }
-}
-
-impl Drop for Outlet {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
 /// Starts the broker.
 pub(crate) fn start(config: &BrokerConfig) -> Result<Running, Error> {
     let failed = |what: &str, why: String| Error::Broker(format!("{what}: {why}"));
@@ -86,8 +69,9 @@ pub(crate) fn start(config: &BrokerConfig) -> Result<Running, Error> {
     let id = format!("uproar-{:016x}", RandomState::new().hash_one(address));
     let (to_router, link) = broker.link(&id).map_err(|error| failed("no link", error.to_string()))?;
     let (dying, threads) = mpsc::channel(2);
-    let pending = Arc::new(Pending::default());
-    let outlet = Outlet(Arc::clone(&pending));
+    let (outlet, pending) = outlet("broker");
+    let runtime = runtime::Builder::new_current_thread().build();
+    let runtime = runtime.map_err(|error| failed("no runtime", error.to_string()))?;
     let broker_dying = dying.clone();
     spawn("mqtt-broker", move || {
         // Comes back only when no listener is left.
@@ -96,7 +80,7 @@ pub(crate) fn start(config: &BrokerConfig) -> Result<Running, Error> {
         let _ = broker_dying.try_send(why);
     })?;
     spawn("mqtt-publisher", move || {
-        if let Err(why) = publish_all(&pending, to_router) {
+        if let Err(why) = runtime.block_on(publish_all(&pending, to_router)) {
             let _ = dying.try_send(why);
         }
     })?;
@@ -115,19 +99,17 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> 
     spawned.map(drop).map_err(|error| Error::Broker(format!("no thread: {error}")))
 }
 
-/// Hands over what is pending, until the outlet is closed. On a thread of its own, as the link blocks while the
-/// router is busy.
-fn publish_all(pending: &Pending, mut to_router: LinkTx) -> Result<(), String> {
-    while let Some((room, frame)) = pending.take() {
+/// Hands over what is pending, until the outlet is closed. On a thread of its own: the link blocks while the router is
+/// busy.
+async fn publish_all(pending: &Pending, mut to_router: LinkTx) -> Result<(), String> {
+    while let Some((room, frame)) = pending.take().await {
         // An empty payload clears the retained message. Properties would disconnect all clients of MQTT 3.1.1.
         let payload = frame.map_or_else(Bytes::new, |frame| frame.json());
         let publish = Publish::new(Bytes::from(format!("reactions/{room}")), payload, true);
-        // The link's `publish` can't retain. This future never waits: it blocks.
-        match to_router.send(Packet::Publish(publish, None)).now_or_never() {
-            Some(Ok(_)) => counter!(BROKER_MESSAGES).increment(1),
-            Some(Err(error)) => return Err(format!("its router is gone: {error}")),
-            None => return Err("its link works in another way than it did".into()),
-        }
+        // The link's `publish` can't retain.
+        let sent = to_router.send(Packet::Publish(publish, None)).await;
+        sent.map_err(|error| format!("its router is gone: {error}"))?;
+        counter!(BROKER_MESSAGES).increment(1);
     }
     Ok(())
 }

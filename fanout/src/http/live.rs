@@ -1,82 +1,161 @@
-//! Opens a WebSocket for a viewer, or says why not.
+//! Opens a WebSocket for a viewer and hands its socket to the edge, or says why not.
 
-use super::{RETRY_AFTER_S, room::Room, viewer};
+use super::{
+    RETRY_AFTER_S, Routes,
+    peer::Peer,
+    room::{Room, Rooms},
+};
 use crate::{
+    edge::{Edge, Greeting, tune},
     fanout::Shared,
-    metrics::refused,
-    registry::{Full, Limits, Seat},
+    metrics::{Protocol, refused},
+    registry::{Limits, Seat, Watch},
+    websocket::{Handshake, Unfit},
 };
 use axum::{
-    extract::{
-        State, WebSocketUpgrade,
-        ws::rejection::WebSocketUpgradeRejection::{self as Rejection, *},
-    },
-    http::{HeaderValue, StatusCode, header},
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
 use service::Problem;
-use std::sync::Arc;
-use wire::RoomName;
+use std::{io, net::IpAddr, sync::Arc};
+use tokio::net::TcpStream;
+use wire::{FORMAT_VERSION, Hello, RoomName};
 
-/// Viewers send pongs and closes only, of at most 125 bytes. A larger message is refused before it is read.
-const MAX_MESSAGE_BYTES: usize = 4_096;
-const READ_BUFFER_BYTES: usize = 512;
+/// The WebSocket subprotocol of MQTT (MQTT 5, section 6).
+const MQTT: &str = "mqtt";
 
+/// JSON about one room.
 pub(super) async fn live(
-    State(shared): State<Arc<Shared>>,
+    State(routes): State<Routes>,
     Room(room): Room,
-    upgrade: Result<WebSocketUpgrade, Rejection>,
+    Peer(peer): Peer,
+    request: Request,
 ) -> Response {
-    let upgrade = match upgrade {
-        Ok(upgrade) => upgrade,
-        Err(rejection) => return not_a_websocket(&rejection),
+    json(routes, vec![room], peer, request)
+}
+
+/// JSON about several rooms.
+pub(super) async fn live_rooms(
+    State(routes): State<Routes>,
+    Rooms(rooms): Rooms,
+    Peer(peer): Peer,
+    request: Request,
+) -> Response {
+    json(routes, rooms, peer, request)
+}
+
+/// MQTT in a WebSocket.
+pub(super) async fn mqtt(State(routes): State<Routes>, Peer(peer): Peer, request: Request) -> Response {
+    if !Words::of(request.headers()).handshake().offers(MQTT) {
+        refused("not_websocket");
+        let detail = "this resource is a WebSocket with the subprotocol \"mqtt\": Sec-WebSocket-Protocol has to offer it";
+        return Problem::new(StatusCode::BAD_REQUEST, detail).into_response();
+    }
+    let mut response = open(routes, Protocol::MqttWebSocket, None, peer, request);
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(MQTT));
+    }
+    response
+}
+
+fn json(routes: Routes, rooms: Vec<RoomName>, peer: IpAddr, request: Request) -> Response {
+    let reconnect_jitter_ms = routes.shared.config().reconnect_jitter_ms;
+    let hello = Hello { hello: FORMAT_VERSION, rooms, reconnect_jitter_ms };
+    open(routes, Protocol::WebSocket, Some(hello), peer, request)
+}
+
+fn open(
+    Routes { shared, edge }: Routes,
+    protocol: Protocol,
+    hello: Option<Hello>,
+    peer: IpAddr,
+    mut request: Request,
+) -> Response {
+    let accept = match Words::of(request.headers()).handshake().accept() {
+        Ok(accept) => accept,
+        Err(unfit) => return not_a_websocket(unfit),
     };
-    let seat = match seat(&shared, room) {
-        Ok(seat) => seat,
+    let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
+        return not_a_websocket(Unfit::NoUpgrade);
+    };
+    let rooms = hello.as_ref().map_or(&[][..], |hello| &hello.rooms);
+    let (seat, rooms) = match seat(&shared, protocol, peer, rooms) {
+        Ok(seated) => seated,
         Err(problem) => return problem.retry_after(RETRY_AFTER_S).into_response(),
     };
-    upgrade
-        .read_buffer_size(READ_BUFFER_BYTES)
-        // Frames go to the socket at once; only what it does not take stays in the buffer.
-        .write_buffer_size(0)
-        .max_message_size(MAX_MESSAGE_BYTES)
-        .max_frame_size(MAX_MESSAGE_BYTES)
-        .on_upgrade(move |socket| viewer::serve(socket, seat, shared))
+    let greeting = match hello {
+        Some(hello) => Greeting::Json { rooms, hello: hello.encode() },
+        None => Greeting::Mqtt,
+    };
+    #[expect(clippy::disallowed_methods, reason = "it holds a seat, and ends with the handshake")]
+    tokio::spawn(hand_over(upgrade, shared, edge, seat, greeting));
+    let headers = [
+        (header::CONNECTION, "upgrade"),
+        (header::UPGRADE, "websocket"),
+        (header::SEC_WEBSOCKET_ACCEPT, &accept),
+    ];
+    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
 }
 
-/// A place in the room, taken before the upgrade, so that who gets none is told in HTTP.
-fn seat(shared: &Shared, room: RoomName) -> Result<Seat, Problem> {
-    let busy = |cause, detail: &str| {
-        refused(cause);
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
-    };
+/// Takes the socket from HTTP, and gives it to a shard.
+async fn hand_over(upgrade: OnUpgrade, shared: Arc<Shared>, edge: Arc<Edge>, seat: Seat, greeting: Greeting) {
+    let Ok(upgraded) = upgrade.await else { return };
+    if let Err(error) = try_hand_over(upgraded, &shared, &edge, seat, greeting) {
+        refused("busy");
+        tracing::debug!(%error, "a viewer could not be handed to a shard");
+    }
+}
+
+fn try_hand_over(
+    upgraded: Upgraded,
+    shared: &Shared,
+    edge: &Edge,
+    seat: Seat,
+    greeting: Greeting,
+) -> io::Result<()> {
+    let parts = downcast::<TokioIo<TcpStream>>(upgraded)
+        .map_err(|_| io::Error::other("the connection is not a plain TCP connection"))?;
+    let stream = parts.io.into_inner().into_std()?;
+    tune(&stream, &shared.config())?;
+    edge.admit(stream, seat, greeting, parts.read_buf)
+}
+
+/// A place here and in the rooms, taken before the upgrade, so that who gets none is told in HTTP.
+pub(super) fn seat(
+    shared: &Shared,
+    protocol: Protocol,
+    peer: IpAddr,
+    rooms: &[RoomName],
+) -> Result<(Seat, Vec<Watch>), Problem> {
+    let busy = |detail: &str| Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
     if !shared.is_caught_up() {
-        return Err(busy("starting", "this node is still reading the log"));
+        refused("starting");
+        return Err(busy("this node is still reading the log"));
     }
     if shared.drain.has_begun() {
-        return Err(busy("draining", "this node is about to stop, connect again to reach another"));
+        refused("draining");
+        return Err(busy("this node is about to stop, connect again to reach another"));
     }
-    let config = shared.config();
-    let limits = Limits { max_viewers: config.max_viewers, max_rooms_watched: config.max_rooms_watched };
-    shared.registry.join(room, limits, "websocket").map_err(|full| match full {
-        Full::Viewers => busy("viewers", "this node has as many viewers as it may have"),
-        Full::Rooms => busy("rooms", "viewers of this node watch as many rooms as they may"),
-    })
+    let limits = Limits::of(&shared.config());
+    let seat = shared.registry.admit(protocol, peer, limits).map_err(|full| busy(full.refuse()))?;
+    let watches = rooms.iter().map(|room| shared.registry.watch(room, limits));
+    let watches = watches.collect::<Result<_, _>>().map_err(|full| busy(full.refuse()))?;
+    Ok((seat, watches))
 }
 
-fn not_a_websocket(rejection: &Rejection) -> Response {
+fn not_a_websocket(unfit: Unfit) -> Response {
     refused("not_websocket");
-    let status = match rejection {
-        MethodNotGet(_)
-        | MethodNotConnect(_)
-        | InvalidConnectionHeader(_)
-        | InvalidUpgradeHeader(_)
-        | InvalidProtocolPseudoheader(_)
-        | InvalidWebSocketVersionHeader(_)
-        | ConnectionNotUpgradable(_) => StatusCode::UPGRADE_REQUIRED,
-        _ => StatusCode::BAD_REQUEST,
+    let (status, why) = match unfit {
+        Unfit::NoUpgrade => {
+            (StatusCode::UPGRADE_REQUIRED, "ask with Connection: upgrade, Upgrade: websocket")
+        }
+        Unfit::Version => (StatusCode::UPGRADE_REQUIRED, "Sec-WebSocket-Version has to be 13"),
+        Unfit::Key => (StatusCode::BAD_REQUEST, "Sec-WebSocket-Key has to be 16 bytes in Base64"),
     };
-    let detail = format!("this resource is a WebSocket (RFC 6455): {}", rejection.body_text());
+    let detail = format!("this resource is a WebSocket (RFC 6455): {why}");
     let mut response = Problem::new(status, detail).into_response();
     if status == StatusCode::UPGRADE_REQUIRED {
         for (name, value) in [
@@ -88,4 +167,29 @@ fn not_a_websocket(rejection: &Rejection) -> Response {
         }
     }
     response
+}
+
+/// The headers of a handshake; those that come twice are joined.
+struct Words([String; 5]);
+
+impl Words {
+    fn of(headers: &HeaderMap) -> Self {
+        let joined = |name: HeaderName| {
+            let values: Vec<_> =
+                headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+            values.join(",")
+        };
+        Self([
+            joined(header::CONNECTION),
+            joined(header::UPGRADE),
+            joined(header::SEC_WEBSOCKET_VERSION),
+            joined(header::SEC_WEBSOCKET_KEY),
+            joined(header::SEC_WEBSOCKET_PROTOCOL),
+        ])
+    }
+
+    fn handshake(&self) -> Handshake<'_> {
+        let [connection, upgrade, version, key, protocols] = &self.0;
+        Handshake { connection, upgrade, version, key, protocols }
+    }
 }

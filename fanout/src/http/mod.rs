@@ -1,18 +1,22 @@
 //! What viewers reach over HTTP.
 //!
 //! - `GET /v1/rooms/{room}`: the newest frame.
-//! - `GET /v1/rooms/{room}/live`: each new frame, as texts of a WebSocket.
+//! - `GET /v1/rooms/{room}/live`, `GET /v1/live?room=a&room=b`: each new frame, as texts of a WebSocket.
+//! - `GET /v1/rooms/{room}/events`: each new frame, as server-sent events.
+//! - `GET /mqtt`: MQTT in a WebSocket.
 
+mod events;
 mod live;
+mod peer;
 mod room;
 mod snapshot;
-mod viewer;
 
-use crate::fanout::Shared;
+use crate::{edge::Edge, fanout::Shared};
 use axum::{
     Router,
+    extract::FromRef,
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
-    routing::{MethodFilter, get, on},
+    routing::{MethodRouter, get},
 };
 use service::Problem;
 use std::{sync::Arc, time::Duration};
@@ -20,18 +24,39 @@ use tower_http::cors::{Any, CorsLayer};
 
 /// Seconds after which a refused request may be tried again.
 const RETRY_AFTER_S: u32 = 1;
-/// How long browsers may remember what the snapshot's route allows.
+/// How long browsers may remember what the routes allow.
 const CORS_MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The routes of viewers.
-pub(crate) fn router(shared: Arc<Shared>) -> Router {
-    let mut snapshot = get(snapshot::snapshot).fallback(wrong_method);
-    if let Some(cors) = cors(&shared.config().cors_origins) {
-        snapshot = snapshot.layer(cors);
+/// What the routes need.
+#[derive(Debug, Clone)]
+pub(crate) struct Routes {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) edge: Arc<Edge>,
+}
+
+impl FromRef<Routes> for Arc<Shared> {
+    fn from_ref(routes: &Routes) -> Self {
+        Arc::clone(&routes.shared)
     }
-    // CONNECT is how HTTP/2 opens a WebSocket (RFC 8441).
-    let live = on(MethodFilter::GET.or(MethodFilter::CONNECT), live::live).fallback(wrong_method);
-    Router::new().route("/v1/rooms/{room}", snapshot).route("/v1/rooms/{room}/live", live).with_state(shared)
+}
+
+/// The routes of viewers.
+pub(crate) fn router(routes: Routes) -> Router {
+    let cors = cors(&routes.shared.config().cors_origins);
+    let readable = |route: MethodRouter<Routes>| {
+        let route = route.fallback(wrong_method);
+        match &cors {
+            Some(cors) => route.layer(cors.clone()),
+            None => route,
+        }
+    };
+    Router::new()
+        .route("/v1/rooms/{room}", readable(get(snapshot::snapshot)))
+        .route("/v1/rooms/{room}/events", readable(get(events::events)))
+        .route("/v1/rooms/{room}/live", get(live::live).fallback(wrong_method))
+        .route("/v1/live", get(live::live_rooms).fallback(wrong_method))
+        .route("/mqtt", get(live::mqtt).fallback(wrong_method))
+        .with_state(routes)
 }
 
 async fn wrong_method(method: Method) -> Problem {
@@ -45,7 +70,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     }
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::HEAD])
-        .allow_headers([header::IF_NONE_MATCH])
+        .allow_headers([header::IF_NONE_MATCH, HeaderName::from_static("last-event-id")])
         .expose_headers([header::ETAG, HeaderName::from_static("retry-after")])
         .max_age(CORS_MAX_AGE);
     Some(if origins.iter().any(|origin| origin == "*") {

@@ -1,6 +1,9 @@
 //! A running tier over a log in memory.
 
-use crate::{BrokerConfig, Config, Deps, Error, Fanout, fanout::Shared, registry::Registry};
+use crate::{
+    BridgeConfig, BrokerConfig, Config, Deps, Error, Fanout, MqttConfig, fanout::Shared, http::Routes,
+    registry::Registry,
+};
 use bytes::Bytes;
 use eventlog::{Cut, EventLog, Feed, FeedEvent, MemoryLog};
 use service::{CancellationToken, Readiness};
@@ -16,7 +19,10 @@ pub(crate) fn config() -> Config {
     Config {
         listen: "127.0.0.1:0".into(),
         top_n: 10,
+        shards: 2,
         max_viewers: 100,
+        max_viewers_per_address: 0,
+        max_rooms_per_viewer: 4,
         max_rooms_watched: 10,
         snapshot_max_age_s: 1,
         cors_origins: vec!["*".into()],
@@ -24,9 +30,31 @@ pub(crate) fn config() -> Config {
         ping_interval_ms: 60_000,
         pong_timeout_ms: 60_000,
         write_timeout_ms: 60_000,
+        send_buffer_bytes: 16_384,
         drain_viewers_per_s: 500,
         drain_ms: 5_000,
+        mqtt: MqttConfig {
+            enabled: true,
+            listen: "127.0.0.1:0".into(),
+            connect_timeout_ms: 60_000,
+            max_keep_alive_s: 300,
+            max_packet_bytes: 8_192,
+            wildcards: false,
+        },
         broker: BrokerConfig { enabled: false, listen: "127.0.0.1:0".into(), max_connections: 10 },
+        bridge: BridgeConfig {
+            enabled: false,
+            host: "127.0.0.1".into(),
+            port: 1883,
+            client_id: String::new(),
+            username: String::new(),
+            password: "".into(),
+            tls: false,
+            ca_file: "".into(),
+            qos: 0,
+            topic_prefix: "reactions/".into(),
+            keep_alive_s: 20,
+        },
     }
 }
 
@@ -94,11 +122,13 @@ impl Log {
 pub(crate) struct Stage {
     pub(crate) log: Log,
     pub(crate) address: SocketAddr,
-    pub(crate) mqtt: Option<SocketAddr>,
+    pub(crate) mqtt: SocketAddr,
+    pub(crate) broker: Option<SocketAddr>,
     pub(crate) config: watch::Sender<Arc<Config>>,
     pub(crate) readiness: Readiness,
     pub(crate) shutdown: CancellationToken,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) routes: Routes,
     running: JoinSet<Result<(), Error>>,
     serving: JoinSet<std::io::Result<()>>,
 }
@@ -122,14 +152,17 @@ impl Stage {
         let readiness = Readiness::default();
         let deps = Deps { log: Arc::clone(&log.log) as Arc<dyn EventLog>, readiness: readiness.clone() };
         let fanout = Fanout::new(receiver, deps).unwrap();
-        let (shared, mqtt) = (Arc::clone(&fanout.shared), fanout.broker_address());
+        let shared = Arc::clone(&fanout.shared);
+        let routes = fanout.routes();
+        let (mqtt, broker) = (fanout.mqtt_address().unwrap(), fanout.broker_address());
         let shutdown = CancellationToken::new();
         let listener = service::http::bind("127.0.0.1:0").await.unwrap();
+        crate::tune(&listener, &shared.config()).unwrap();
         let address = listener.local_addr().unwrap();
         let (mut running, mut serving) = (JoinSet::new(), JoinSet::new());
         serving.spawn(service::http::serve(listener, fanout.router(), shutdown.clone()));
         running.spawn(fanout.run(shutdown.clone()));
-        Self { log, address, mqtt, config, readiness, shutdown, shared, running, serving }
+        Self { log, address, mqtt, broker, config, readiness, shutdown, shared, routes, running, serving }
     }
 
     pub(crate) fn registry(&self) -> &Registry {

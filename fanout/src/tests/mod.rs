@@ -1,7 +1,19 @@
 //! The tier as its users see it: a log in memory, real sockets, real clients.
 
+mod bridge;
+mod bridge_slow;
+mod broker;
 mod counted;
+mod counted_mqtt;
+mod events;
 pub(crate) mod harness;
+mod hostile;
 mod live;
+mod mosquitto;
 mod mqtt;
+mod mqtt_refusals;
+mod mqtt_times;
+mod mqtt_websocket;
+mod raw;
+mod rooms;
 mod snapshot;

@@ -14,7 +14,7 @@ use tower::ServiceExt;
 use wire::Frame;
 
 fn router(stage: &Stage) -> Router {
-    crate::http::router(Arc::clone(&stage.shared))
+    crate::http::router(stage.routes.clone())
 }
 
 async fn get(stage: &Stage, path: &str, headers: &[(&str, &str)]) -> Response<Body> {

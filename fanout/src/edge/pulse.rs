@@ -1,0 +1,80 @@
+//! What is due at times: pulses, deadlines, a new configuration, the drain.
+
+use super::{
+    end::End,
+    shard::{Shard, TICK_MS},
+    speech::{Pulse, Speech},
+};
+use crate::registry::Limits;
+use std::sync::Arc;
+
+/// Every viewer's pulse is checked once in so many ticks.
+const TICKS: usize = 10;
+
+impl Shard {
+    /// Sends those away whose turn has come.
+    pub(super) fn send_away(&mut self) {
+        let now_ms = self.hall.now_ms;
+        while let Some((_, key)) = self.leaving.as_mut().and_then(|l| l.pop_front_if(|next| next.0 <= now_ms))
+        {
+            self.dismiss(key, End::Drained);
+        }
+    }
+
+    /// What is due at times: configuration, pulses, deadlines.
+    pub(super) fn tick(&mut self) {
+        let now_ms = self.hall.now_ms;
+        if now_ms < self.tick_ms + TICK_MS {
+            return;
+        }
+        self.tick_ms = now_ms;
+        self.listen();
+        // Also those whom no descriptor was left for before.
+        self.accepts = self.is_listening && self.listener.is_some();
+        let config = self.edge.config.borrow();
+        if !Arc::ptr_eq(&config, &self.config) {
+            self.config = Arc::clone(&config);
+            self.hall.limits = Limits::of(&config);
+        }
+        drop(config);
+        let seats = self.hall.viewers.capacity();
+        for _ in 0..seats / TICKS + 1 {
+            self.pulse_at = if self.pulse_at + 1 < seats { self.pulse_at + 1 } else { 0 };
+            self.check_pulse(self.pulse_at);
+        }
+    }
+
+    fn check_pulse(&mut self, key: usize) {
+        let now_ms = self.hall.now_ms;
+        let Some(viewer) = self.hall.viewers.get_mut(key) else { return };
+        if let Some(leaves_ms) = viewer.leaves_ms {
+            if leaves_ms <= now_ms {
+                self.hall.viewers.remove(key);
+            }
+            return;
+        }
+        let stalled = |since_ms| now_ms.saturating_sub(since_ms) > self.config.write_timeout_ms;
+        if viewer.blocked_since_ms.is_some_and(stalled) {
+            return self.end(key, End::Stalled);
+        }
+        let quiet_ms = now_ms.saturating_sub(viewer.heard_ms);
+        match viewer.speech.check_pulse(quiet_ms, viewer.asked, &self.config) {
+            Pulse::Fine => {}
+            Pulse::Ask => {
+                Speech::put_ping(&mut viewer.answers);
+                viewer.asked = true;
+                self.work(key);
+            }
+            Pulse::Silent => self.dismiss(key, End::Silent),
+        }
+    }
+
+    /// Ends a connection by our own will, with a goodbye.
+    fn dismiss(&mut self, key: usize, end: End) {
+        let Some(viewer) = self.hall.viewers.get_mut(key).filter(|viewer| viewer.leaves_ms.is_none()) else {
+            return;
+        };
+        viewer.speech.put_goodbye(&mut viewer.answers, end);
+        self.end(key, end);
+    }
+}

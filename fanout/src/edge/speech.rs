@@ -1,0 +1,235 @@
+//! What a viewer speaks: what it may say, and how it is answered. Pure: bytes in, answers out, wishes to an [`Audience`].
+
+use super::{end::End, mqtt::Session};
+use crate::{
+    Config,
+    frames::{Form, Publish},
+    metrics::Protocol,
+    registry::{Full, Watch},
+    websocket::{self, Opcode, Piece, Reader},
+};
+use wire::RoomName;
+
+/// What a viewer's wishes are put to.
+pub(super) trait Audience {
+    /// Watches a room. A second time changes how.
+    fn join(&mut self, room: &RoomName, how: How) -> Result<(), Full>;
+    /// Watches a room no more. Says whether it did.
+    fn leave(&mut self, room: &str) -> bool;
+    /// Watches every room there is, or will be.
+    fn join_all(&mut self, how: How);
+    /// No longer watches all rooms. Says whether it did.
+    fn leave_all(&mut self) -> bool;
+    /// Whether it watches a room, by its name.
+    fn watches(&self, room: &str) -> bool;
+    /// Whether it watches all rooms.
+    fn watches_all(&self) -> bool;
+    /// How many rooms it watches; all rooms are one.
+    fn subscriptions(&self) -> usize;
+}
+
+/// How a room is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct How {
+    pub(super) snapshot: Snapshot,
+    /// Frames keep their mark as retained (MQTT 5, 3.8.3.1).
+    pub(super) retain_as_published: bool,
+}
+
+/// Whether what the room shows is sent at the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Snapshot {
+    Send,
+    SendIfNew,
+    DontSend,
+}
+
+/// How a viewer that comes over HTTP begins.
+#[derive(Debug)]
+pub(crate) enum Greeting {
+    /// JSON, about these rooms, which are kept until it has joined; with what it is greeted by.
+    Json { rooms: Vec<Watch>, hello: Vec<u8> },
+    /// MQTT.
+    Mqtt,
+}
+
+/// What a viewer speaks.
+#[derive(Debug)]
+pub(super) enum Speech {
+    /// JSON in a WebSocket.
+    Json(Reader),
+    /// MQTT.
+    Mqtt(Session),
+    /// MQTT in a WebSocket, with the start of a packet whose rest has not come.
+    MqttWebSocket(Box<(Reader, Session, Vec<u8>)>),
+}
+
+impl Speech {
+    pub(super) fn of(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Mqtt => Self::Mqtt(Session::default()),
+            Protocol::MqttWebSocket => Self::MqttWebSocket(Box::default()),
+            Protocol::WebSocket | Protocol::Sse => Self::Json(Reader::default()),
+        }
+    }
+
+    /// Stands in while somebody's speech is elsewhere.
+    pub(super) fn nobody() -> Self {
+        Self::Json(Reader::default())
+    }
+
+    /// Whether what it says shows that it is there. Before its CONNECT it has a deadline, whatever comes.
+    pub(super) fn counts_as_heard(&self) -> bool {
+        match self {
+            Self::Json(_) => true,
+            Self::Mqtt(session) => session.is_connected(),
+            Self::MqttWebSocket(parts) => parts.1.is_connected(),
+        }
+    }
+
+    /// Takes what is whole from the start of `input`, and says how many bytes that was. Answers are appended to `out`,
+    /// at the end also the goodbye.
+    pub(super) fn hear(
+        &mut self,
+        input: &mut [u8],
+        out: &mut Vec<u8>,
+        audience: &mut dyn Audience,
+        config: &Config,
+    ) -> Result<usize, End> {
+        match self {
+            Self::Mqtt(session) => session.hear(input, out, audience, config),
+            Self::Json(reader) => hear_websocket(reader, input, out, |_, out| {
+                websocket::put_close(out, 1008, "viewers may not send data");
+                Err(End::Spoke)
+            }),
+            Self::MqttWebSocket(parts) => {
+                let (reader, session, rest) = &mut **parts;
+                hear_websocket(reader, input, out, |payload, out| {
+                    let Some(payload) = payload else {
+                        websocket::put_close(out, 1003, "MQTT comes in binary messages");
+                        return Err(End::Malformed);
+                    };
+                    rest.extend_from_slice(payload);
+                    let mut answers = Vec::new();
+                    let heard = session.hear(rest, &mut answers, audience, config);
+                    if !answers.is_empty() {
+                        websocket::put_message(out, Opcode::Binary, &answers);
+                    }
+                    let taken = heard.inspect_err(|end| put_websocket_goodbye(out, *end))?;
+                    rest.drain(..taken);
+                    if rest.is_empty() {
+                        // Its memory is given back.
+                        *rest = Vec::new();
+                    }
+                    Ok(())
+                })
+            }
+        }
+    }
+
+    /// What is due to somebody who was last heard `quiet_ms` ago. `asked`: a ping is out since then.
+    pub(super) fn check_pulse(&self, quiet_ms: u64, asked: bool, config: &Config) -> Pulse {
+        match self {
+            Self::Mqtt(session) => session.check_pulse(quiet_ms, config),
+            Self::MqttWebSocket(parts) => parts.1.check_pulse(quiet_ms, config),
+            Self::Json(_) if asked && quiet_ms >= config.ping_interval_ms + config.pong_timeout_ms => {
+                Pulse::Silent
+            }
+            Self::Json(_) if !asked && quiet_ms >= config.ping_interval_ms => Pulse::Ask,
+            Self::Json(_) => Pulse::Fine,
+        }
+    }
+
+    /// Appends a ping.
+    pub(super) fn put_ping(out: &mut Vec<u8>) {
+        websocket::put_message(out, Opcode::Ping, &[]);
+    }
+
+    /// Appends what a viewer that has to go is told.
+    pub(super) fn put_goodbye(&self, out: &mut Vec<u8>, end: End) {
+        match self {
+            Self::Json(_) => put_websocket_goodbye(out, end),
+            Self::Mqtt(session) => session.put_goodbye(out, end),
+            Self::MqttWebSocket(parts) => {
+                let mut goodbye = Vec::new();
+                parts.1.put_goodbye(&mut goodbye, end);
+                if !goodbye.is_empty() {
+                    websocket::put_message(out, Opcode::Binary, &goodbye);
+                }
+                put_websocket_goodbye(out, end);
+            }
+        }
+    }
+
+    /// The form in which it receives frames.
+    pub(super) fn form(&self, retain: bool) -> Form {
+        match self {
+            Self::Json(_) => Form::Text,
+            Self::Mqtt(session) => Form::Publish(Publish { v5: session.is_v5(), retain, websocket: false }),
+            Self::MqttWebSocket(parts) => {
+                Form::Publish(Publish { v5: parts.1.is_v5(), retain, websocket: true })
+            }
+        }
+    }
+
+    /// The longest frame that it takes.
+    pub(super) fn frame_bytes_max(&self) -> usize {
+        match self {
+            Self::Json(_) => usize::MAX,
+            Self::Mqtt(session) => session.packet_bytes_max(),
+            Self::MqttWebSocket(parts) => websocket::message_bytes(parts.1.packet_bytes_max()),
+        }
+    }
+}
+
+/// What to do about somebody who is quiet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pulse {
+    Fine,
+    /// Ask whether it is there.
+    Ask,
+    Silent,
+}
+
+/// Reads a WebSocket; `data` gets the payload of binary messages, and `None` for a text.
+fn hear_websocket(
+    reader: &mut Reader,
+    input: &mut [u8],
+    out: &mut Vec<u8>,
+    mut data: impl FnMut(Option<&[u8]>, &mut Vec<u8>) -> Result<(), End>,
+) -> Result<usize, End> {
+    let mut taken = 0;
+    loop {
+        let (piece, bytes) = reader.next(&mut input[taken..]).map_err(|violation| {
+            websocket::put_close(out, 1002, violation.0);
+            End::Malformed
+        })?;
+        taken += bytes;
+        match piece {
+            Piece::NeedMore => return Ok(taken),
+            Piece::Binary(payload) => data(Some(payload), out)?,
+            Piece::Text => data(None, out)?,
+            Piece::Ping(payload) => websocket::put_message(out, Opcode::Pong, payload),
+            Piece::Pong => {}
+            Piece::Close(code) => {
+                // The same code comes back (5.5.1).
+                let payload = code.map(u16::to_be_bytes);
+                websocket::put_message(out, Opcode::Close, payload.as_ref().map_or(&[], |code| &code[..]));
+                return Err(End::Gone);
+            }
+        }
+    }
+}
+
+fn put_websocket_goodbye(out: &mut Vec<u8>, end: End) {
+    let (code, reason) = match end {
+        End::Gone | End::Stalled => return,
+        End::Malformed => (1002, "not as the protocol says"),
+        End::TooLarge => (1009, "too large"),
+        End::Spoke => (1008, "viewers may not send data"),
+        End::Refused => (1013, "this node serves as much as it may, try again later"),
+        End::Silent => (3008, "nothing was heard in time"),
+        End::Drained => (1012, "this node is about to stop, connect again"),
+    };
+    websocket::put_close(out, code, reason);
+}

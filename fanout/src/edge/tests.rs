@@ -1,0 +1,211 @@
+//! Whatever joins, leaves and shows in whatever order: everybody is offered each newest frame once.
+
+use super::rooms::{Member, Place, Rooms};
+use crate::{
+    frames::Encoded,
+    metrics::Meters,
+    registry::{Limits, Registry},
+    tests::harness::aggregate,
+};
+use proptest::prelude::*;
+use std::{collections::HashMap, sync::Arc};
+use wire::RoomName;
+
+const LIMITS: Limits = Limits { max_viewers: 100, max_viewers_per_address: 0, max_rooms_watched: 100 };
+const ROOMS: usize = 2;
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Join {
+        room: usize,
+    },
+    Leave {
+        any: usize,
+    },
+    Show {
+        room: usize,
+    },
+    Forget {
+        room: usize,
+    },
+    /// So many members are offered what a room shows.
+    Broadcast {
+        room: usize,
+        members: usize,
+    },
+}
+
+/// What a member should have been offered.
+#[derive(Debug, Default)]
+struct Told {
+    place: Option<Place>,
+    /// The frame that its room showed when it joined, or that it was offered last.
+    seq: u64,
+    offered: usize,
+    passed_over: u64,
+    /// Frames shown since it joined.
+    shown: u64,
+}
+
+/// Rooms, the way in which a shard works on them, and what each member was told.
+struct Model {
+    registry: Arc<Registry>,
+    rooms: Rooms,
+    names: [RoomName; ROOMS],
+    told: HashMap<u32, (usize, Told)>,
+    /// By room: the frame that is under way, and the position to go on at.
+    walks: [Option<usize>; ROOMS],
+    seqs: [u64; ROOMS],
+    joined: u32,
+}
+
+impl Model {
+    fn new() -> Self {
+        let registry = Registry::new(Arc::new(Meters::new()));
+        Self {
+            rooms: Rooms::new(Arc::clone(&registry)),
+            registry,
+            names: ["a", "b"].map(|name| name.parse().unwrap()),
+            told: HashMap::new(),
+            walks: [None; ROOMS],
+            seqs: [0; ROOMS],
+            joined: 0,
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Join { room } => {
+                let viewer = self.joined;
+                self.joined += 1;
+                let place = self.rooms.join(&self.names[room], (viewer, 0), LIMITS).unwrap();
+                let seq = self.seqs[room];
+                self.told.insert(viewer, (room, Told { place: Some(place), seq, ..Told::default() }));
+            }
+            Step::Leave { any } => {
+                let mut viewers: Vec<_> = self.told.keys().copied().collect();
+                viewers.sort_unstable();
+                if let Some(viewer) = viewers.get(any % viewers.len().max(1)) {
+                    self.leave(*viewer);
+                }
+            }
+            Step::Show { room } => self.show(room),
+            Step::Forget { room } => {
+                self.registry.forget(&self.names[room]);
+                assert_eq!(self.rooms.show(&self.names[room], None), None);
+                self.walks[room] = None;
+            }
+            Step::Broadcast { room, members } => self.broadcast(room, members),
+        }
+        self.check_places();
+    }
+
+    fn leave(&mut self, viewer: u32) {
+        let (room, told) = self.told.remove(&viewer).unwrap();
+        let place = told.place.unwrap();
+        if let Some(Member { viewer: moved, .. }) = self.rooms.leave(place) {
+            self.told.get_mut(&moved).unwrap().1.place = Some(place);
+        }
+        if !self.told.values().any(|(other, _)| *other == room) {
+            self.walks[room] = None;
+        }
+    }
+
+    fn show(&mut self, room: usize) {
+        self.seqs[room] += 1;
+        let frame = Arc::new(Encoded::of(&aggregate(&self.names[room], self.seqs[room]), 10));
+        assert!(self.registry.publish(Arc::clone(&frame)));
+        let index = self.rooms.show(&self.names[room], Some(frame));
+        let mut members = 0;
+        for (_, told) in self.told.values_mut().filter(|(other, _)| *other == room) {
+            told.shown += 1;
+            members += 1;
+        }
+        assert_eq!(index.is_some(), members > 0, "a room is here while somebody watches it");
+        self.walks[room] = index.map(|_| members);
+    }
+
+    fn broadcast(&mut self, room: usize, members: usize) {
+        let Some(mut next) = self.walks[room] else { return };
+        let index = self.rooms.index_of(&self.names[room]).unwrap();
+        for _ in 0..members {
+            let Some((member, passed_over)) = self.rooms.get_mut(index).unwrap().offer_next(&mut next) else {
+                break;
+            };
+            let (of, told) = self.told.get_mut(&member.viewer).expect("who has left is offered nothing");
+            assert_eq!(*of, room, "a frame of another room");
+            assert!(told.seq < self.seqs[room], "offered twice");
+            (told.seq, told.offered) = (self.seqs[room], told.offered + 1);
+            told.passed_over += u64::from(passed_over);
+        }
+        self.walks[room] = Some(next);
+    }
+
+    /// Every member is where it is said to be, and nobody else is there.
+    fn check_places(&self) {
+        for (viewer, (room, told)) in &self.told {
+            let place = told.place.unwrap();
+            assert_eq!(self.rooms.index_of(&self.names[*room]), Some(place.room));
+            let member = self.rooms.get(place.room).unwrap().members[place.position as usize];
+            assert_eq!(member.viewer, *viewer);
+        }
+        let seats: usize = (0..ROOMS)
+            .filter_map(|room| self.rooms.index_of(&self.names[room]))
+            .map(|index| self.rooms.get(index).unwrap().members.len())
+            .sum();
+        assert_eq!(seats, self.told.len());
+    }
+
+    /// All broadcasts come to their end: everybody was offered what its room shows.
+    fn settle(mut self) {
+        for room in 0..ROOMS {
+            self.show(room);
+            self.broadcast(room, usize::MAX);
+        }
+        for (room, told) in self.told.values() {
+            assert_eq!(told.seq, self.seqs[*room], "missed the newest");
+            assert_eq!(
+                told.offered as u64 + told.passed_over,
+                told.shown,
+                "each frame was offered or counted"
+            );
+        }
+        for viewer in self.told.keys().copied().collect::<Vec<_>>() {
+            self.leave(viewer);
+        }
+        assert_eq!(self.rooms.len(), 0, "nobody watches, nothing is left");
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..ROOMS).prop_map(|room| Step::Join { room }),
+        3 => any::<usize>().prop_map(|any| Step::Leave { any }),
+        3 => (0..ROOMS).prop_map(|room| Step::Show { room }),
+        1 => (0..ROOMS).prop_map(|room| Step::Forget { room }),
+        6 => (0..ROOMS, 0..4_usize).prop_map(|(room, members)| Step::Broadcast { room, members }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+    #[test]
+    fn each_newest_frame_is_offered_to_each_member_once(steps in proptest::collection::vec(step(), 0..80)) {
+        let mut model = Model::new();
+        for step in steps {
+            model.step(step);
+        }
+        model.settle();
+    }
+}
+
+#[test]
+fn frames_that_the_room_itself_skipped_are_counted_as_passed_over() {
+    let mut model = Model::new();
+    model.step(Step::Join { room: 0 });
+    model.show(0);
+    model.broadcast(0, 1);
+    model.seqs[0] += 5;
+    model.told.get_mut(&0).unwrap().1.shown += 5;
+    model.settle();
+}

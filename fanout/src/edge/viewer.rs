@@ -1,0 +1,186 @@
+//! One viewer's socket. It costs a fixed number of bytes, whatever happens: the rest of one frame that is partly
+//! written, the answers to what was read at once, and for each room whether something is due.
+
+use super::{everything::Everything, rooms::Place, speech::Speech};
+use crate::{
+    metrics::{Meters, Protocol},
+    registry::Seat,
+};
+use bytes::{Buf, Bytes};
+use mio::net::TcpStream;
+use std::io::{self, ErrorKind, Read, Write};
+
+/// A viewer of a shard.
+#[derive(Debug)]
+pub(super) struct Viewer {
+    pub(super) stream: TcpStream,
+    pub(super) speech: Speech,
+    pub(super) seat: Seat,
+    pub(super) subscriptions: Vec<Subscription>,
+    /// The start of something whose rest has not come.
+    pub(super) input: Vec<u8>,
+    /// The rest of a frame that is partly written.
+    unsent: Bytes,
+    /// Answers. They come after the rest, before other frames.
+    pub(super) answers: Vec<u8>,
+    /// When something was read last, or, if `asked`, when the ping was sent; by the shard's clock.
+    pub(super) heard_ms: u64,
+    pub(super) asked: bool,
+    /// The socket may have something to read.
+    pub(super) readable: bool,
+    /// Since when the socket has not taken all that is due.
+    pub(super) blocked_since_ms: Option<u64>,
+    /// It was told goodbye: nothing counts any more but its answer, until this time.
+    pub(super) leaves_ms: Option<u64>,
+    /// Watches all rooms: those that are due, in turn.
+    pub(super) all: Option<Box<Everything>>,
+}
+
+/// A room that a viewer watches.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Subscription {
+    pub(super) place: Place,
+    pub(super) due: Due,
+    pub(super) retain_as_published: bool,
+}
+
+/// What a viewer is to get of a room as soon as its socket takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    Nothing,
+    /// The newest frame.
+    Newest,
+    /// The newest frame, marked as retained.
+    Snapshot,
+}
+
+/// What became of bytes for a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// All of them, or at least a part, whose rest is kept.
+    Begun,
+    /// None.
+    Nothing,
+}
+
+/// Deliveries to be counted, by protocol.
+#[derive(Debug, Default)]
+pub(super) struct Tally([Counts; Protocol::ALL.len()]);
+
+/// What is counted.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) deliveries: u64,
+    pub(super) skipped: u64,
+    pub(super) sent_bytes: u64,
+}
+
+impl Tally {
+    pub(super) fn of(&mut self, protocol: Protocol) -> &mut Counts {
+        &mut self.0[protocol as usize]
+    }
+
+    /// Counts what was delivered since the last call.
+    pub(super) fn flush(&mut self, meters: &Meters) {
+        for protocol in Protocol::ALL {
+            let Counts { deliveries, skipped, sent_bytes } = std::mem::take(self.of(protocol));
+            if deliveries + skipped + sent_bytes > 0 {
+                let meters = meters.of(protocol);
+                meters.deliveries.increment(deliveries);
+                meters.skipped.increment(skipped);
+                meters.sent_bytes.increment(sent_bytes);
+            }
+        }
+    }
+}
+
+impl Viewer {
+    pub(super) fn new(stream: TcpStream, seat: Seat, now_ms: u64) -> Self {
+        Self {
+            stream,
+            speech: Speech::of(seat.protocol),
+            seat,
+            subscriptions: Vec::new(),
+            input: Vec::new(),
+            unsent: Bytes::new(),
+            answers: Vec::new(),
+            heard_ms: now_ms,
+            asked: false,
+            readable: true,
+            blocked_since_ms: None,
+            leaves_ms: None,
+            all: None,
+        }
+    }
+
+    /// Whether the socket has taken all that was given to it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.unsent.is_empty() && self.answers.is_empty()
+    }
+
+    /// Offers a frame. Only for an idle viewer.
+    pub(super) fn send(&mut self, frame: &Bytes, now_ms: u64, tally: &mut Tally) -> io::Result<Sent> {
+        // Larger than it said that it takes: as if it had been sent (MQTT 5, 3.1.2.11.4).
+        if frame.len() > self.speech.frame_bytes_max() {
+            return Ok(Sent::Begun);
+        }
+        let written = write(&mut self.stream, frame)?;
+        let counts = tally.of(self.seat.protocol);
+        counts.sent_bytes += written as u64;
+        if written < frame.len() {
+            self.blocked_since_ms.get_or_insert(now_ms);
+            if written == 0 {
+                return Ok(Sent::Nothing);
+            }
+            self.unsent = frame.slice(written..);
+        }
+        counts.deliveries += 1;
+        Ok(Sent::Begun)
+    }
+
+    /// Writes what is left of a frame, and answers. Says whether the socket took all.
+    pub(super) fn flush(&mut self, now_ms: u64, tally: &mut Tally) -> io::Result<bool> {
+        while !self.is_idle() {
+            let next = if self.unsent.is_empty() { &self.answers[..] } else { &self.unsent[..] };
+            let written = write(&mut self.stream, next)?;
+            if written == 0 {
+                self.blocked_since_ms.get_or_insert(now_ms);
+                return Ok(false);
+            }
+            tally.of(self.seat.protocol).sent_bytes += written as u64;
+            if !self.unsent.is_empty() {
+                self.unsent.advance(written);
+            } else if written == self.answers.len() {
+                // Its memory is given back.
+                self.answers = Vec::new();
+            } else {
+                self.answers.drain(..written);
+            }
+        }
+        self.unsent = Bytes::new();
+        self.blocked_since_ms = None;
+        Ok(true)
+    }
+}
+
+/// Writes what the socket takes.
+fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match stream.write(bytes) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            written => return written,
+        }
+    }
+}
+
+/// Reads what there is; `None`: nothing for now, `Some(0)`: the end.
+pub(super) fn read(stream: &mut TcpStream, into: &mut [u8]) -> io::Result<Option<usize>> {
+    loop {
+        match stream.read(into) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => return read.map(Some),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Frames as server-sent events (HTML standard, 9.2). The response's body is the viewer: newest or nothing holds for
+//! it as for others, because a frame is given to HTTP only when the one before has left its buffers.
+
+use super::{RETRY_AFTER_S, Routes, live::seat, peer::Peer, room::Room};
+use crate::{
+    fanout::Shared,
+    frames::{Encoded, Form},
+    metrics::Protocol,
+    registry::{Seat, Watch},
+};
+use axum::{
+    body::Body,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures_util::stream;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep_until},
+};
+
+pub(super) async fn events(
+    State(Routes { shared, .. }): State<Routes>,
+    Room(room): Room,
+    Peer(peer): Peer,
+) -> Response {
+    let (seat, mut watches) = match seat(&shared, Protocol::Sse, peer, &[room]) {
+        Ok(seated) => seated,
+        Err(problem) => return problem.retry_after(RETRY_AFTER_S).into_response(),
+    };
+    let Some(watch) = watches.pop() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let viewer = Viewer::new(shared, seat, watch);
+    let body = stream::unfold(viewer, |mut viewer| async move {
+        let chunk = viewer.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(chunk), viewer))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-store"),
+        // Proxies such as nginx would collect events otherwise.
+        (header::HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    (headers, Body::from_stream(body)).into_response()
+}
+
+struct Viewer {
+    shared: Arc<Shared>,
+    _seat: Seat,
+    watch: Watch,
+    /// What it was given last.
+    last: Option<Arc<Encoded>>,
+    greeted: bool,
+    /// Has a permit when nothing is in HTTP's buffers.
+    buffers: Arc<Semaphore>,
+    leave_at: Option<Instant>,
+}
+
+/// A chunk of the body; dropped when it has left the buffers.
+struct Chunk {
+    bytes: Bytes,
+    _in_buffers: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Viewer {
+    fn new(shared: Arc<Shared>, seat: Seat, mut watch: Watch) -> Self {
+        // What the room shows is due at once.
+        watch.shown.mark_changed();
+        let buffers = Arc::new(Semaphore::new(1));
+        Self { shared, _seat: seat, watch, last: None, greeted: false, buffers, leave_at: None }
+    }
+
+    /// The next part of the body; `None` when the viewer has to leave.
+    async fn next(&mut self) -> Option<Bytes> {
+        // Never closed.
+        let permit = Arc::clone(&self.buffers).acquire_owned().await.ok()?;
+        let bytes = if self.greeted { self.event().await? } else { self.greet() };
+        self.shared.meters.of(Protocol::Sse).sent_bytes.increment(bytes.len() as u64);
+        Some(Bytes::from_owner(Chunk { bytes, _in_buffers: permit }))
+    }
+
+    /// How long to wait before connecting again; EventSource does that by itself.
+    fn greet(&mut self) -> Bytes {
+        self.greeted = true;
+        format!("retry: {}\n\n", self.shared.config().reconnect_jitter_ms).into()
+    }
+
+    async fn event(&mut self) -> Option<Bytes> {
+        let ping_at = Instant::now() + Duration::from_millis(self.shared.config().ping_interval_ms);
+        loop {
+            let wake_at = self.leave_at.map_or(ping_at, |leave_at| leave_at.min(ping_at));
+            tokio::select! {
+                // The sender lives in the registry for as long as the room is watched.
+                _ = self.watch.shown.changed() => {
+                    if let Some(event) = self.newest() {
+                        return Some(event);
+                    }
+                }
+                () = sleep_until(wake_at) => {
+                    if self.leave_at.is_some_and(|leave_at| leave_at <= Instant::now()) {
+                        self.shared.meters.closed("drained");
+                        return None;
+                    }
+                    // A comment keeps proxies from closing the connection, and finds peers that are gone.
+                    return Some(Bytes::from_static(b":\n\n"));
+                }
+                () = self.shared.drain.begun(), if self.leave_at.is_none() => {
+                    self.leave_at = Some(self.shared.drain.turn());
+                }
+            }
+        }
+    }
+
+    /// The newest frame. A room that was forgotten shows nothing until its next life.
+    fn newest(&mut self) -> Option<Bytes> {
+        let frame = self.watch.shown.borrow_and_update().clone()?;
+        let skipped = self.last.as_ref().map_or(0, |last| frame.skipped_since(last));
+        let meters = self.shared.meters.of(Protocol::Sse);
+        meters.deliveries.increment(1);
+        meters.skipped.increment(skipped);
+        let event = frame.form(Form::Event).clone();
+        self.last = Some(frame);
+        Some(event)
+    }
+}

@@ -1,0 +1,177 @@
+//! Viewers on server-sent events.
+
+use super::harness::{PATIENCE, Stage, aggregate, config, large_aggregate};
+use crate::Config;
+use std::net::SocketAddr;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    time::{Instant, timeout},
+};
+use wire::Frame;
+
+/// A viewer, over HTTP/1.0: the body comes as it is.
+struct Viewer {
+    stream: TcpStream,
+    came: Vec<u8>,
+}
+
+/// One event, or comment: its lines.
+type Event = Vec<String>;
+
+impl Viewer {
+    async fn connect(stage: &Stage, room: &str) -> Self {
+        Self::over(TcpStream::connect(stage.address).await.unwrap(), room).await
+    }
+
+    async fn connect_small(address: SocketAddr, room: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(1).unwrap();
+        Self::over(socket.connect(address).await.unwrap(), room).await
+    }
+
+    async fn over(mut stream: TcpStream, room: &str) -> Self {
+        let request =
+            format!("GET /v1/rooms/{room}/events HTTP/1.0\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        Self { stream, came: Vec::new() }
+    }
+
+    /// What comes before an empty line; `None` at the end.
+    async fn try_part(&mut self, end: &[u8]) -> Option<String> {
+        loop {
+            if let Some(at) = self.came.windows(end.len()).position(|bytes| bytes == end) {
+                let part = self.came.drain(..at + end.len()).collect::<Vec<_>>();
+                return Some(String::from_utf8(part[..at].to_vec()).unwrap());
+            }
+            let read = timeout(PATIENCE, self.stream.read_buf(&mut self.came)).await.expect("nothing came");
+            if read.unwrap() == 0 {
+                assert!(self.came.is_empty(), "half an event");
+                return None;
+            }
+        }
+    }
+
+    async fn head(&mut self) -> String {
+        self.try_part(b"\r\n\r\n").await.unwrap().to_lowercase()
+    }
+
+    async fn try_event(&mut self) -> Option<Event> {
+        self.try_part(b"\n\n").await.map(|event| event.lines().map(str::to_owned).collect())
+    }
+
+    async fn event(&mut self) -> Event {
+        self.try_event().await.expect("the stream ended")
+    }
+
+    /// The next frame; its identifier must be right.
+    async fn frame(&mut self) -> Frame {
+        let event = self.event().await;
+        let [id, data] = &event[..] else { panic!("no frame: {event:?}") };
+        let frame = Frame::decode(data.strip_prefix("data: ").unwrap().as_bytes()).unwrap();
+        assert_eq!(*id, format!("id: {}-{}", frame.since, frame.seq));
+        frame
+    }
+
+    /// A viewer that has its greeting.
+    async fn watching(stage: &Stage, room: &str) -> Self {
+        let mut viewer = Self::connect(stage, room).await;
+        viewer.head().await;
+        assert_eq!(viewer.event().await, ["retry: 5000"]);
+        viewer
+    }
+}
+
+#[tokio::test]
+async fn a_viewer_is_told_when_to_retry_and_gets_the_snapshot_and_each_frame_in_order() {
+    let stage = Stage::start(config()).await;
+    stage.show(&aggregate("final", 1)).await;
+    let mut viewer = Viewer::connect(&stage, "final").await;
+    let head = viewer.head().await;
+    for line in
+        ["content-type: text/event-stream", "cache-control: no-store", "access-control-allow-origin: *"]
+    {
+        assert!(head.contains(line), "{head}");
+    }
+    assert_eq!(viewer.event().await, ["retry: 5000"]);
+    assert_eq!(viewer.frame().await, Frame::of(&aggregate("final", 1), 10));
+    for seq in 2..=20 {
+        stage.show(&aggregate("final", seq)).await;
+        assert_eq!(viewer.frame().await.seq, seq);
+    }
+    drop(viewer);
+    stage.until_viewers(0).await;
+}
+
+#[tokio::test]
+async fn a_quiet_stream_has_comments_and_sees_the_next_life_of_its_room() {
+    let stage = Stage::start(Config { ping_interval_ms: 20, ..config() }).await;
+    let mut viewer = Viewer::watching(&stage, "final").await;
+    assert_eq!(viewer.event().await, [":"]);
+    stage.show(&aggregate("final", 7)).await;
+    let mut event = viewer.event().await;
+    while event == [":"] {
+        event = viewer.event().await;
+    }
+    assert!(event[0].ends_with("-7"), "{event:?}");
+    stage.log.tombstone("final").await;
+    stage.until(|stage| stage.shown("final") == 0).await;
+    assert_eq!(viewer.event().await, [":"], "a forgotten room says nothing");
+}
+
+#[tokio::test]
+async fn a_viewer_that_never_reads_finds_the_newest_frame_and_delays_nobody() {
+    const FRAMES: u64 = 150;
+    let stage = Stage::start(Config { top_n: 1_000, ..config() }).await;
+    let mut stuck = Viewer::connect_small(stage.address, "final").await;
+    let mut quick = Viewer::watching(&stage, "final").await;
+    for seq in 1..=FRAMES {
+        stage.show(&large_aggregate("final", seq)).await;
+        assert_eq!(quick.frame().await.seq, seq, "another viewer gets every frame");
+    }
+    stuck.head().await;
+    stuck.event().await;
+    let (mut seen, mut last) = (0, 0);
+    while last < FRAMES {
+        let seq = stuck.frame().await.seq;
+        assert!(seq > last, "in order");
+        (seen, last) = (seen + 1, seq);
+    }
+    // What was in the kernel, one in HTTP's buffers, and the newest.
+    assert!(seen <= 5, "{seen} frames waited for it");
+}
+
+#[tokio::test]
+async fn bounds_refuse_with_503_and_places_come_back() {
+    let stage = Stage::start(Config { max_viewers: 1, ..config() }).await;
+    let first = Viewer::watching(&stage, "final").await;
+    let mut second = Viewer::connect(&stage, "final").await;
+    let head = second.head().await;
+    assert!(head.contains(" 503 ") && head.contains("retry-after: 1"), "{head}");
+    drop(first);
+    stage.until_viewers(0).await;
+    Viewer::watching(&stage, "final").await;
+}
+
+#[tokio::test]
+async fn on_shutdown_streams_end_at_their_turns_and_get_frames_until_then() {
+    let mut stage = Stage::start(Config { drain_viewers_per_s: 4, ..config() }).await;
+    let mut viewers = Vec::new();
+    for _ in 0..3 {
+        viewers.push(Viewer::watching(&stage, "final").await);
+    }
+    let start = Instant::now();
+    stage.shutdown.cancel();
+    stage.until_viewers(2).await;
+    stage.show(&aggregate("final", 1)).await;
+    let mut frames = 0;
+    for mut viewer in viewers {
+        while viewer.try_event().await.is_some() {
+            frames += 1;
+        }
+    }
+    assert_eq!(frames, 2, "who is still there gets frames");
+    stage.ended().await.unwrap();
+    assert!(start.elapsed().as_millis() >= 500, "the third leaves after two pauses");
+    stage.served().await;
+}
