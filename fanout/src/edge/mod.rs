@@ -20,6 +20,8 @@ mod rooms;
 mod shard;
 mod speech;
 #[cfg(test)]
+mod speech_tests;
+#[cfg(test)]
 mod tests;
 mod viewer;
 

@@ -9,6 +9,7 @@ mod events;
 pub(crate) mod harness;
 mod hostile;
 mod live;
+mod many_rooms;
 mod mosquitto;
 mod mqtt;
 mod mqtt_refusals;

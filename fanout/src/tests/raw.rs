@@ -169,10 +169,11 @@ impl Raw {
         Self { stream: TcpStream::connect(address).await.unwrap(), came: Vec::new(), version }
     }
 
-    /// The same with a receive buffer as small as the kernel allows.
+    /// The same with buffers as small as the kernel allows.
     pub(super) async fn dial_small(address: SocketAddr, version: Version) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(1).unwrap();
+        socket.set_send_buffer_size(1).unwrap();
         Self { stream: socket.connect(address).await.unwrap(), came: Vec::new(), version }
     }
 

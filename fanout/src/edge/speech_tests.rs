@@ -1,0 +1,157 @@
+//! Whatever viewers send, in whatever pieces: nothing panics, little is kept, and they get only answers.
+
+use super::{
+    end::End,
+    speech::{Audience, How, Speech},
+};
+use crate::{metrics::Protocol, registry::Full, tests::harness::config};
+use proptest::{prelude::*, sample::select};
+use std::collections::BTreeSet;
+use wire::RoomName;
+
+/// Grants everything.
+#[derive(Debug, Default)]
+struct Generous {
+    rooms: BTreeSet<String>,
+    all: bool,
+}
+
+impl Audience for Generous {
+    fn join(&mut self, room: &RoomName, _: How) -> Result<(), Full> {
+        self.rooms.insert(room.to_string());
+        Ok(())
+    }
+
+    fn leave(&mut self, room: &str) -> bool {
+        self.rooms.remove(room)
+    }
+
+    fn join_all(&mut self, _: How) {
+        self.all = true;
+    }
+
+    fn leave_all(&mut self) -> bool {
+        std::mem::take(&mut self.all)
+    }
+
+    fn watches(&self, room: &str) -> bool {
+        self.rooms.contains(room)
+    }
+
+    fn watches_all(&self) -> bool {
+        self.all
+    }
+
+    fn subscriptions(&self) -> usize {
+        self.rooms.len() + usize::from(self.all)
+    }
+}
+
+/// What came of a connection: its answers, its end, and the rooms that it watches.
+type Outcome = (Vec<u8>, Option<End>, BTreeSet<String>);
+
+/// A viewer that sends `bytes` in pieces of the given lengths, in turn.
+fn listen(protocol: Protocol, bytes: &[u8], lengths: &[usize]) -> Outcome {
+    let (mut speech, mut audience) = (Speech::of(protocol), Generous::default());
+    let (mut out, mut rest, mut bytes) = (Vec::new(), Vec::new(), bytes);
+    let config = config();
+    let mut lengths = lengths.iter().cycle();
+    while !bytes.is_empty() {
+        let (now, later) = bytes.split_at((*lengths.next().unwrap()).clamp(1, bytes.len()));
+        rest.extend_from_slice(now);
+        bytes = later;
+        match speech.hear(&mut rest, &mut out, &mut audience, &config) {
+            Ok(taken) => drop(rest.drain(..taken)),
+            Err(end) => return (out, Some(end), audience.rooms),
+        }
+        assert!(rest.len() < config.mqtt.max_packet_bytes + 256, "{} bytes kept", rest.len());
+    }
+    (out, None, audience.rooms)
+}
+
+/// Packets that a viewer may send, of either version, and some that it may not.
+fn packets() -> impl Strategy<Value = Vec<u8>> {
+    let connect_v4 = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04name".to_vec();
+    let connect_v5 = b"\x10\x11\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x04name".to_vec();
+    let rest = select(vec![
+        b"\x82\x10\x00\x01\x00\x0breactions/a\x00".to_vec(),
+        b"\x82\x11\x00\x02\x00\x00\x0breactions/b\x00".to_vec(),
+        b"\xa2\x0f\x00\x03\x00\x0breactions/a".to_vec(),
+        b"\xc0\x00".to_vec(),
+        b"\xe0\x00".to_vec(),
+        b"\x30\x10\x00\x0breactions/a{}".to_vec(),
+    ]);
+    (any::<bool>(), proptest::collection::vec(rest, 0..6)).prop_map(move |(v5, rest)| {
+        let first = if v5 { connect_v5.clone() } else { connect_v4.clone() };
+        [vec![first], rest].concat().concat()
+    })
+}
+
+/// The same with some bytes changed.
+fn damaged() -> impl Strategy<Value = Vec<u8>> {
+    let change = (any::<proptest::sample::Index>(), any::<u8>());
+    (packets(), proptest::collection::vec(change, 0..4)).prop_map(|(mut bytes, changes)| {
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes
+    })
+}
+
+/// Binary messages of a client around the pieces of `bytes`.
+fn in_websocket(bytes: &[u8], lengths: &[usize]) -> Vec<u8> {
+    let (mut out, mut bytes, mut lengths) = (Vec::new(), bytes, lengths.iter().cycle());
+    while !bytes.is_empty() {
+        let (now, later) = bytes.split_at((*lengths.next().unwrap()).clamp(1, bytes.len()));
+        let mask = [7, 77, 177, 17];
+        out.extend([0x82, 0x80 | now.len() as u8]);
+        out.extend(mask);
+        out.extend(now.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        bytes = later;
+    }
+    out
+}
+
+#[test]
+fn a_viewer_that_connects_and_subscribes_is_answered_and_watches() {
+    let bytes =
+        b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04name\x82\x10\x00\x01\x00\x0breactions/a\x00\xc0\x00";
+    let (out, end, rooms) = listen(Protocol::Mqtt, bytes, &[usize::MAX]);
+    assert_eq!(out, b"\x20\x02\x00\x00\x90\x03\x00\x01\x00\xd0\x00");
+    assert_eq!((end, rooms), (None, BTreeSet::from(["a".to_owned()])));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_in_any_pieces_end_the_same_over_mqtt(
+        bytes in prop_oneof![damaged(), proptest::collection::vec(any::<u8>(), 0..300)],
+        lengths in proptest::collection::vec(1..40_usize, 1..8),
+    ) {
+        prop_assert_eq!(listen(Protocol::Mqtt, &bytes, &lengths), listen(Protocol::Mqtt, &bytes, &[usize::MAX]));
+    }
+
+    #[test]
+    fn mqtt_means_the_same_inside_a_websocket(
+        bytes in damaged(),
+        messages in proptest::collection::vec(1..100_usize, 1..8),
+        lengths in proptest::collection::vec(1..40_usize, 1..8),
+    ) {
+        let (_, end, rooms) = listen(Protocol::MqttWebSocket, &in_websocket(&bytes, &messages), &lengths);
+        let (_, plain_end, plain_rooms) = listen(Protocol::Mqtt, &bytes, &[usize::MAX]);
+        prop_assert_eq!((end, rooms), (plain_end, plain_rooms));
+    }
+
+    #[test]
+    fn any_bytes_in_any_pieces_are_borne_inside_websockets(
+        bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        lengths in proptest::collection::vec(1..40_usize, 1..8),
+    ) {
+        for protocol in [Protocol::WebSocket, Protocol::MqttWebSocket] {
+            let (_, end, rooms) = listen(protocol, &bytes, &lengths);
+            let (_, at_once, _) = listen(protocol, &bytes, &[usize::MAX]);
+            prop_assert_eq!(end, at_once);
+            prop_assert!(rooms.is_empty() || protocol == Protocol::MqttWebSocket);
+        }
+    }
+}
