@@ -17,11 +17,13 @@ pub(super) struct Broadcast {
 impl Shard {
     /// Begins to offer a room what it shows now.
     pub(super) fn begin_broadcast(&mut self, index: u32) {
-        let Some(room) = self.hall.rooms.get(index) else { return };
-        let broadcast =
-            Broadcast { room: index, life: room.life, next: room.members.len(), started: Instant::now() };
-        // One that is under way begins again, with the newer frame.
-        self.broadcasts.retain(|other| other.room != index);
+        let Some(room) = self.hall.rooms.get_mut(index) else { return };
+        if std::mem::replace(&mut room.broadcasting, true) {
+            room.restart = true;
+            return;
+        }
+        let next = room.members.len();
+        let broadcast = Broadcast { room: index, life: room.life, next, started: Instant::now() };
         self.broadcasts.push_back(broadcast);
     }
 
@@ -30,8 +32,17 @@ impl Shard {
         let mut left = STEP;
         while left > 0 {
             let Some(mut broadcast) = self.broadcasts.pop_front() else { return };
-            let Some(room) = self.hall.rooms.get(broadcast.room) else { continue };
-            let Some(frame) = room.newest.clone().filter(|_| room.life == broadcast.life) else { continue };
+            let Some(room) = self.hall.rooms.get_mut(broadcast.room) else { continue };
+            if room.life != broadcast.life {
+                continue;
+            }
+            let Some(frame) = room.newest.clone() else {
+                room.broadcasting = false;
+                continue;
+            };
+            if std::mem::take(&mut room.restart) {
+                broadcast.next = room.members.len();
+            }
             let mut broken = Vec::new();
             while left > 0
                 && let Some(room) = self.hall.rooms.get_mut(broadcast.room)
@@ -49,6 +60,11 @@ impl Shard {
                 self.broadcasts.push_back(broadcast);
             } else {
                 self.edge.meters.broadcast.record(broadcast.started.elapsed());
+                if let Some(room) =
+                    self.hall.rooms.get_mut(broadcast.room).filter(|r| r.life == broadcast.life)
+                {
+                    room.broadcasting = false;
+                }
             }
         }
     }

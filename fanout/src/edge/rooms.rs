@@ -45,6 +45,9 @@ pub(super) struct Room {
     /// Number of the newest frame: counted on from any, so that differences are right.
     pub(super) number: u32,
     pub(super) life: u32,
+    /// A broadcast is under way. `restart`: it has to begin again, with a newer frame.
+    pub(super) broadcasting: bool,
+    pub(super) restart: bool,
 }
 
 impl Room {
@@ -139,7 +142,15 @@ impl Rooms {
         let watch = self.registry.watch(name, limits)?;
         let newest = watch.shown.borrow().clone();
         self.lives = self.lives.wrapping_add(1);
-        let room = Room { watch, members: Vec::new(), newest, number: 0, life: self.lives };
+        let room = Room {
+            watch,
+            members: Vec::new(),
+            newest,
+            number: 0,
+            life: self.lives,
+            broadcasting: false,
+            restart: false,
+        };
         let index = self.rooms.insert(room) as u32;
         self.by_name.insert(name.clone(), index);
         Ok(index)

@@ -223,7 +223,8 @@ fn hear_websocket(
 
 fn put_websocket_goodbye(out: &mut Vec<u8>, end: End) {
     let (code, reason) = match end {
-        End::Gone | End::Stalled => return,
+        End::Stalled => return,
+        End::Gone => (1000, "goodbye"),
         End::Malformed => (1002, "not as the protocol says"),
         End::TooLarge => (1009, "too large"),
         End::Spoke => (1008, "viewers may not send data"),

@@ -5,7 +5,7 @@
 //! - [`servers`], [`publish`]: what is measured, and who causes its frames.
 //! - [`client`], [`clients`], [`lines`]: the processes that hold the viewers, and how they are spoken with.
 //! - [`mqtt`], [`ws`]: as much of the protocols as that needs. A client library costs more than the servers under test.
-//! - [`measure`], [`figures`], [`proc`], [`report`]: a server's run, and what it adds up to.
+//! - [`mod@measure`], [`figures`], [`proc`], [`report`]: a server's run, and what it adds up to.
 
 pub(crate) mod cli;
 pub(crate) mod client;

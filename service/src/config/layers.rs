@@ -50,7 +50,8 @@ impl Layers {
     }
 
     pub(super) fn add_set(&mut self, set: &str) {
-        let origin = format!("--set {set}");
+        // Without the value: it may be a secret under a key that is misspelt.
+        let origin = format!("--set {}", set.split_once('=').map_or(set, |(path, _)| path));
         match set.split_once('=') {
             Some((path, text)) => {
                 let path: Vec<_> = path.trim().split('.').map(str::to_owned).collect();
