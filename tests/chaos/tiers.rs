@@ -66,7 +66,7 @@ pub struct Plans {
 }
 
 impl Plans {
-    fn new(cluster: &Cluster, dir: &Path, name: &str, aggregators: &[&str]) -> Self {
+    fn new(cluster: &Cluster, dir: &Path, name: &str, aggregators: &[&str], interval_ms: u64) -> Self {
         let plan = |role: &'static str, instance: &str| {
             Plan::new(role, dir)
                 .named(instance)
@@ -78,7 +78,7 @@ impl Plans {
                 .set(format!("log.kafka.group={name}"))
                 .set(format!("log.kafka.instance_id={instance}"))
                 .set(format!("log.kafka.session_timeout_ms={SESSION_TIMEOUT_MS}"))
-                .set("aggregator.interval_ms=500")
+                .set(format!("aggregator.interval_ms={interval_ms}"))
         };
         let aggregators = aggregators.iter().map(|instance| plan("aggregator", instance)).collect();
         Self { ingest: plan("ingest", "ingest"), fanout: plan("fanout", "fanout"), aggregators }
@@ -88,13 +88,23 @@ impl Plans {
 impl Tiers {
     /// Starts the tiers with topics of their own, and the load on them.
     pub async fn start(cluster: &Cluster, aggregators: &[&str], chaos: &mut Chaos) -> Self {
+        Self::start_with_windows(500, cluster, aggregators, chaos).await
+    }
+
+    /// The same with windows of that length.
+    pub async fn start_with_windows(
+        interval_ms: u64,
+        cluster: &Cluster,
+        aggregators: &[&str],
+        chaos: &mut Chaos,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let name = kafka_log::unused_name("chaos");
         let mut config = kafka_log::config(cluster.bootstrap(), &name, PARTITIONS);
         // Whoever audits is no member of the group.
         config.kafka.group = format!("{name}-audit");
         let history = History::follow(&config).await;
-        let plans = Plans::new(cluster, dir.path(), &name, aggregators);
+        let plans = Plans::new(cluster, dir.path(), &name, aggregators, interval_ms);
         let (mut ingest, mut fanout) = (plans.ingest.spawn(), plans.fanout.spawn());
         let mut aggregators: Vec<_> = plans.aggregators.iter().map(Plan::spawn).collect();
         for tier in aggregators.iter_mut().chain([&mut ingest, &mut fanout]) {
