@@ -10,7 +10,7 @@ use crate::{
     },
     kafka_log::{config as kafka_config, unused_name},
 };
-use eventlog::{Config, Cut, EmbeddedConfig, Feed, FeedEvent, LogKind, Record};
+use eventlog::{Config, Cut, EmbeddedConfig, Feed, FeedEvent, LogKind, Record, conformance};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ use std::{
     process::Command,
     time::Duration,
 };
-use wire::{Aggregate, RoomName, Source, Window};
+use wire::{Aggregate, RoomName};
 
 /// What an audit said, and how it ended.
 struct Said {
@@ -251,7 +251,7 @@ async fn is_read_as_it_was_written(config: Config) {
         for (n, room) in rooms.iter().enumerate() {
             let partition = home(room, &records);
             let forgotten = seq == 3 && n == 0;
-            let value = (!forgotten).then(|| aggregate(room, seq, partition).encode().into());
+            let value = (!forgotten).then(|| conformance::aggregate(room, seq, partition).encode().into());
             if seq == 3 && !forgotten {
                 newest.insert((room.clone(), seq));
             }
@@ -314,24 +314,6 @@ async fn read_all(
             }
             _ => {}
         }
-    }
-}
-
-fn aggregate(room: &RoomName, seq: u64, partition: u32) -> Aggregate {
-    Aggregate {
-        v: wire::FORMAT_VERSION,
-        room: room.clone(),
-        seq,
-        since: 1,
-        window: Window { start: seq * 1_000, end: seq * 1_000 + 1_000 },
-        count: 0,
-        counts: wire::Counts::new(),
-        slots: vec![0],
-        late: 0,
-        skewed: 0,
-        total: 0,
-        totals: wire::Counts::new(),
-        source: Source { partition, from: 0, to: 1 },
     }
 }
 

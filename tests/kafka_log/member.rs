@@ -128,18 +128,8 @@ pub fn room(name: &str) -> RoomName {
 
 fn aggregate(room: &RoomName, seq: u64, partition: u32, to: u64) -> Aggregate {
     Aggregate {
-        v: wire::FORMAT_VERSION,
-        room: room.clone(),
-        seq,
-        since: 1,
         window: Window { start: seq, end: seq + 1 },
-        count: 0,
-        counts: wire::Counts::new(),
-        slots: vec![0],
-        late: 0,
-        skewed: 0,
-        total: 0,
-        totals: wire::Counts::new(),
         source: Source { partition, from: 0, to },
+        ..eventlog::conformance::aggregate(room, seq, partition)
     }
 }

@@ -111,7 +111,7 @@ fn rooms(factory: &dyn LogFactory) -> Vec<RoomName> {
 }
 
 /// An aggregate that says no more than it must.
-fn aggregate(room: &RoomName, seq: u64, partition: u32) -> Aggregate {
+pub fn aggregate(room: &RoomName, seq: u64, partition: u32) -> Aggregate {
     Aggregate {
         v: wire::FORMAT_VERSION,
         room: room.clone(),

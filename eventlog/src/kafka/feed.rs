@@ -368,14 +368,16 @@ struct Taken {
 
 impl Taken {
     fn of(message: &BorrowedMessage<'_>) -> Self {
-        Self {
-            partition: message.partition() as u32,
-            record: Record {
-                offset: message.offset() as u64,
-                timestamp_ms: message.timestamp().to_millis().and_then(|ms| ms.try_into().ok()).unwrap_or(0),
-                value: message.payload().map(Bytes::copy_from_slice).unwrap_or_default(),
-            },
-        }
+        Self { partition: message.partition() as u32, record: record(message) }
+    }
+}
+
+/// A record of `reactions`.
+pub(super) fn record(message: &BorrowedMessage<'_>) -> Record {
+    Record {
+        offset: message.offset() as u64,
+        timestamp_ms: message.timestamp().to_millis().and_then(|ms| ms.try_into().ok()).unwrap_or(0),
+        value: message.payload().map(Bytes::copy_from_slice).unwrap_or_default(),
     }
 }
 

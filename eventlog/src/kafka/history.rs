@@ -3,6 +3,9 @@
 use super::{
     client::{self, Clients, Isolation, Reader, Role, left_until},
     errors::{open_code, open_error},
+    feed::record,
+    state::list,
+    topics::{self, FIRST_ANSWER},
 };
 use crate::{
     KafkaConfig, OpenError, Record,
@@ -10,19 +13,16 @@ use crate::{
 };
 use bytes::Bytes;
 use rdkafka::{
-    Message, Offset, TopicPartitionList,
+    Message, Offset,
     consumer::Consumer,
     error::{KafkaError, RDKafkaErrorCode},
     message::BorrowedMessage,
-    types::RDKafkaRespErr,
 };
 use std::{
     ops::Range,
     time::{Duration, Instant},
 };
 
-/// How long the first answer of the brokers may take.
-const FIRST_ANSWER: Duration = Duration::from_secs(8);
 /// How long brokers may be silent in the middle of it.
 const STALL: Duration = Duration::from_secs(30);
 
@@ -55,20 +55,11 @@ impl KafkaHistory {
     }
 }
 
-/// How many partitions a topic has.
+/// How many partitions a topic has, which has to be there.
 fn size(reader: &Reader, config: &KafkaConfig, topic: &str) -> Result<u32, OpenError> {
     let doing = format!("asking {} for topic {topic}", config.brokers);
-    let metadata = reader.fetch_metadata(Some(topic), FIRST_ANSWER).map_err(|e| open_error(&doing, &e))?;
-    let missing = || OpenError::Invalid(format!("topic {topic} does not exist"));
-    let found = metadata.topics().first().ok_or_else(missing)?;
-    match found.error() {
-        None => Ok(found.partitions().len() as u32),
-        Some(
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
-            | RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
-        ) => Err(missing()),
-        Some(error) => Err(open_code(&doing, error.into())),
-    }
+    let size = topics::size(reader, topic, &doing)?;
+    size.ok_or_else(|| OpenError::Invalid(format!("topic {topic} does not exist")))
 }
 
 /// The oldest and the next offset of committed records.
@@ -124,11 +115,7 @@ impl History for KafkaHistory {
 
     fn reactions<'a>(&'a self, partition: u32, span: &HistorySpan) -> Result<Records<'a, Record>, OpenError> {
         let topic = &self.config.reactions_topic;
-        let reading = Reading::start(&self.reactions, topic, partition, &span.reactions, |message| Record {
-            offset: message.offset() as u64,
-            timestamp_ms: message.timestamp().to_millis().map_or(0, |ms| ms.max(0) as u64),
-            value: message.payload().map(Bytes::copy_from_slice).unwrap_or_default(),
-        })?;
+        let reading = Reading::start(&self.reactions, topic, partition, &span.reactions, record)?;
         Ok(Box::new(reading))
     }
 }
@@ -152,10 +139,9 @@ impl<'a, T, F: Fn(&BorrowedMessage<'_>) -> T> Reading<'a, F> {
         span: &Range<u64>,
         take: F,
     ) -> Result<Self, OpenError> {
-        let mut list = TopicPartitionList::new();
         // From the oldest record as it is now: some may have been deleted since the span was asked for.
-        list.add_partition_offset(topic, partition as i32, Offset::Beginning)
-            .and_then(|()| reader.assign(&list))
+        list(topic, &[partition], Offset::Beginning)
+            .and_then(|list| reader.assign(&list))
             .map_err(|error| open_error(&format!("reading {topic}/{partition}"), &error))?;
         Ok(Self { reader, topic, partition, next: span.start, end: span.end, take })
     }
@@ -194,8 +180,7 @@ impl<T, F: Fn(&BorrowedMessage<'_>) -> T> Iterator for Reading<'_, F> {
                     return Some(Err(open_code(&format!("reading {}", self.topic), code)));
                 }
                 // Of the partition before; or an error that the client gets over by itself.
-                Some(_) => {}
-                None => {}
+                Some(_) | None => {}
             }
             if Instant::now() >= deadline {
                 let why = format!("nothing came for {} s; are the brokers there?", STALL.as_secs());

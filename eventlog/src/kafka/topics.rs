@@ -21,7 +21,7 @@ use std::{
 use tokio::runtime::Handle;
 
 /// How long the first answer of the brokers may take.
-const FIRST_ANSWER: Duration = Duration::from_secs(8);
+pub(super) const FIRST_ANSWER: Duration = Duration::from_secs(8);
 /// How long all of it may take.
 const IN_ALL: Duration = Duration::from_secs(25);
 const PAUSE: Duration = Duration::from_millis(50);
@@ -35,8 +35,9 @@ pub(super) fn prepare(clients: &Clients, partitions: u32, runtime: &Handle) -> R
     let reader = clients.reader(Role::Admin, Isolation::Committed)?;
     let admin: AdminClient<LogContext> =
         clients.create(&clients.base_config(Role::Admin), LogContext { role: Role::Admin })?;
-    let reactions = size(&reader, &config.reactions_topic, FIRST_ANSWER)?;
-    let aggregates = size(&reader, &config.aggregates_topic, FIRST_ANSWER)?;
+    let size = |topic: &str| size(&reader, topic, &format!("asking for topic {topic}"));
+    let reactions = size(&config.reactions_topic)?;
+    let aggregates = size(&config.aggregates_topic)?;
     refuse_partitions(config, partitions, reactions, aggregates)?;
     if reactions.is_none() {
         create(&admin, config, &reactions_topic(config, partitions), runtime)?;
@@ -74,10 +75,10 @@ fn refuse_partitions(
     )))
 }
 
-/// How many partitions `topic` has; `None` when there is no such topic.
-fn size(reader: &Reader, topic: &str, timeout: Duration) -> Result<Option<u32>, OpenError> {
-    let doing = format!("asking for topic {topic}");
-    let metadata = reader.fetch_metadata(Some(topic), timeout).map_err(|error| open_error(&doing, &error))?;
+/// How many partitions `topic` has; `None` when there is no such topic. `doing` begins the text of an error.
+pub(super) fn size(reader: &Reader, topic: &str, doing: &str) -> Result<Option<u32>, OpenError> {
+    let metadata =
+        reader.fetch_metadata(Some(topic), FIRST_ANSWER).map_err(|error| open_error(doing, &error))?;
     let Some(found) = metadata.topics().first() else { return Ok(None) };
     match found.error() {
         None => Ok(Some(found.partitions().len() as u32)),
@@ -85,7 +86,7 @@ fn size(reader: &Reader, topic: &str, timeout: Duration) -> Result<Option<u32>, 
             RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
             | RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
         ) => Ok(None),
-        Some(error) => Err(open_code(&doing, error.into())),
+        Some(error) => Err(open_code(doing, error.into())),
     }
 }
 

@@ -1,6 +1,4 @@
 //! A shard: a thread with a share of the viewers, and an event loop of its own. Nothing on its hot path is shared.
-//!
-//! A broadcast is done in steps, with a look at the sockets between them, so that a large room keeps nobody out.
 
 use super::{
     broadcast::Broadcast,
@@ -88,7 +86,7 @@ impl Shard {
             for event in &events {
                 match event.token() {
                     MAILBOX => {
-                        if self.open_mail()? {
+                        if self.open_mail() {
                             return Ok(());
                         }
                     }
@@ -147,11 +145,10 @@ impl Shard {
     }
 
     /// Takes what is in the mailbox. Says whether to stop.
-    fn open_mail(&mut self) -> io::Result<bool> {
+    fn open_mail(&mut self) -> bool {
         let Mail { newcomers, mut frames, order } = self.mailbox.take();
-        self.hall.limits = Limits::of(&self.config);
         match order {
-            Some(Order::Stop) => return Ok(true),
+            Some(Order::Stop) => return true,
             Some(Order::Drain) => {
                 (self.listener, self.accepts) = (None, false);
                 let turns = self.hall.viewers.iter().map(|(key, _)| (self.turn_ms(), key)).collect();
@@ -172,7 +169,7 @@ impl Shard {
                 self.begin_broadcast(index);
             }
         }
-        Ok(false)
+        false
     }
 
     /// Writes what is due to a viewer, and reads what it says.

@@ -1,7 +1,12 @@
 //! Frames as server-sent events (HTML standard, 9.2). The response's body is the viewer: newest or nothing holds for
 //! it as for others, because a frame is given to HTTP only when the one before has left its buffers.
 
-use super::{RETRY_AFTER_S, Routes, live::seat, peer::Peer, room::Room};
+use super::{
+    Routes,
+    live::{seat, watch},
+    peer::Peer,
+    room::Room,
+};
 use crate::{
     fanout::Shared,
     frames::{Encoded, Form},
@@ -11,7 +16,7 @@ use crate::{
 use axum::{
     body::Body,
     extract::State,
-    http::{StatusCode, header},
+    http::header,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -27,12 +32,11 @@ pub(super) async fn events(
     Room(room): Room,
     Peer(peer): Peer,
 ) -> Response {
-    let (seat, mut watches) = match seat(&shared, Protocol::Sse, peer, &[room]) {
-        Ok(seated) => seated,
-        Err(problem) => return problem.retry_after(RETRY_AFTER_S).into_response(),
+    let seated = seat(&shared, Protocol::Sse, peer).and_then(|seat| Ok((seat, watch(&shared, &room)?)));
+    let viewer = match seated {
+        Ok((seat, watch)) => Viewer::new(shared, seat, watch),
+        Err(problem) => return problem.into_response(),
     };
-    let Some(watch) = watches.pop() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
-    let viewer = Viewer::new(shared, seat, watch);
     let body = stream::unfold(viewer, |mut viewer| async move {
         let chunk = viewer.next().await?;
         Some((Ok::<_, std::convert::Infallible>(chunk), viewer))

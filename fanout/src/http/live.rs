@@ -81,14 +81,10 @@ fn open(
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return not_a_websocket(Unfit::NoUpgrade);
     };
-    let rooms = hello.as_ref().map_or(&[][..], |hello| &hello.rooms);
-    let (seat, rooms) = match seat(&shared, protocol, peer, rooms) {
+    let seated = seat(&shared, protocol, peer).and_then(|seat| Ok((seat, greeting(&shared, hello)?)));
+    let (seat, greeting) = match seated {
         Ok(seated) => seated,
-        Err(problem) => return problem.retry_after(RETRY_AFTER_S).into_response(),
-    };
-    let greeting = match hello {
-        Some(hello) => Greeting::Json { rooms, hello: hello.encode() },
-        None => Greeting::Mqtt,
+        Err(problem) => return problem.into_response(),
     };
     #[expect(clippy::disallowed_methods, reason = "it holds a seat, and ends with the handshake")]
     tokio::spawn(hand_over(upgrade, shared, edge, seat, greeting));
@@ -98,6 +94,13 @@ fn open(
         (header::SEC_WEBSOCKET_ACCEPT, &accept),
     ];
     (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+}
+
+/// How the viewer begins: with places in the rooms of its hello, or with MQTT.
+fn greeting(shared: &Shared, hello: Option<Hello>) -> Result<Greeting, Problem> {
+    let Some(hello) = hello else { return Ok(Greeting::Mqtt) };
+    let rooms = hello.rooms.iter().map(|room| watch(shared, room)).collect::<Result<_, _>>()?;
+    Ok(Greeting::Json { rooms, hello: hello.encode() })
 }
 
 /// Takes the socket from HTTP, and gives it to a shard.
@@ -123,14 +126,12 @@ fn try_hand_over(
     edge.admit(stream, seat, greeting, parts.read_buf)
 }
 
-/// A place here and in the rooms, taken before the upgrade, so that who gets none is told in HTTP.
-pub(super) fn seat(
-    shared: &Shared,
-    protocol: Protocol,
-    peer: IpAddr,
-    rooms: &[RoomName],
-) -> Result<(Seat, Vec<Watch>), Problem> {
-    let busy = |detail: &str| Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+fn busy(detail: &str) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(RETRY_AFTER_S)
+}
+
+/// A place here, taken before the upgrade, so that who gets none is told in HTTP.
+pub(super) fn seat(shared: &Shared, protocol: Protocol, peer: IpAddr) -> Result<Seat, Problem> {
     if !shared.is_caught_up() {
         refused("starting");
         return Err(busy("this node is still reading the log"));
@@ -140,10 +141,13 @@ pub(super) fn seat(
         return Err(busy("this node is about to stop, connect again to reach another"));
     }
     let limits = Limits::of(&shared.config());
-    let seat = shared.registry.admit(protocol, peer, limits).map_err(|full| busy(full.refuse()))?;
-    let watches = rooms.iter().map(|room| shared.registry.watch(room, limits));
-    let watches = watches.collect::<Result<_, _>>().map_err(|full| busy(full.refuse()))?;
-    Ok((seat, watches))
+    shared.registry.admit(protocol, peer, limits).map_err(|full| busy(full.refuse()))
+}
+
+/// A place in a room, taken like the one here.
+pub(super) fn watch(shared: &Shared, room: &RoomName) -> Result<Watch, Problem> {
+    let limits = Limits::of(&shared.config());
+    shared.registry.watch(room, limits).map_err(|full| busy(full.refuse()))
 }
 
 fn not_a_websocket(unfit: Unfit) -> Response {
