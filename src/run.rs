@@ -59,7 +59,12 @@ async fn process(
     let mut outer = Tasks::new(CancellationToken::new());
     outer.spawn(
         "admin",
-        http::serve(admin_listener, admin::router(readiness.clone(), metrics), outer.shutdown()),
+        http::serve(
+            admin_listener,
+            admin::router(readiness.clone(), metrics),
+            http::Config::private(),
+            outer.shutdown(),
+        ),
     );
     let deadline = Duration::from_millis(config.service.stop_deadline_ms);
     let ended = tiers(role, config, sources, readiness, started, stop).await;
@@ -111,7 +116,7 @@ async fn tiers(
                 fanout::tune(&listener, &config.fanout)?;
             }
             let address = listener.local_addr()?;
-            tasks.spawn("http", http::serve(listener, routes, tasks.shutdown()));
+            tasks.spawn("http", http::serve(listener, routes, config.http.clone(), tasks.shutdown()));
             Some(address)
         }
         None => None,
@@ -175,6 +180,7 @@ async fn unless_stopped<T>(stop: &CancellationToken, work: impl Future<Output = 
 }
 
 fn describe_metrics() {
+    service::metrics::describe();
     eventlog::metrics::describe();
     ingest::metrics::describe();
     aggregator::metrics::describe();

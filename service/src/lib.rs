@@ -4,7 +4,7 @@
 //! - [`telemetry`]: logs and metrics.
 //! - [`Tasks`]: named tasks; one that ends early stops the process.
 //! - [`Readiness`], [`admin`]: `/healthz`, `/readyz`, `/metrics`.
-//! - [`http`]: serving a router until told to stop, and [`Problem`], the error body of every route.
+//! - [`http`]: serving requests until told to stop, and [`Problem`], the error body of every route.
 //! - [`signal`]: SIGTERM and SIGINT; the second one leaves at once.
 //! - [`files`]: how many a process may have open.
 //! - [`Clock`]: the time, injected.
@@ -14,6 +14,7 @@ mod clock;
 pub mod config;
 pub mod files;
 pub mod http;
+pub mod metrics;
 mod problem;
 mod readiness;
 pub mod signal;

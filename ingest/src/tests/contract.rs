@@ -126,7 +126,12 @@ async fn a_content_length_over_the_limit_is_refused_before_the_body_is_sent() {
     let listener = service::http::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut server = JoinSet::new();
-    server.spawn(service::http::serve(listener, rig.router.clone(), rig.shutdown.clone()));
+    server.spawn(service::http::serve(
+        listener,
+        rig.router.clone(),
+        service::http::Config::private(),
+        rig.shutdown.clone(),
+    ));
     let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
     let head = format!(
         "POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 4097\r\n\r\n"
