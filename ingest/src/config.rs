@@ -166,7 +166,7 @@ impl Live {
     }
 
     /// Whether the room is declared, or none are.
-    pub(crate) fn has_room(&self, room: &RoomName) -> bool {
+    pub(crate) fn has_room(&self, room: &str) -> bool {
         self.config.rooms.is_empty() || self.rooms.contains(room)
     }
 

@@ -1,25 +1,27 @@
 //! The routes of this tier, and the way of a request: checked, added to its room's open batch, answered.
 
 use crate::{
-    config::{Ack, Live},
+    config::Ack,
     gate::Ticket,
+    halls::Wait,
     metrics::{REFUSED, REQUESTS},
     refusal::Refusal,
     request,
     shared::Shared,
-    verdict::{Outcome, Verdict},
+    verdict::Outcome,
 };
 use axum::{
     Router,
-    body::Body,
+    body::{Body, HttpBody as _},
     extract::{Path, Request, State, rejection::PathRejection},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
 };
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use std::{sync::Arc, time::Duration};
+use futures_util::FutureExt as _;
+use http_body_util::BodyExt as _;
+use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use wire::RoomName;
@@ -73,21 +75,24 @@ async fn accept(
     room: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<u64, Refusal> {
-    let live = shared.live();
     let Path(room) = room.map_err(|_| Refusal::RoomEncoding)?;
-    let room: RoomName = room.parse().map_err(Refusal::RoomName)?;
-    if !live.has_room(&room) {
-        return Err(Refusal::RoomUnknown(room.to_string()));
-    }
-    check_type(request.headers())?;
-    let body = read(request.into_body(), &live).await?;
-    let Joined { count, verdict, ticket } = join(shared, room, body, &live)?;
-    if live.config.ack == Ack::Durable {
-        match timeout(live.ack_timeout(), verdict.wait()).await {
-            Ok(Outcome::Committed) => {}
-            Ok(Outcome::NotWritten) => return Err(Refusal::NotWritten),
-            Ok(Outcome::Unknown) => return Err(Refusal::Unknown),
-            Err(_) => return Err(Refusal::TimedOut(live.config.ack_timeout_ms)),
+    RoomName::check(&room).map_err(Refusal::RoomName)?;
+    let (max_bytes, patience_ms) = {
+        let live = shared.live();
+        if !live.has_room(&room) {
+            return Err(Refusal::RoomUnknown(room));
+        }
+        check_type(request.headers())?;
+        (live.config.max_body_bytes, live.config.ack_timeout_ms)
+    };
+    let body = read(request.into_body(), max_bytes, patience_ms).await?;
+    let Joined { count, wait, ticket } = join(shared, &room, body)?;
+    if let Some(wait) = wait {
+        match wait.await {
+            Some(Outcome::Committed) => {}
+            Some(Outcome::NotWritten) => return Err(Refusal::NotWritten),
+            Some(Outcome::Unknown) => return Err(Refusal::Unknown),
+            None => return Err(Refusal::TimedOut(patience_ms)),
         }
     }
     drop(ticket);
@@ -97,20 +102,23 @@ async fn accept(
 /// A request whose reactions are in an open batch.
 struct Joined<'a> {
     count: u64,
-    verdict: Arc<Verdict>,
+    /// Where it is answered when they are durable.
+    wait: Option<Wait<'a>>,
     /// A shutdown waits for it.
     ticket: Ticket<'a>,
 }
 
-/// Reads the body and adds it to its room's open batch. Takes the body, so that it isn't kept while waiting.
+/// Adds the body to its room's open batch. Takes it, so that it isn't kept while waiting.
 #[expect(clippy::needless_pass_by_value, reason = "the body is not kept while the request waits")]
-fn join<'a>(shared: &'a Shared, room: RoomName, body: Bytes, live: &Live) -> Result<Joined<'a>, Refusal> {
-    let ask = request::parse(&body, live)?;
-    let count = ask.count;
+fn join<'a>(shared: &'a Shared, room: &str, body: Bytes) -> Result<Joined<'a>, Refusal> {
+    let live = shared.live();
+    let ask = request::parse(&body, &live)?;
     let ticket = shared.gate.enter(live.config.max_waiting)?;
-    let now = Instant::now().into_std();
-    let verdict = shared.batches.add(room, ask, live.config.ack, &live.config, now)?;
-    Ok(Joined { count, verdict, ticket })
+    let now = Instant::now();
+    let verdict = shared.batches.add(room, &ask, live.config.ack, &live.config, now.into_std())?;
+    let wait =
+        (live.config.ack == Ack::Durable).then(|| shared.halls.wait(verdict, now + live.ack_timeout()));
+    Ok(Joined { count: ask.count, wait, ticket })
 }
 
 /// JSON, or the plain text that `navigator.sendBeacon` can send without a preflight; in UTF-8, not compressed.
@@ -133,15 +141,40 @@ fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// The whole body, if it is short and comes soon. A `Content-Length` that is too long is refused before any of it is read.
-async fn read(body: Body, live: &Live) -> Result<Bytes, Refusal> {
-    let max = live.config.max_body_bytes;
-    if axum::body::HttpBody::size_hint(&body).lower() > max as u64 {
-        return Err(Refusal::BodyTooLong(max));
+async fn read(body: Body, max_bytes: usize, patience_ms: u64) -> Result<Bytes, Refusal> {
+    if body.size_hint().lower() > max_bytes as u64 {
+        return Err(Refusal::BodyTooLong(max_bytes));
     }
-    match timeout(live.ack_timeout(), Limited::new(body, max).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLong(max)),
-        Ok(Err(_)) => Err(Refusal::BodyBroken),
-        Err(_) => Err(Refusal::BodySlow(live.config.ack_timeout_ms)),
+    let mut reading = pin!(collect(body, max_bytes));
+    // Nearly always it came with the head: no timer then.
+    if let Some(read) = reading.as_mut().now_or_never() {
+        return read;
     }
+    let read = timeout(Duration::from_millis(patience_ms), reading).await;
+    read.unwrap_or(Err(Refusal::BodySlow(patience_ms)))
+}
+
+/// Puts the body together; nothing is copied if it came in one piece.
+async fn collect(mut body: Body, max_bytes: usize) -> Result<Bytes, Refusal> {
+    let mut whole = Vec::new();
+    while let Some(piece) = next_piece(&mut body).await? {
+        if whole.len() + piece.len() > max_bytes {
+            return Err(Refusal::BodyTooLong(max_bytes));
+        }
+        if whole.is_empty() && body.is_end_stream() {
+            return Ok(piece);
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.into())
+}
+
+/// `None`: that was all. Trailers are passed over.
+async fn next_piece(body: &mut Body) -> Result<Option<Bytes>, Refusal> {
+    while let Some(frame) = body.frame().await {
+        if let Ok(piece) = frame.map_err(|_| Refusal::BodyBroken)?.into_data() {
+            return Ok(Some(piece));
+        }
+    }
+    Ok(None)
 }

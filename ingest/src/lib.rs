@@ -13,6 +13,7 @@ mod combine;
 mod committer;
 mod config;
 mod gate;
+mod halls;
 mod http;
 pub mod metrics;
 mod refusal;

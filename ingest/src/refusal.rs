@@ -40,7 +40,7 @@ pub(crate) enum Refusal {
     #[error("`reactions` is empty; name at least one reaction")]
     NoReaction,
     #[error("{0}")]
-    Reaction(NameError),
+    Reaction(#[from] NameError),
     #[error("{reaction:?} is not in the catalogue; allowed are: {allowed}")]
     NotInCatalogue { reaction: String, allowed: String },
     #[error("the count of {reaction:?} must be 1 to {max}, is {count}")]

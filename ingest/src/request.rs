@@ -5,6 +5,7 @@ use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor},
 };
+use smallvec::{SmallVec, smallvec};
 use std::{borrow::Cow, fmt};
 use wire::Reaction;
 
@@ -13,14 +14,17 @@ const MESSAGE_CHARS_MAX: usize = 200;
 
 /// What a request asks to count. Valid: at least one reaction, none twice, each allowed, with a count in its limits.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Ask {
-    pub(crate) reactions: Vec<(Reaction, u64)>,
+pub(crate) struct Ask<'a> {
+    pub(crate) reactions: List<'a>,
     /// The sum.
     pub(crate) count: u64,
 }
 
+/// Reactions and their counts. Most requests have few.
+pub(crate) type List<'a> = SmallVec<[(Cow<'a, str>, u64); 4]>;
+
 /// Reads a body.
-pub(crate) fn parse(body: &[u8], live: &Live) -> Result<Ask, Refusal> {
+pub(crate) fn parse<'a>(body: &'a [u8], live: &Live) -> Result<Ask<'a>, Refusal> {
     let max_distinct = live.config.max_distinct_per_request;
     let mut reader = serde_json::Deserializer::from_slice(body);
     let pairs = Body { max_distinct }
@@ -33,15 +37,14 @@ pub(crate) fn parse(body: &[u8], live: &Live) -> Result<Ask, Refusal> {
     if pairs.list.is_empty() {
         return Err(Refusal::NoReaction);
     }
-    let reactions: Vec<_> =
-        pairs.list.iter().map(|(text, count)| check(text, *count, live)).collect::<Result<_, _>>()?;
+    pairs.list.iter().try_for_each(|(text, count)| check(text, *count, live))?;
     // 256 reactions of 1,000,000,000 at the most: far from the end of u64.
-    let count = reactions.iter().map(|(_, count)| count).sum();
-    Ok(Ask { reactions, count })
+    let count = pairs.list.iter().map(|(_, count)| count).sum();
+    Ok(Ask { reactions: pairs.list, count })
 }
 
-fn check(text: &str, count: u64, live: &Live) -> Result<(Reaction, u64), Refusal> {
-    let reaction: Reaction = text.parse().map_err(Refusal::Reaction)?;
+fn check(text: &str, count: u64, live: &Live) -> Result<(), Refusal> {
+    Reaction::check(text)?;
     if !live.allows(text) {
         return Err(Refusal::NotInCatalogue { reaction: text.into(), allowed: live.catalogue_text() });
     }
@@ -49,12 +52,12 @@ fn check(text: &str, count: u64, live: &Live) -> Result<(Reaction, u64), Refusal
     if !(1..=max).contains(&count) {
         return Err(Refusal::Count { reaction: text.into(), count, max });
     }
-    Ok((reaction, count))
+    Ok(())
 }
 
 /// Reactions as they stand in the body.
 struct Pairs<'a> {
-    list: Vec<(Cow<'a, str>, u64)>,
+    list: List<'a>,
     /// There are more, which were not kept.
     surplus: bool,
 }
@@ -128,7 +131,7 @@ impl<'de> Visitor<'de> for Body {
         }
         match (reaction, count, reactions) {
             (Some(reaction), count, None) => {
-                Ok(Pairs { list: vec![(reaction, count.unwrap_or(1))], surplus: false })
+                Ok(Pairs { list: smallvec![(reaction, count.unwrap_or(1))], surplus: false })
             }
             (None, None, Some(pairs)) => Ok(pairs),
             (Some(_), _, Some(_)) => Err(A::Error::custom("`reaction` and `reactions` exclude each other")),
@@ -160,7 +163,7 @@ impl<'de> Visitor<'de> for Reactions {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
-        let mut pairs = Pairs { list: Vec::new(), surplus: false };
+        let mut pairs = Pairs { list: List::new(), surplus: false };
         while let Some(Text(reaction)) = map.next_key()? {
             // Past the limit nothing is kept or compared, so that a long body can't cost more than its length.
             if pairs.list.len() == self.max_distinct {

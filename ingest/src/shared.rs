@@ -4,6 +4,7 @@ use crate::{
     batches::Batches,
     config::{Config, Live},
     gate::Gate,
+    halls::Halls,
     metrics::Meters,
 };
 use arc_swap::ArcSwap;
@@ -14,6 +15,7 @@ pub(crate) struct Shared {
     live: ArcSwap<Live>,
     pub(crate) gate: Gate,
     pub(crate) batches: Batches,
+    pub(crate) halls: Halls,
     pub(crate) meters: Meters,
 }
 
@@ -23,6 +25,7 @@ impl Shared {
             live: ArcSwap::from_pointee(Live::of(config)),
             gate: Gate::default(),
             batches: Batches::default(),
+            halls: Halls::default(),
             meters: Meters::new(),
         }
     }
