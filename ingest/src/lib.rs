@@ -1,6 +1,7 @@
 //! The tier that accepts reactions and commits them as batches.
 //!
-//! The way of a reaction: `http` checks the request (`request`, `refusal`) and lets it in (`gate`); `batches` adds it
+//! The way of a reaction: `http` checks the request (`request`, `refusal`), knows a client that is too fast and a
+//! request that is a repeat (`limits`), and lets it in (`gate`); `batches` adds it
 //! to its room's open batch (`combine`); at each tick the `committer` seals the open batches and appends them; the
 //! batch's `verdict` answers all requests in it at once.
 //!
@@ -9,13 +10,18 @@
 //! - On shutdown nobody new is let in, all that was accepted is committed, and all who wait are answered.
 
 mod batches;
+mod client;
 mod combine;
 mod committer;
 mod config;
 mod gate;
 mod halls;
 mod http;
+mod idempotency;
+mod ids;
+mod limits;
 pub mod metrics;
+mod rate;
 mod refusal;
 mod request;
 mod shared;
@@ -25,7 +31,8 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Ack, Config};
+pub use client::ForwardedHeader;
+pub use config::{Ack, Config, CountOverMax};
 
 use committer::Committer;
 use eventlog::{EventLog, OpenError, Writer};

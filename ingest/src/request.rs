@@ -1,6 +1,9 @@
 //! The body of a request: read strictly, so that a client learns of its mistake, and cheaply.
 
-use crate::{config::Live, refusal::Refusal};
+use crate::{
+    config::{CountOverMax, Live},
+    refusal::Refusal,
+};
 use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor},
@@ -49,6 +52,9 @@ fn check(text: &str, count: u64, live: &Live) -> Result<(), Refusal> {
         return Err(Refusal::NotInCatalogue { reaction: text.into(), allowed: live.catalogue_text() });
     }
     let max = live.config.max_count;
+    if count > max && live.config.count_over_max == CountOverMax::Clamp {
+        return Ok((reaction, max));
+    }
     if !(1..=max).contains(&count) {
         return Err(Refusal::Count { reaction: text.into(), count, max });
     }
@@ -259,6 +265,16 @@ mod tests {
             assert_eq!(parse(body.as_bytes(), &live()), Err(refusal));
         }
         assert_eq!(reads(r#"{"reaction":"a","count":1000}"#), [("a".into(), 1_000)]);
+    }
+
+    #[test]
+    fn counts_over_the_limit_can_be_clamped_to_it_and_zero_stays_a_mistake() {
+        let config = Config { count_over_max: CountOverMax::Clamp, ..config() };
+        let live = Live::of(Arc::new(config));
+        let ask = parse(r#"{"reactions":{"a":1001,"b":1000,"c":18446744073709551615}}"#.as_bytes(), &live);
+        assert_eq!(ask.unwrap().count, 3_000);
+        let refusal = Refusal::Count { reaction: "a".into(), count: 0, max: 1_000 };
+        assert_eq!(parse(br#"{"reaction":"a","count":0}"#, &live), Err(refusal));
     }
 
     #[test]
