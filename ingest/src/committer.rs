@@ -119,6 +119,7 @@ impl Committer {
     fn gauge(&mut self) {
         let (rooms, inside) = (self.shared.batches.rooms(), self.shared.gate.inside());
         self.shared.meters.open_rooms.set(rooms as f64);
+        self.shared.meters.idempotency_keys.set(self.shared.ledger.keys() as f64);
         self.shared.meters.waiting.set(inside as f64);
         self.at_rest = rooms == 0 && inside == 0 && self.troubles.are_told();
     }

@@ -4,6 +4,8 @@ use crate::{
     config::Ack,
     gate::Ticket,
     halls::Wait,
+    idempotency::{Counted, IDEMPOTENCY_KEY},
+    limits::{Caller, RATE_LIMIT, RATE_LIMIT_POLICY, Standing},
     metrics::{REFUSED, REQUESTS},
     refusal::Refusal,
     request,
@@ -35,8 +37,8 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     let cors = CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(move |origin, _| trust.live().trusts(origin.as_bytes())))
         .allow_methods([Method::POST])
-        .allow_headers([header::CONTENT_TYPE])
-        .expose_headers([header::RETRY_AFTER])
+        .allow_headers([header::CONTENT_TYPE, IDEMPOTENCY_KEY])
+        .expose_headers([header::RETRY_AFTER, RATE_LIMIT, RATE_LIMIT_POLICY])
         .max_age(PREFLIGHT_MAX_AGE);
     Router::new()
         .route("/v1/rooms/{room}/reactions", post(post_reactions))
@@ -51,15 +53,20 @@ async fn post_reactions(
     room: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
-    match accept(&shared, room, request).await {
-        Ok(count) => {
+    let mut standing = Standing::default();
+    let mut response = match accept(&shared, room, request, &mut standing).await {
+        Ok((count, repeat)) => {
             shared.meters.requests_accepted.increment(1);
-            shared.meters.accepted.increment(count);
+            if !repeat {
+                shared.meters.accepted.increment(count);
+            }
             let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
             (StatusCode::ACCEPTED, json, format!("{{\"accepted\":{count}}}")).into_response()
         }
         Err(refusal) => refuse(&refusal),
-    }
+    };
+    standing.tell(response.headers_mut());
+    response
 }
 
 fn refuse(refusal: &Refusal) -> Response {
@@ -69,24 +76,27 @@ fn refuse(refusal: &Refusal) -> Response {
     problem.into_response()
 }
 
-/// From the request to its answer: how many reactions were accepted.
+/// From the request to its answer: how many reactions were accepted, and whether they had been before.
 async fn accept(
     shared: &Shared,
     room: Result<Path<String>, PathRejection>,
     request: Request,
-) -> Result<u64, Refusal> {
+    standing: &mut Standing,
+) -> Result<(u64, bool), Refusal> {
     let Path(room) = room.map_err(|_| Refusal::RoomEncoding)?;
     RoomName::check(&room).map_err(Refusal::RoomName)?;
-    let (max_bytes, patience_ms) = {
+    let (max_bytes, patience_ms, caller) = {
         let live = shared.live();
         if !live.has_room(&room) {
             return Err(Refusal::RoomUnknown(room));
         }
         check_type(request.headers())?;
-        (live.config.max_body_bytes, live.config.ack_timeout_ms)
+        let sender = (request.headers(), request.extensions());
+        let caller = shared.ledger.arrive(&live.limits, &room, sender, now, standing)?;
+        (live.config.max_body_bytes, live.config.ack_timeout_ms, caller)
     };
     let body = read(request.into_body(), max_bytes, patience_ms).await?;
-    let Joined { count, wait, ticket } = join(shared, &room, body)?;
+    let Joined { count, repeat, wait, ticket } = join(shared, &room, body, &caller, standing)?;
     if let Some(wait) = wait {
         match wait.await {
             Some(Outcome::Committed) => {}
@@ -96,12 +106,14 @@ async fn accept(
         }
     }
     drop(ticket);
-    Ok(count)
+    Ok((count, repeat))
 }
 
 /// A request whose reactions are in an open batch.
 struct Joined<'a> {
     count: u64,
+    /// It was counted before.
+    repeat: bool,
     /// Where it is answered when they are durable.
     wait: Option<Wait<'a>>,
     /// A shutdown waits for it.
@@ -110,15 +122,31 @@ struct Joined<'a> {
 
 /// Adds the body to its room's open batch. Takes it, so that it isn't kept while waiting.
 #[expect(clippy::needless_pass_by_value, reason = "the body is not kept while the request waits")]
-fn join<'a>(shared: &'a Shared, room: &str, body: Bytes) -> Result<Joined<'a>, Refusal> {
+fn join<'a>(
+    shared: &'a Shared,
+    room: &str,
+    body: Bytes,
+    caller: &Caller,
+    standing: &mut Standing,
+) -> Result<Joined<'a>, Refusal> {
     let live = shared.live();
     let ask = request::parse(&body, &live)?;
     let ticket = shared.gate.enter(live.config.max_waiting)?;
     let now = Instant::now();
-    let verdict = shared.batches.add(room, &ask, live.config.ack, &live.config, now.into_std())?;
-    let wait =
-        (live.config.ack == Ack::Durable).then(|| shared.halls.wait(verdict, now + live.ack_timeout()));
-    Ok(Joined { count: ask.count, wait, ticket })
+    let add = || {
+        let verdict = shared.batches.add(room, &ask, live.config.ack, &live.config, now.into_std())?;
+        let waits = live.config.ack == Ack::Durable;
+        Ok(Counted { count: ask.count, verdict: waits.then_some(verdict) })
+    };
+    let asked = (&body[..], ask.count);
+    let (counted, repeat) =
+        shared.ledger.count(&live.limits, caller, asked, now.into_std(), standing, add)?;
+    let wait = counted.verdict.map(|verdict| shared.halls.wait(verdict, now + live.ack_timeout()));
+    Ok(Joined { count: counted.count, repeat, wait, ticket })
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 /// JSON, or the plain text that `navigator.sendBeacon` can send without a preflight; in UTF-8, not compressed.

@@ -5,10 +5,12 @@ use crate::{
     config::{Config, Live},
     gate::Gate,
     halls::Halls,
+    limits::Ledger,
     metrics::Meters,
 };
 use arc_swap::ArcSwap;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// What the routes and the committer share.
 pub(crate) struct Shared {
@@ -16,6 +18,7 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     pub(crate) batches: Batches,
     pub(crate) halls: Halls,
+    pub(crate) ledger: Ledger,
     pub(crate) meters: Meters,
 }
 
@@ -26,6 +29,7 @@ impl Shared {
             gate: Gate::default(),
             batches: Batches::default(),
             halls: Halls::default(),
+            ledger: Ledger::new(Instant::now().into_std()),
             meters: Meters::new(),
         }
     }

@@ -170,7 +170,7 @@ async fn browsers_may_post_from_trusted_origins_and_read_refusals() {
     for (header, value) in [
         ("access-control-allow-origin", "https://a.example"),
         ("access-control-allow-methods", "POST"),
-        ("access-control-allow-headers", "content-type"),
+        ("access-control-allow-headers", "content-type,idempotency-key"),
         ("access-control-max-age", "7200"),
     ] {
         assert_eq!(answer.header(header), Some(value));
@@ -182,7 +182,10 @@ async fn browsers_may_post_from_trusted_origins_and_read_refusals() {
         let answer = rig.ask(request(Method::POST, path, &headers, FIRE)).await;
         assert!(answer.status.is_client_error());
         assert_eq!(answer.header("access-control-allow-origin"), Some("https://b.example"));
-        assert_eq!(answer.header("access-control-expose-headers"), Some("retry-after"));
+        assert_eq!(
+            answer.header("access-control-expose-headers"),
+            Some("retry-after,ratelimit,ratelimit-policy")
+        );
     }
 }
 
