@@ -2,6 +2,8 @@
 
 mod commit;
 mod contract;
+mod idempotency;
+mod limits;
 mod outage;
 mod shutdown;
 
