@@ -21,7 +21,6 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
 };
-use wire::RoomName;
 
 /// What is left, as draft-ietf-httpapi-ratelimit-headers-10 has it.
 pub(crate) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -160,7 +159,7 @@ impl Ledger {
     pub(crate) fn arrive(
         &self,
         limits: &Limits,
-        room: &RoomName,
+        room: &str,
         (headers, extensions): (&HeaderMap, &Extensions),
         now: Instant,
         standing: &mut Standing,

@@ -183,7 +183,12 @@ async fn a_connection_tells_its_peer() {
     let listener = service::http::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut server = JoinSet::new();
-    server.spawn(service::http::serve(listener, rig.router.clone(), rig.shutdown.clone()));
+    server.spawn(service::http::serve(
+        listener,
+        rig.router.clone(),
+        service::http::Config::private(),
+        rig.shutdown.clone(),
+    ));
     let status = async |client: &str| {
         let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
         let length = FIRE.len();
