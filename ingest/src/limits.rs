@@ -161,7 +161,7 @@ impl Ledger {
         limits: &Limits,
         room: &str,
         (headers, extensions): (&HeaderMap, &Extensions),
-        now: Instant,
+        now: impl FnOnce() -> Instant,
         standing: &mut Standing,
     ) -> Result<Caller, Refusal> {
         let key = idempotency::key(headers).map_err(|_| Refusal::KeyMalformed)?;
@@ -176,7 +176,7 @@ impl Ledger {
         let peer = peer.map_or(Ipv4Addr::LOCALHOST.into(), |peer| peer.0.ip());
         let client = self.secret.id(limits.trust.client(peer, headers));
         standing.policy.clone_from(&limits.policy);
-        self.take(limits, client, Kind::Requests, 1, now, standing)?;
+        self.take(limits, client, Kind::Requests, 1, now(), standing)?;
         let key = key.map(|key| self.secret.id((client.parts(), room, key)));
         Ok(Caller { client: Some(client), key })
     }

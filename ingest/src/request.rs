@@ -30,7 +30,7 @@ pub(crate) type List<'a> = SmallVec<[(Cow<'a, str>, u64); 4]>;
 pub(crate) fn parse<'a>(body: &'a [u8], live: &Live) -> Result<Ask<'a>, Refusal> {
     let max_distinct = live.config.max_distinct_per_request;
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let pairs = Body { max_distinct }
+    let mut pairs = Body { max_distinct }
         .deserialize(&mut reader)
         .and_then(|pairs| reader.end().map(|()| pairs))
         .map_err(|error| Refusal::Body(error.to_string().chars().take(MESSAGE_CHARS_MAX).collect()))?;
@@ -40,23 +40,24 @@ pub(crate) fn parse<'a>(body: &'a [u8], live: &Live) -> Result<Ask<'a>, Refusal>
     if pairs.list.is_empty() {
         return Err(Refusal::NoReaction);
     }
-    pairs.list.iter().try_for_each(|(text, count)| check(text, *count, live))?;
+    pairs.list.iter_mut().try_for_each(|(text, count)| check(text, count, live))?;
     // 256 reactions of 1,000,000,000 at the most: far from the end of u64.
     let count = pairs.list.iter().map(|(_, count)| count).sum();
     Ok(Ask { reactions: pairs.list, count })
 }
 
-fn check(text: &str, count: u64, live: &Live) -> Result<(), Refusal> {
+/// Also lowers the count, if it is to be.
+fn check(text: &str, count: &mut u64, live: &Live) -> Result<(), Refusal> {
     Reaction::check(text)?;
     if !live.allows(text) {
         return Err(Refusal::NotInCatalogue { reaction: text.into(), allowed: live.catalogue_text() });
     }
     let max = live.config.max_count;
-    if count > max && live.config.count_over_max == CountOverMax::Clamp {
-        return Ok((reaction, max));
+    if live.config.count_over_max == CountOverMax::Clamp {
+        *count = max.min(*count);
     }
-    if !(1..=max).contains(&count) {
-        return Err(Refusal::Count { reaction: text.into(), count, max });
+    if !(1..=max).contains(count) {
+        return Err(Refusal::Count { reaction: text.into(), count: *count, max });
     }
     Ok(())
 }
