@@ -4,6 +4,7 @@ use crate::{
     banner,
     cli::{Failure, Role},
     config::Config,
+    openapi,
     reload::Live,
 };
 use aggregator::Aggregator;
@@ -86,10 +87,13 @@ async fn tiers(
     let live = Live::new(role, config.clone(), sources);
     let mut tasks = Tasks::new(stop);
     let mut routes = Router::new();
+    let mut described: Vec<openapi::Source> = Vec::new();
     if matches!(role, Role::All | Role::Ingest) {
         let deps = ingest::Deps { log: Arc::clone(&log), readiness: readiness.clone() };
         let tier = Ingest::new(live.ingest(), deps);
         routes = routes.merge(tier.router());
+        let config = live.ingest();
+        described.push(Box::new(move || ingest::openapi(&config.borrow())));
         tasks.spawn("ingest", tier.run(tasks.shutdown()));
     }
     if matches!(role, Role::All | Role::Aggregator) {
@@ -101,7 +105,14 @@ async fn tiers(
         let deps = fanout::Deps { log, readiness: readiness.clone() };
         let tier = Fanout::new(live.fanout(), deps)?;
         routes = routes.merge(tier.router());
+        let config = live.fanout();
+        described.push(Box::new(move || fanout::openapi(&config.borrow())));
         tasks.spawn("fanout", tier.run(tasks.shutdown()));
+    }
+    routes = routes.merge(openapi::router(described));
+    if role == Role::Fanout {
+        // Where ingest is, it answers for what is no route.
+        routes = routes.fallback(openapi::nothing_here);
     }
     tasks.spawn("reload", live.run(tasks.shutdown()));
     let address = match public_listen(role, &config) {

@@ -40,7 +40,7 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .route("/v1/rooms/{room}/reactions", post(post_reactions))
         .fallback(|| async { refuse(&Refusal::RouteUnknown) })
         .method_not_allowed_fallback(|| async { refuse(&Refusal::Method) })
-        .layer(cors)
+        .layer(service::cors::RealPreflights(cors))
         .with_state(Arc::clone(shared))
 }
 

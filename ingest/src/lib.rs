@@ -15,6 +15,7 @@ mod config;
 mod gate;
 mod http;
 pub mod metrics;
+mod openapi;
 mod refusal;
 mod request;
 mod shared;
@@ -25,6 +26,7 @@ mod verdict;
 mod tests;
 
 pub use config::{Ack, Config};
+pub use openapi::openapi;
 
 use committer::Committer;
 use eventlog::{EventLog, OpenError, Writer};
