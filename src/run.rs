@@ -4,6 +4,7 @@ use crate::{
     banner,
     cli::{Failure, Role},
     config::Config,
+    openapi,
     reload::Live,
 };
 use aggregator::Aggregator;
@@ -90,11 +91,14 @@ async fn tiers(
     let deadline = Duration::from_millis(config.service.stop_deadline_ms);
     let live = Live::new(role, config.clone(), sources);
     let mut tasks = Tasks::new(stop);
-    let mut routes = Router::new();
+    let (mut front, mut routes) = (None, Router::new());
+    let mut described: Vec<openapi::Source> = Vec::new();
     if matches!(role, Role::All | Role::Ingest) {
         let deps = ingest::Deps { log: Arc::clone(&log), readiness: readiness.clone() };
         let tier = Ingest::new(live.ingest(), deps);
-        routes = routes.merge(tier.router());
+        front = Some(tier.front());
+        let config = live.ingest();
+        described.push(Box::new(move || ingest::openapi(&config.borrow())));
         tasks.spawn("ingest", tier.run(tasks.shutdown()));
     }
     if matches!(role, Role::All | Role::Aggregator) {
@@ -106,7 +110,14 @@ async fn tiers(
         let deps = fanout::Deps { log, readiness: readiness.clone() };
         let tier = Fanout::new(live.fanout(), deps)?;
         routes = routes.merge(tier.router());
+        let config = live.fanout();
+        described.push(Box::new(move || fanout::openapi(&config.borrow())));
         tasks.spawn("fanout", tier.run(tasks.shutdown()));
+    }
+    routes = routes.merge(openapi::router(described));
+    if role == Role::Fanout {
+        // Where ingest is, it answers for what is no route.
+        routes = routes.fallback(openapi::nothing_here);
     }
     tasks.spawn("reload", live.run(tasks.shutdown()));
     let address = match public_listen(role, &config) {
@@ -116,7 +127,13 @@ async fn tiers(
                 fanout::tune(&listener, &config.fanout)?;
             }
             let address = listener.local_addr()?;
-            tasks.spawn("http", http::serve(listener, routes, config.http.clone(), tasks.shutdown()));
+            let (limits, shutdown) = (config.http.clone(), tasks.shutdown());
+            match front {
+                Some(front) => {
+                    tasks.spawn("http", http::serve(listener, front.with(routes), limits, shutdown))
+                }
+                None => tasks.spawn("http", http::serve(listener, routes, limits, shutdown)),
+            }
             Some(address)
         }
         None => None,

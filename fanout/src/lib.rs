@@ -33,3 +33,4 @@ pub use bridge::{BridgeConfig, Secret};
 pub use config::{BrokerConfig, Config, MqttConfig};
 pub use edge::tune;
 pub use fanout::{Deps, Error, Fanout};
+pub use http::openapi;

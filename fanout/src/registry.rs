@@ -87,15 +87,18 @@ impl Limits {
 }
 
 impl Full {
-    /// Counts the refusal, and says it.
-    pub(crate) fn refuse(self) -> &'static str {
-        let (cause, text) = match self {
+    /// Counts the refusal.
+    pub(crate) fn refuse(self) {
+        refused(self.why().0);
+    }
+
+    /// The cause as metrics have it, and in words.
+    pub(crate) fn why(self) -> (&'static str, &'static str) {
+        match self {
             Self::Viewers => ("viewers", "this node has as many viewers as it may have"),
             Self::Address => ("address", "this node has as many viewers from your address as it may have"),
             Self::Rooms => ("rooms", "viewers of this node watch as many rooms as they may"),
-        };
-        refused(cause);
-        text
+        }
     }
 }
 

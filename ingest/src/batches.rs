@@ -89,7 +89,7 @@ impl Batches {
     /// Adds to the room's open batch. The verdict is given when that batch has ended.
     pub(crate) fn add(
         &self,
-        room: &str,
+        room: &RoomName,
         ask: &Ask<'_>,
         ack: Ack,
         config: &Config,
@@ -98,7 +98,7 @@ impl Batches {
         if let Some(mut known) = self.rooms.get_mut(room) {
             return self.add_to(known.pair_mut(), ask, ack, config, now);
         }
-        match self.rooms.entry(room.parse().map_err(Refusal::RoomName)?) {
+        match self.rooms.entry(room.clone()) {
             // It came in between.
             Entry::Occupied(entry) => self.add_to(entry.into_ref().pair_mut(), ask, ack, config, now),
             Entry::Vacant(entry) => {

@@ -5,7 +5,7 @@ use crate::{
     limits::{self, Limits},
 };
 use serde::Deserialize;
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 use wire::{REACTION_BYTES_MAX, Reaction, RoomName};
 
 /// What one reaction may take in a record: every byte escaped, quotes, colon, comma, and the longest number.
@@ -208,10 +208,6 @@ impl Live {
         let catalogue = config.catalogue.iter().filter_map(|reaction| reaction.parse().ok()).collect();
         let limits = Limits::of(&config);
         Self { config, rooms, catalogue, limits }
-    }
-
-    pub(crate) fn ack_timeout(&self) -> Duration {
-        Duration::from_millis(self.config.ack_timeout_ms)
     }
 
     /// Whether the room is declared, or none are.

@@ -21,6 +21,7 @@ mod idempotency;
 mod ids;
 mod limits;
 pub mod metrics;
+mod openapi;
 mod rate;
 mod refusal;
 mod request;
@@ -33,6 +34,8 @@ mod tests;
 
 pub use client::ForwardedHeader;
 pub use config::{Ack, Config, CountOverMax};
+pub use http::Front;
+pub use openapi::openapi;
 
 use committer::Committer;
 use eventlog::{EventLog, OpenError, Writer};
@@ -90,10 +93,9 @@ impl Ingest {
         Self { shared, config, log: deps.log, ready }
     }
 
-    /// The routes; they answer 503 while [`Ingest::run`] has not opened the log. To be served on a listener of their
-    /// own: they have an answer for paths that are no route.
-    pub fn router(&self) -> axum::Router {
-        http::router(&self.shared)
+    /// What answers requests; 503 while [`Ingest::run`] has not opened the log.
+    pub fn front(&self) -> Front {
+        Front { shared: Arc::clone(&self.shared), routes: http::router(&self.shared) }
     }
 
     /// Commits until `shutdown`, then what was accepted before it.

@@ -12,20 +12,17 @@ use crate::{
     rate::{Kind, Left, Quota, Taken, Tracker, seconds},
     refusal::Refusal,
 };
-use axum::{
-    extract::ConnectInfo,
-    http::{Extensions, HeaderMap, HeaderName, HeaderValue},
-};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use metrics::{Counter, counter};
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
 /// What is left, as draft-ietf-httpapi-ratelimit-headers-10 has it.
-pub(crate) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// What is allowed.
-pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 impl Kind {
     fn name(self) -> &'static str {
@@ -160,7 +157,7 @@ impl Ledger {
         &self,
         limits: &Limits,
         room: &str,
-        (headers, extensions): (&HeaderMap, &Extensions),
+        (headers, peer): (&HeaderMap, IpAddr),
         now: impl FnOnce() -> Instant,
         standing: &mut Standing,
     ) -> Result<Caller, Refusal> {
@@ -171,9 +168,6 @@ impl Ledger {
         if limits.policy.is_none() && key.is_none() {
             return Ok(Caller::default());
         }
-        // Without a connection, as in tests of routes, there is only ourselves.
-        let peer = extensions.get::<ConnectInfo<SocketAddr>>();
-        let peer = peer.map_or(Ipv4Addr::LOCALHOST.into(), |peer| peer.0.ip());
         let client = self.secret.id(limits.trust.client(peer, headers));
         standing.policy.clone_from(&limits.policy);
         self.take(limits, client, Kind::Requests, 1, now(), standing)?;

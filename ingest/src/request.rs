@@ -6,11 +6,11 @@ use crate::{
 };
 use serde::{
     Deserialize,
-    de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor},
+    de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Unexpected, Visitor},
 };
 use smallvec::{SmallVec, smallvec};
 use std::{borrow::Cow, fmt};
-use wire::Reaction;
+use wire::{COUNT_MAX, Reaction};
 
 /// Longest part of a reader's message that goes into an answer: it may quote the body.
 const MESSAGE_CHARS_MAX: usize = 200;
@@ -94,6 +94,13 @@ impl<'de> Deserialize<'de> for Count {
             }
             fn visit_u64<E>(self, number: u64) -> Result<Count, E> {
                 Ok(Count(number))
+            }
+            // JSON has one kind of number, and 7.0 is whole: some languages write it so.
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Count, E> {
+                if number.fract() == 0.0 && (0.0..=COUNT_MAX as f64).contains(&number) {
+                    return Ok(Count(number as u64));
+                }
+                Err(E::invalid_value(Unexpected::Float(number), &self))
             }
         }
         deserializer.deserialize_u64(Number)
@@ -213,6 +220,13 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_number_may_be_written_as_languages_do_that_know_floats_only() {
+        assert_eq!(reads(r#"{"reactions":{"🔥":7.0,"👏":2e1}}"#), [("🔥".into(), 7), ("👏".into(), 20)]);
+        let refusal = parse(br#"{"reaction":"a","count":-0.0}"#, &live()).unwrap_err();
+        assert!(matches!(refusal, Refusal::Count { count: 0, .. }), "{refusal:?}");
+    }
+
+    #[test]
     fn a_malformed_body_is_refused_with_what_was_wrong_and_where() {
         for (body, why) in [
             ("", "EOF while parsing a value at line 1 column 0"),
@@ -228,6 +242,7 @@ mod tests {
             (r#"{"reaction":"a","count":1.5}"#, "expected a whole number"),
             (r#"{"reaction":"a","count":-1}"#, "expected a whole number"),
             (r#"{"reaction":"a","count":18446744073709551616}"#, "expected a whole number"),
+            (r#"{"reaction":"a","count":1e300}"#, "expected a whole number"),
             (r#"{"reaction":"a","user":"u"}"#, "unknown field `user`, expected one of `reaction`"),
             (r#"{"reaction":"a","reactions":{"b":1}}"#, "exclude each other"),
             (r#"{"count":1,"reactions":{"b":1}}"#, "`count` goes with `reaction`"),

@@ -5,6 +5,7 @@
 //! - [`Tasks`]: named tasks; one that ends early stops the process.
 //! - [`Readiness`], [`admin`]: `/healthz`, `/readyz`, `/metrics`.
 //! - [`http`]: serving requests until told to stop, and [`Problem`], the error body of every route.
+//! - [`openapi`]: what the routes of a tier add to the description of the API; [`cors`]: who may ask from a web page.
 //! - [`signal`]: SIGTERM and SIGINT; the second one leaves at once.
 //! - [`files`]: how many a process may have open.
 //! - [`Clock`]: the time, injected.
@@ -12,9 +13,11 @@
 pub mod admin;
 mod clock;
 pub mod config;
+pub mod cors;
 pub mod files;
 pub mod http;
 pub mod metrics;
+pub mod openapi;
 mod problem;
 mod readiness;
 pub mod signal;

@@ -4,13 +4,21 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A refusal that says what to do. `type` is left at `about:blank`: status and `title` are the kind, `detail` the case.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(
+    description = "Why a request was refused (RFC 9457). `type` is left at its default, `about:blank`."
+)]
 pub struct Problem {
+    /// The status code.
+    #[schemars(range(min = 400, max = 599))]
     status: u16,
+    /// The kind of problem: the status in words.
     title: &'static str,
+    /// The case: what was wrong, and what would be right.
     detail: String,
     #[serde(skip)]
     retry_after_s: Option<u32>,
@@ -27,6 +35,11 @@ impl Problem {
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);
         self
+    }
+
+    /// Seconds after which a retry may help, where it may.
+    pub fn retry_after_s(&self) -> Option<u32> {
+        self.retry_after_s
     }
 
     /// The status code.

@@ -1,10 +1,11 @@
 //! The record of topic `aggregates`: what one window yields for one room.
 
 use crate::{Counts, DecodeError, FORMAT_VERSION, RoomName, batch::sum};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A stretch of time, in ms since the Unix epoch: from `start` up to, not including, `end`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
     /// First ms of the window.

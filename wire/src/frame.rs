@@ -1,6 +1,7 @@
 //! What viewers receive: an aggregate cut to its top N, and the greeting before it.
 
 use crate::{Aggregate, Counts, DecodeError, FORMAT_VERSION, RoomName, Window};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a viewer receives, over every protocol.
@@ -8,9 +9,10 @@ use serde::{Deserialize, Serialize};
 /// `counts` and `totals` hold the top N; `count` and `total` are of all reactions, so what is cut can be seen as
 /// the difference. A viewer that was skipped sees a gap in `seq`, and its totals are right again with this frame.
 /// A smaller `seq` with a later `since` is the room's new life.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Frame {
-    /// [`FORMAT_VERSION`].
+    /// Version of the format.
+    #[schemars(extend("const" = FORMAT_VERSION))]
     pub v: u32,
     /// The room.
     pub room: RoomName,
@@ -62,9 +64,10 @@ impl Frame {
 }
 
 /// First text on a WebSocket, before any frame. Told from a frame by its `hello`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hello {
-    /// [`FORMAT_VERSION`].
+    /// Version of the format.
+    #[schemars(extend("const" = FORMAT_VERSION))]
     pub hello: u32,
     /// The rooms that this connection watches.
     pub rooms: Vec<RoomName>,

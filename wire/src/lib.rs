@@ -15,6 +15,7 @@ mod batch;
 mod error;
 mod frame;
 mod names;
+mod schema;
 
 pub use aggregate::{Aggregate, Source, Window};
 pub use batch::Batch;

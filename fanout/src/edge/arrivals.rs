@@ -79,7 +79,7 @@ impl Shard {
                             }
                         }
                         // Nothing may be said before its CONNECT: it is closed.
-                        Err(full) => drop(full.refuse()),
+                        Err(full) => full.refuse(),
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -35,7 +35,7 @@ pub(super) async fn events(
     let seated = seat(&shared, Protocol::Sse, peer).and_then(|seat| Ok((seat, watch(&shared, &room)?)));
     let viewer = match seated {
         Ok((seat, watch)) => Viewer::new(shared, seat, watch),
-        Err(problem) => return problem.into_response(),
+        Err(refusal) => return refusal.into_response(),
     };
     let body = stream::unfold(viewer, |mut viewer| async move {
         let chunk = viewer.next().await?;

@@ -1,8 +1,9 @@
 //! Opens a WebSocket for a viewer and hands its socket to the edge, or says why not.
 
 use super::{
-    RETRY_AFTER_S, Routes,
+    Routes,
     peer::Peer,
+    refusal::Refusal,
     room::{Room, Rooms},
 };
 use crate::{
@@ -18,7 +19,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use service::Problem;
 use std::{io, net::IpAddr, sync::Arc};
 use wire::{FORMAT_VERSION, Hello, RoomName};
 
@@ -48,9 +48,7 @@ pub(super) async fn live_rooms(
 /// MQTT in a WebSocket.
 pub(super) async fn mqtt(State(routes): State<Routes>, Peer(peer): Peer, request: Request) -> Response {
     if !Words::of(request.headers()).handshake().offers(MQTT) {
-        refused("not_websocket");
-        let detail = "this resource is a WebSocket with the subprotocol \"mqtt\": Sec-WebSocket-Protocol has to offer it";
-        return Problem::new(StatusCode::BAD_REQUEST, detail).into_response();
+        return Refusal::Subprotocol.into_response();
     }
     let mut response = open(routes, Protocol::MqttWebSocket, None, peer, request);
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -74,15 +72,15 @@ fn open(
 ) -> Response {
     let accept = match Words::of(request.headers()).handshake().accept() {
         Ok(accept) => accept,
-        Err(unfit) => return not_a_websocket(unfit),
+        Err(unfit) => return Refusal::Unfit(unfit).into_response(),
     };
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
-        return not_a_websocket(Unfit::NoUpgrade);
+        return Refusal::Unfit(Unfit::NoUpgrade).into_response();
     };
     let seated = seat(&shared, protocol, peer).and_then(|seat| Ok((seat, greeting(&shared, hello)?)));
     let (seat, greeting) = match seated {
         Ok(seated) => seated,
-        Err(problem) => return problem.into_response(),
+        Err(refusal) => return refusal.into_response(),
     };
     #[expect(clippy::disallowed_methods, reason = "it holds a seat, and ends with the handshake")]
     tokio::spawn(hand_over(upgrade, shared, edge, seat, greeting));
@@ -95,7 +93,7 @@ fn open(
 }
 
 /// How the viewer begins: with places in the rooms of its hello, or with MQTT.
-fn greeting(shared: &Shared, hello: Option<Hello>) -> Result<Greeting, Problem> {
+fn greeting(shared: &Shared, hello: Option<Hello>) -> Result<Greeting, Refusal> {
     let Some(hello) = hello else { return Ok(Greeting::Mqtt) };
     let rooms = hello.rooms.iter().map(|room| watch(shared, room)).collect::<Result<_, _>>()?;
     Ok(Greeting::Json { rooms, hello: hello.encode() })
@@ -122,51 +120,22 @@ fn try_hand_over(
     edge.admit(stream, seat, greeting, read)
 }
 
-fn busy(detail: &str) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(RETRY_AFTER_S)
-}
-
 /// A place here, taken before the upgrade, so that who gets none is told in HTTP.
-pub(super) fn seat(shared: &Shared, protocol: Protocol, peer: IpAddr) -> Result<Seat, Problem> {
+pub(super) fn seat(shared: &Shared, protocol: Protocol, peer: IpAddr) -> Result<Seat, Refusal> {
     if !shared.is_caught_up() {
-        refused("starting");
-        return Err(busy("this node is still reading the log"));
+        return Err(Refusal::Starting);
     }
     if shared.drain.has_begun() {
-        refused("draining");
-        return Err(busy("this node is about to stop, connect again to reach another"));
+        return Err(Refusal::Draining);
     }
     let limits = Limits::of(&shared.config());
-    shared.registry.admit(protocol, peer, limits).map_err(|full| busy(full.refuse()))
+    shared.registry.admit(protocol, peer, limits).map_err(Refusal::Full)
 }
 
 /// A place in a room, taken like the one here.
-pub(super) fn watch(shared: &Shared, room: &RoomName) -> Result<Watch, Problem> {
+pub(super) fn watch(shared: &Shared, room: &RoomName) -> Result<Watch, Refusal> {
     let limits = Limits::of(&shared.config());
-    shared.registry.watch(room, limits).map_err(|full| busy(full.refuse()))
-}
-
-fn not_a_websocket(unfit: Unfit) -> Response {
-    refused("not_websocket");
-    let (status, why) = match unfit {
-        Unfit::NoUpgrade => {
-            (StatusCode::UPGRADE_REQUIRED, "ask with Connection: upgrade, Upgrade: websocket")
-        }
-        Unfit::Version => (StatusCode::UPGRADE_REQUIRED, "Sec-WebSocket-Version has to be 13"),
-        Unfit::Key => (StatusCode::BAD_REQUEST, "Sec-WebSocket-Key has to be 16 bytes in Base64"),
-    };
-    let detail = format!("this resource is a WebSocket (RFC 6455): {why}");
-    let mut response = Problem::new(status, detail).into_response();
-    if status == StatusCode::UPGRADE_REQUIRED {
-        for (name, value) in [
-            (header::UPGRADE, "websocket"),
-            (header::CONNECTION, "upgrade"),
-            (header::SEC_WEBSOCKET_VERSION, "13"),
-        ] {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
-        }
-    }
-    response
+    shared.registry.watch(room, limits).map_err(Refusal::Full)
 }
 
 /// The headers of a handshake; those that come twice are joined.

@@ -7,7 +7,9 @@
 
 mod events;
 mod live;
+mod openapi;
 mod peer;
+mod refusal;
 mod room;
 mod snapshot;
 
@@ -15,15 +17,15 @@ use crate::{edge::Edge, fanout::Shared};
 use axum::{
     Router,
     extract::FromRef,
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, header},
     routing::{MethodRouter, get},
 };
-use service::Problem;
+pub use openapi::openapi;
+use refusal::Refusal;
+use service::cors::RealPreflights;
 use std::{sync::Arc, time::Duration};
 use tower_http::cors::{Any, CorsLayer};
 
-/// Seconds after which a refused request may be tried again.
-const RETRY_AFTER_S: u32 = 1;
 /// How long browsers may remember what the routes allow.
 const CORS_MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -46,7 +48,7 @@ pub(crate) fn router(routes: Routes) -> Router {
     let readable = |route: MethodRouter<Routes>| {
         let route = route.fallback(wrong_method);
         match &cors {
-            Some(cors) => route.layer(cors.clone()),
+            Some(cors) => route.layer(RealPreflights(cors.clone())),
             None => route,
         }
     };
@@ -59,8 +61,8 @@ pub(crate) fn router(routes: Routes) -> Router {
         .with_state(routes)
 }
 
-async fn wrong_method(method: Method) -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("this resource can be read only, not {method}"))
+async fn wrong_method(method: Method) -> Refusal {
+    Refusal::Method(method)
 }
 
 /// WebSockets know no CORS: what they give is as public as the snapshot.

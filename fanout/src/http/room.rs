@@ -1,11 +1,11 @@
 //! The rooms that a path or a query names.
 
-use crate::{fanout::Shared, metrics::refused};
+use super::refusal::Refusal;
+use crate::fanout::Shared;
 use axum::{
     extract::{FromRef, FromRequestParts, Path},
-    http::{StatusCode, request::Parts},
+    http::request::Parts,
 };
-use service::Problem;
 use std::sync::Arc;
 use wire::RoomName;
 
@@ -15,19 +15,13 @@ pub(super) struct Room(pub(super) RoomName);
 /// Each `room=` of a query, without those that come twice.
 pub(super) struct Rooms(pub(super) Vec<RoomName>);
 
-fn bad(detail: impl Into<String>) -> Problem {
-    refused("room_name");
-    Problem::new(StatusCode::BAD_REQUEST, detail)
-}
-
 impl<S: Send + Sync> FromRequestParts<S> for Room {
-    type Rejection = Problem;
+    type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path(name) = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|rejection| bad(rejection.body_text()))?;
-        name.parse().map(Room).map_err(|error: wire::NameError| bad(error.to_string()))
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let Path(name) =
+            Path::<String>::from_request_parts(parts, state).await.map_err(|_| Refusal::RoomEncoding)?;
+        name.parse().map(Room).map_err(Refusal::RoomName)
     }
 }
 
@@ -35,9 +29,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Rooms
 where
     Arc<Shared>: FromRef<S>,
 {
-    type Rejection = Problem;
+    type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let most = Arc::<Shared>::from_ref(state).config().max_rooms_per_viewer;
         let mut rooms: Vec<RoomName> = Vec::new();
         // All characters of a room's name may stand in a query as they are.
@@ -45,18 +39,18 @@ where
             parts.uri.query().unwrap_or_default().split('&').filter_map(|p| p.split_once('='))
         {
             if name != "room" {
-                return Err(bad(format!("unknown parameter {name:?}: ask with ?room=a&room=b")));
+                return Err(Refusal::Parameter(name.to_owned()));
             }
-            let room: RoomName = value.parse().map_err(|error: wire::NameError| bad(error.to_string()))?;
+            let room: RoomName = value.parse().map_err(Refusal::RoomName)?;
             if !rooms.contains(&room) {
                 rooms.push(room);
             }
             if rooms.len() > most {
-                return Err(bad(format!("a viewer may watch {most} rooms at most")));
+                return Err(Refusal::TooManyRooms(most));
             }
         }
         if rooms.is_empty() {
-            return Err(bad("which rooms? ask with ?room=a&room=b"));
+            return Err(Refusal::NoRoom);
         }
         Ok(Self(rooms))
     }

@@ -1,13 +1,12 @@
 //! The newest frame of a room, for those who join or poll.
 
-use super::{RETRY_AFTER_S, room::Room};
-use crate::{fanout::Shared, metrics::refused};
+use super::{refusal::Refusal, room::Room};
+use crate::fanout::Shared;
 use axum::{
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use service::Problem;
 use std::sync::Arc;
 
 pub(super) async fn snapshot(
@@ -16,15 +15,12 @@ pub(super) async fn snapshot(
     headers: HeaderMap,
 ) -> Response {
     if !shared.is_caught_up() {
-        refused("starting");
-        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "this node is still reading the log");
-        return problem.retry_after(RETRY_AFTER_S).into_response();
+        return Refusal::Starting.into_response();
     }
     // Also on a 404: while everybody waits for a room's first reaction, caches should answer.
     let cache = [(header::CACHE_CONTROL, format!("public, max-age={}", shared.config().snapshot_max_age_s))];
     let Some(frame) = shared.registry.snapshot(&room) else {
-        let problem = Problem::new(StatusCode::NOT_FOUND, format!("nobody has reacted in room {room}"));
-        return (cache, problem).into_response();
+        return (cache, Refusal::NoFrame(room.to_string())).into_response();
     };
     let etag = frame.etag();
     if knows(&headers, &etag) {

@@ -35,7 +35,7 @@ impl Table {
     }
 
     fn add(&self, name: &str, reaction: &str, ack: Ack) -> Result<Arc<Verdict>, Refusal> {
-        self.batches.add(name, &ask(reaction, 1), ack, &self.config, self.now)
+        self.batches.add(&room(name), &ask(reaction, 1), ack, &self.config, self.now)
     }
 
     fn seal(&self) -> Vec<Sealed> {
@@ -202,7 +202,7 @@ fn a_refused_request_leaves_nothing_behind() {
     let mut table = Table::new();
     table.config.max_distinct_per_batch = 1;
     let two = Ask { reactions: smallvec::smallvec![("x".into(), 1), ("y".into(), 1)], count: 2 };
-    let refusal = table.batches.add("a", &two, Ack::Durable, &table.config, table.now).unwrap_err();
+    let refusal = table.batches.add(&room("a"), &two, Ack::Durable, &table.config, table.now).unwrap_err();
     assert_eq!(refusal, Refusal::RoomTooDiverse(1));
     assert_eq!((table.batches.rooms(), table.seal().len()), (0, 0));
 }
@@ -283,7 +283,7 @@ proptest! {
             match step {
                 Step::Add { room: r, reaction, count, ack } => {
                     let (name, reaction) = (["a", "b", "c"][r], ["w", "x", "y", "z"][reaction]);
-                    let added = table.batches.add(name, &ask(reaction, count), ack, &table.config, table.now);
+                    let added = table.batches.add(&room(name), &ask(reaction, count), ack, &table.config, table.now);
                     match (added, ack) {
                         (Ok(verdict), Ack::Durable) => books.waiting.push((room(name), ask(reaction, count), verdict)),
                         (Ok(_), Ack::Received) => {

@@ -128,7 +128,7 @@ async fn a_content_length_over_the_limit_is_refused_before_the_body_is_sent() {
     let mut server = JoinSet::new();
     server.spawn(service::http::serve(
         listener,
-        rig.router.clone(),
+        rig.front.clone(),
         service::http::Config::private(),
         rig.shutdown.clone(),
     ));

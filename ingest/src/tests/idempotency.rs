@@ -38,10 +38,10 @@ async fn a_repeat_waits_for_the_same_verdict_as_the_first() {
     rig.log.hold_appends(true);
     let mut crowd = JoinSet::new();
     for _ in 0..10 {
-        crowd.spawn(ask(rig.router.clone(), keyed("k", FIRE)));
+        crowd.spawn(ask(rig.front.clone(), keyed("k", FIRE)));
     }
     until(|| rig.inside() == 10 && rig.log.held_appends() == 1).await;
-    crowd.spawn(ask(rig.router.clone(), keyed("k", FIRE)));
+    crowd.spawn(ask(rig.front.clone(), keyed("k", FIRE)));
     until(|| rig.inside() == 11).await;
     assert!(crowd.try_join_next().is_none());
     rig.log.hold_appends(false);
@@ -178,10 +178,10 @@ async fn what_is_sent_until_it_is_answered_202_counts_exactly_once() {
     let rig = Rig::open(Config { ack_timeout_ms: 100, stall_ms: 100, ..config() }).await;
     let mut senders = JoinSet::new();
     for key in 0..40 {
-        let router = rig.router.clone();
+        let front = rig.front.clone();
         senders.spawn(async move {
             let mut tries = 1;
-            while ask(router.clone(), keyed(&key.to_string(), FIRE)).await.status != 202 {
+            while ask(front.clone(), keyed(&key.to_string(), FIRE)).await.status != 202 {
                 tries += 1;
                 sleep(Duration::from_millis(7 + key)).await;
             }

@@ -185,7 +185,7 @@ async fn a_connection_tells_its_peer() {
     let mut server = JoinSet::new();
     server.spawn(service::http::serve(
         listener,
-        rig.router.clone(),
+        rig.front.clone(),
         service::http::Config::private(),
         rig.shutdown.clone(),
     ));

@@ -10,7 +10,7 @@ async fn a_shutdown_commits_what_was_accepted_and_answers_all_who_wait() {
     let mut crowd = rig.crowd("r", 20);
     until(|| rig.log.held_appends() == 1).await;
     for _ in 0..30 {
-        crowd.spawn(post(rig.router.clone(), "r".into(), FIRE.into()));
+        crowd.spawn(post(rig.front.clone(), "r".into(), FIRE.into()));
     }
     until(|| rig.inside() == 50).await;
     rig.shutdown.cancel();
@@ -63,11 +63,11 @@ async fn a_shutdown_amid_traffic_loses_nothing_and_counts_nothing_twice() {
         let mut rig = Rig::open(Config { ack, commit_interval_ms: 1, ..config() }).await;
         let mut clients = JoinSet::new();
         for client in 0..16 {
-            let router = rig.router.clone();
+            let front = rig.front.clone();
             clients.spawn(async move {
                 let mut accepted = 0;
                 let room = format!("r{}", client % 3);
-                while post(router.clone(), room.clone(), FIRE.into()).await.status == 202 {
+                while post(front.clone(), room.clone(), FIRE.into()).await.status == 202 {
                     accepted += 1;
                     tokio::task::yield_now().await;
                 }

@@ -113,7 +113,7 @@ async fn start_bare(dir: &Path) -> anyhow::Result<Place> {
     command.args(["bare", "--listen", &address.to_string()]);
     let mut child = Child::start(command, dir)?;
     let url: HttpTarget = format!("http://{address}").parse()?;
-    patiently(&mut child, || async { Ok(drop(url.connect().await?)) }).await?;
+    patiently(&mut child, || async { Ok(url.connect().await.map(drop)?) }).await?;
     Ok(Place { url, pid: Some(child.pid), live: None, child: Some(child) })
 }
 

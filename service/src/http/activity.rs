@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed},
     },
-    task::Context,
+    task::Waker,
 };
 
 /// The worker's clock: ticks since its start.
@@ -112,9 +112,13 @@ impl Activity {
         before == 0
     }
 
-    /// Whether the connection was asked to end; wakes the task when it is.
-    pub(super) fn poll_leave(&self, context: &Context<'_>) -> Option<Leave> {
-        self.waker.register(context.waker());
+    /// Who is woken when the connection is asked to end.
+    pub(super) fn register(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    /// Whether the connection was asked to end.
+    pub(super) fn leave(&self) -> Option<Leave> {
         match self.leave.load(Relaxed) {
             0 => None,
             1 => Some(Leave::Gracefully),
@@ -199,12 +203,11 @@ mod tests {
     #[test]
     fn leaving_at_once_goes_over_leaving_gracefully() {
         let (_, connection) = rig();
-        let context = Context::from_waker(std::task::Waker::noop());
-        assert_eq!(connection.poll_leave(&context), None);
+        assert_eq!(connection.leave(), None);
         assert!(connection.ask_to_leave(Leave::Gracefully));
-        assert_eq!(connection.poll_leave(&context), Some(Leave::Gracefully));
+        assert_eq!(connection.leave(), Some(Leave::Gracefully));
         assert!(!connection.ask_to_leave(Leave::Now), "not the first time");
         assert!(!connection.ask_to_leave(Leave::Gracefully));
-        assert_eq!(connection.poll_leave(&context), Some(Leave::Now));
+        assert_eq!(connection.leave(), Some(Leave::Now));
     }
 }

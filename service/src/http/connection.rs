@@ -59,9 +59,14 @@ pub(super) async fn serve<A: App>(
         }
     });
     let mut connection = pin!(builder.serve_connection_with_upgrades(socket, service));
-    let mut leaving = false;
+    let (mut registered, mut leaving) = (false, false);
     poll_fn(|context| {
-        match activity.poll_leave(context) {
+        // It is this task that polls, and nobody else: once is enough, until it was woken.
+        if !registered || leaving {
+            registered = true;
+            activity.register(context.waker());
+        }
+        match activity.leave() {
             Some(Leave::Now) => return Poll::Ready(()),
             Some(Leave::Gracefully) if !leaving => {
                 leaving = true;

@@ -1,0 +1,298 @@
+//! What this tier adds to the OpenAPI document: the limits in it are those in force.
+
+use crate::{
+    config::{Ack, Config, Live},
+    refusal::Refusal,
+};
+use serde_json::{Map, Value, json};
+use service::openapi::Part;
+use std::sync::Arc;
+use wire::{NameError, REACTION_BYTES_MAX, Reaction, RoomName};
+
+const ROUTE: &str = "/v1/rooms/{room}/reactions";
+
+/// This tier's operations under `config`, for the OpenAPI document of the process.
+pub fn openapi(config: &Config) -> Part {
+    let mut part = Part::default();
+    let room = part.schema_of::<RoomName>();
+    let room = if config.rooms.is_empty() { room } else { json!({ "type": "string", "enum": config.rooms }) };
+    let body = body(config, &mut part);
+    let content = json!({
+        "application/json": { "schema": body, "examples": examples(config) },
+        "text/plain": {
+            "schema": {
+                "type": "string",
+                "format": "reactions",
+                "contentMediaType": "application/json",
+                "contentSchema": body,
+            },
+            "examples": examples_as_text(config),
+        },
+    });
+    let operation = json!({
+        "operationId": "postReactions",
+        "summary": "Send reactions",
+        "tags": ["reactions"],
+        "description": "Counts reactions of a room. Clients sum their taps up and send them once a second or so.",
+        "parameters": [{
+            "name": "room", "in": "path", "required": true, "schema": room,
+            "description": "The room. One that is declared, where rooms are.",
+        }, idempotency_key(config)],
+        "requestBody": {
+            "required": true,
+            "description": format!(
+                "JSON in UTF-8 of at most {} bytes, without Content-Encoding, that names no member twice. As text/plain it \
+                 is read in the same way: that is what navigator.sendBeacon can send without a preflight.",
+                config.max_body_bytes
+            ),
+            "content": content,
+        },
+        "responses": responses(config, &mut part),
+    });
+    part.add("post", ROUTE, operation);
+    part
+}
+
+fn idempotency_key(config: &Config) -> Value {
+    let description = if config.max_idempotency_keys == 0 {
+        "Not taken by this server.".to_owned()
+    } else {
+        format!(
+            "A repeat with the same key, from the same client within {} ms, is not counted again, on this node.",
+            config.idempotency_ttl_ms
+        )
+    };
+    json!({
+        "name": "Idempotency-Key", "in": "header", "required": false, "description": description,
+        "schema": { "type": "string", "pattern": "^[A-Za-z0-9._~-]{1,64}$" },
+    })
+}
+
+/// The schema of the body.
+fn body(config: &Config, part: &mut Part) -> Value {
+    let reaction = part.schema_of::<Reaction>();
+    let reaction = if config.catalogue.is_empty() {
+        reaction
+    } else {
+        json!({ "type": "string", "enum": config.catalogue })
+    };
+    let count = json!({ "type": "integer", "minimum": 1, "maximum": config.max_count });
+    let mut counted = count.clone();
+    counted["default"] = json!(1);
+    let one = json!({
+        "description": "One reaction, `count` times.",
+        "type": "object",
+        "required": ["reaction"],
+        "properties": { "reaction": reaction, "count": counted },
+        "additionalProperties": false,
+    });
+    let several = json!({
+        "description": "Several reactions, each with its count.",
+        "type": "object",
+        "required": ["reactions"],
+        "properties": {
+            "reactions": {
+                "type": "object",
+                "propertyNames": reaction,
+                "additionalProperties": count,
+                "minProperties": 1,
+                "maxProperties": config.max_distinct_per_request,
+            },
+        },
+        "additionalProperties": false,
+    });
+    let forms = [part.name("OneReaction", one), part.name("SeveralReactions", several)];
+    part.name("Reactions", json!({ "oneOf": forms }))
+}
+
+/// One body of each form that is right under `config`.
+fn forms(config: &Config) -> [(&'static str, Value); 3] {
+    let mut reactions = config.catalogue.iter().map(String::as_str).chain(["🔥", "👏"]);
+    let mut next = || reactions.next().unwrap_or("🔥");
+    let (one, two) = (next(), next());
+    let count = config.max_count.min(7);
+    let several = if config.max_distinct_per_request == 1 || config.catalogue.len() == 1 {
+        json!({ one: count })
+    } else {
+        json!({ one: count, two: config.max_count.min(2) })
+    };
+    [
+        ("one", json!({ "reaction": one })),
+        ("oneCounted", json!({ "reaction": one, "count": count })),
+        ("several", json!({ "reactions": several })),
+    ]
+}
+
+fn examples(config: &Config) -> Map<String, Value> {
+    forms(config).into_iter().map(|(name, form)| (name.to_owned(), json!({ "value": form }))).collect()
+}
+
+fn examples_as_text(config: &Config) -> Map<String, Value> {
+    let texts = forms(config).into_iter();
+    texts.map(|(name, form)| (name.to_owned(), json!({ "value": form.to_string() }))).collect()
+}
+
+fn responses(config: &Config, part: &mut Part) -> Map<String, Value> {
+    let refusals = one_of_each(config);
+    let mut responses = part.responses(refusals.iter().map(|refusal| (refusal.cause(), refusal.problem())));
+    let promise = match config.ack {
+        Ack::Durable => "The reactions are durable, and will be counted exactly once.",
+        Ack::Received => "The reactions were received; a crash may lose them.",
+    };
+    let accepted = json!({
+        "description": promise,
+        "content": { "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["accepted"],
+                "properties": { "accepted": {
+                    "description": "How many reactions were accepted: the sum of the counts.",
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": config.max_count.saturating_mul(config.max_distinct_per_request as u64),
+                } },
+            },
+            "example": { "accepted": config.max_count.min(7) },
+        } },
+    });
+    responses.insert("202".into(), accepted);
+    if let Some(wrong_method) = responses.get_mut("405") {
+        wrong_method["headers"]["Allow"] = json!({ "required": true, "schema": { "const": "POST" } });
+    }
+    responses
+}
+
+/// A list of refusals that doesn't compile while one has no place in it.
+macro_rules! refusals {
+    ($($variant:ident $( ( $($value:expr),* ) )? $( { $($field:ident : $set:expr),* } )? ;)*) => {{
+        const _: fn(&Refusal) = |refusal| match refusal { $(Refusal::$variant { .. } => {})* };
+        vec![$(Refusal::$variant $( ( $($value),* ) )? $( { $($field : $set),* } )?),*]
+    }};
+}
+
+/// Each refusal as it would be under `config`.
+fn one_of_each(config: &Config) -> Vec<Refusal> {
+    let live = Live::of(Arc::new(config.clone()));
+    let reaction = || "🔥".to_owned();
+    let mut refusals = refusals! {
+        RoomName(NameError::RoomCharacter('/'));
+        RoomEncoding;
+        Body("expected `:` at line 1 column 14".into());
+        BodyBroken;
+        BodySlow(config.ack_timeout_ms);
+        BodyTooLong(config.max_body_bytes);
+        RoomUnknown("ind-pak-semi".into());
+        RouteUnknown;
+        Method;
+        ContentType;
+        ContentEncoding;
+        NoReaction;
+        Reaction(NameError::ReactionTooLong(REACTION_BYTES_MAX + 1));
+        NotInCatalogue { reaction: reaction(), allowed: live.catalogue_text() };
+        Count { reaction: reaction(), count: 0, max: config.max_count };
+        TooManyReactions(config.max_distinct_per_request);
+        OverBurst { count: config.reactions_burst + 1, burst: config.reactions_burst };
+        KeyMalformed;
+        KeysOff;
+        KeyReused;
+        TooFast { what: "requests", per_s: config.rate_per_s, wait_s: 1 };
+        TooFastTogether { what: "requests", per_s: config.rate_per_s, wait_s: 1 };
+        RoomTooDiverse(config.max_distinct_per_batch);
+        RoomTooMany;
+        Starting;
+        Draining;
+        TooManyWaiting(config.max_waiting);
+        TooManyRooms(config.max_rooms);
+        KeysFull(config.max_idempotency_keys);
+        Stalled(config.stall_ms);
+        NotWritten;
+        TimedOut(config.ack_timeout_ms);
+        Unknown;
+    };
+    refusals.retain(|refusal| match refusal {
+        Refusal::RoomUnknown(_) => !config.rooms.is_empty(),
+        Refusal::NotInCatalogue { .. } => !config.catalogue.is_empty(),
+        Refusal::OverBurst { .. } => config.reactions_per_s > 0,
+        Refusal::TooFast { .. } | Refusal::TooFastTogether { .. } => {
+            config.rate_per_s > 0 || config.reactions_per_s > 0
+        }
+        Refusal::KeysOff => config.max_idempotency_keys == 0,
+        Refusal::KeyMalformed | Refusal::KeyReused | Refusal::KeysFull(_) => config.max_idempotency_keys > 0,
+        Refusal::NotWritten | Refusal::TimedOut(_) | Refusal::Unknown => config.ack == Ack::Durable,
+        _ => true,
+    });
+    refusals
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::tests::config, request};
+    use service::openapi::document;
+
+    fn of(config: &Config) -> Value {
+        document(&json!({ "title": "t", "version": "1" }), [openapi(config)])
+    }
+
+    fn operation(document: &Value) -> &Value {
+        &document["paths"][ROUTE]["post"]
+    }
+
+    fn narrow() -> Config {
+        Config {
+            max_count: 3,
+            max_distinct_per_request: 1,
+            rooms: vec!["final".into()],
+            catalogue: vec!["👏".into()],
+            ack: Ack::Received,
+            ..config()
+        }
+    }
+
+    #[test]
+    fn every_refusal_is_a_response_and_names_the_limit_in_force() {
+        let document = of(&config());
+        let responses = &operation(&document)["responses"];
+        for refusal in one_of_each(&config()) {
+            let status = refusal.problem().status().as_u16().to_string();
+            let problem = &responses[&status]["content"]["application/problem+json"];
+            let examples = problem["examples"].as_object().unwrap();
+            let known = examples.iter().any(|(name, example)| {
+                name.starts_with(refusal.cause()) && example["value"]["detail"] == refusal.to_string()
+            });
+            assert!(known, "{refusal:?}: {examples:?}");
+        }
+        assert_eq!(responses["405"]["headers"]["Allow"]["schema"]["const"], "POST");
+        assert_eq!(responses["503"]["headers"]["Retry-After"]["required"], true);
+        assert!(responses["413"].to_string().contains("4096 bytes"), "{responses}");
+    }
+
+    #[test]
+    fn limits_and_lists_are_those_in_force() {
+        let narrow = of(&narrow());
+        let schemas = &narrow["components"]["schemas"];
+        assert_eq!(operation(&narrow)["parameters"][0]["schema"]["enum"], json!(["final"]));
+        assert_eq!(schemas["OneReaction"]["properties"]["reaction"]["enum"], json!(["👏"]));
+        assert_eq!(schemas["OneReaction"]["properties"]["count"]["maximum"], 3);
+        assert_eq!(schemas["SeveralReactions"]["properties"]["reactions"]["maxProperties"], 1);
+        assert_eq!(operation(&narrow)["responses"]["504"], Value::Null, "nobody waits for the log");
+        let wide = of(&config());
+        let schemas = &wide["components"]["schemas"];
+        assert_eq!(schemas["RoomName"]["pattern"], "^[A-Za-z0-9._~-]{1,64}$");
+        assert_eq!(schemas["Reaction"]["maxLength"], REACTION_BYTES_MAX);
+    }
+
+    #[test]
+    fn the_examples_are_accepted() {
+        for config in [config(), narrow()] {
+            let live = Live::of(Arc::new(config.clone()));
+            for (name, form) in forms(&config) {
+                assert!(request::parse(form.to_string().as_bytes(), &live).is_ok(), "{name}");
+            }
+            let document = of(&config);
+            let content = &operation(&document)["requestBody"]["content"];
+            assert_eq!(content["application/json"]["examples"].as_object().unwrap().len(), 3);
+            assert_eq!(content["text/plain"]["examples"].as_object().unwrap().len(), 3);
+        }
+    }
+}

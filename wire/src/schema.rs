@@ -1,0 +1,76 @@
+//! The JSON Schemas of names, made of the limits that `names` checks. Those of the other types are derived.
+
+use crate::{REACTION_BYTES_MAX, ROOM_NAME_LEN_MAX, Reaction, RoomName};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use std::borrow::Cow;
+
+/// The characters of a room's name, as a class of a regular expression.
+const ROOM_NAME_CLASS: &str = "A-Za-z0-9._~-";
+/// The characters that no reaction holds, as a class of a regular expression: the control characters (Unicode's Cc).
+const CONTROL_CLASS: &str = "\\u0000-\\u001f\\u007f-\\u009f";
+
+impl JsonSchema for RoomName {
+    fn schema_name() -> Cow<'static, str> {
+        "RoomName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": format!("^[{ROOM_NAME_CLASS}]{{1,{ROOM_NAME_LEN_MAX}}}$"),
+            "description": "One live event that people react to. Its characters need no escaping in a URL.",
+            "examples": ["ind-pak-final"],
+        })
+    }
+}
+
+impl JsonSchema for Reaction {
+    fn schema_name() -> Cow<'static, str> {
+        "Reaction".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "format": "reaction",
+            "minLength": 1,
+            "maxLength": REACTION_BYTES_MAX,
+            "pattern": format!("^[^{CONTROL_CLASS}]+$"),
+            "description": format!(
+                "An emoji or short code: 1 to {REACTION_BYTES_MAX} bytes of UTF-8 without control characters. \
+                 JSON Schema can limit characters only, hence `maxLength`: what counts is bytes."
+            ),
+            "examples": ["🔥", "👏", "goal"],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a class of the form `a-zA-Z._` holds `c`.
+    fn holds(class: &[char], c: char) -> bool {
+        match class {
+            [from, '-', to, rest @ ..] => (*from..=*to).contains(&c) || holds(rest, c),
+            [one, rest @ ..] => *one == c || holds(rest, c),
+            [] => false,
+        }
+    }
+
+    #[test]
+    fn the_patterns_are_the_rules_of_names() {
+        let room: Vec<char> = ROOM_NAME_CLASS.chars().collect();
+        let control = ['\0', '-', '\u{1f}', '\u{7f}', '-', '\u{9f}'];
+        let written: String = control
+            .iter()
+            .map(|c| if *c == '-' { "-".to_owned() } else { format!("\\u{:04x}", u32::from(*c)) })
+            .collect();
+        assert_eq!(written, CONTROL_CLASS);
+        for c in '\0'..='\u{ffff}' {
+            let text = c.to_string();
+            assert_eq!(RoomName::check(&text).is_ok(), holds(&room, c), "{c:?}");
+            assert_eq!(Reaction::check(&text).is_ok(), !holds(&control, c), "{c:?}");
+        }
+    }
+}
