@@ -9,17 +9,21 @@
 //! - [`progress`], [`report`]: what people and other programs read.
 
 mod audit;
+mod child;
 mod cli;
 mod crowd;
 mod edge;
+mod files;
 mod http;
 mod payload;
 mod post;
+mod proc;
 mod progress;
 mod random;
 mod report;
 mod schedule;
 mod shared;
+mod sources;
 mod spread;
 mod tally;
 mod target;
