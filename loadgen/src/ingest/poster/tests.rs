@@ -1,0 +1,1 @@
+//! Posters against the bare server.
