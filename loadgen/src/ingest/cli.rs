@@ -119,7 +119,8 @@ pub(crate) struct IngestArgs {
     /// How long the audit waits until the last windows have closed
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
     settle: Duration,
-    /// Where --audit finds the snapshots of uproar-kafka, or of --target where that is another address
+    /// Where --audit finds the snapshots of uproar-kafka (an aggregator and a fanout on the same topics, named by --set), or of
+    /// --target where that is another address
     #[arg(long, value_name = "URL")]
     live_url: Option<HttpTarget>,
     /// Uproar's program [default: `uproar` beside this one]
