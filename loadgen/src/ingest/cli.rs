@@ -12,7 +12,7 @@ const SPARE_FILES: usize = 200;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  Uproar beside a handler that does nothing: both bodies, 1 and 10,000 rooms, 64 to 4,000 connections (5 minutes):
+  Uproar beside a handler that does nothing: both bodies, 1 and 10,000 rooms, 64 to 4,000 connections (8 minutes):
     loadgen ingest
   One case, with an audit of what was counted:
     loadgen ingest --body tap --rooms 1 --connections 64 --audit
@@ -23,10 +23,13 @@ Examples:
       --set log.kafka.min_insync=1
   How long a POST takes at which rate:
     loadgen ingest --rate 100,1000,5000,10000,20000 --servers uproar
+  What a POST costs when all servers have the same to do:
+    loadgen ingest --rate 5000 --servers bare,uproar --rounds 3
   A million reactions a second into one room, in batches of 52, audited:
     loadgen ingest --rate 19300 --body batch --servers uproar --duration 20s --audit
-  What becomes of one, two and five times of what the server can take, and whether it recovers:
-    loadgen ingest --overload 1,2,5 --connections 4000
+  What becomes of one, two and five times of what the server can take, and whether it recovers; with a limit low enough
+  for these connections to meet it:
+    loadgen ingest --overload 1,2,5 --connections 4000 --set ingest.max_waiting=2000
   A server that runs already:
     loadgen ingest --target http://127.0.0.1:8080 --pid 4242 --connections 64
 
@@ -34,6 +37,8 @@ What is measured:
   CPU            user and system time of the server's whole process while a round is measured, for a million answers.
                  For Uproar that is all it does: of `uproar all` also its windows, its log and its edge. On one machine the
                  poster also pays for the server's half of TCP, and the server for the poster's.
+                 A closed loop drives each server as fast as it answers. A fast one finds more requests ready at a time and
+                 pays less for each; compare servers at the same --rate too
   to bare        that by the bare server's, round by round: the median, and the least and the most of the rounds
   POST, ms       from the send to the whole answer, 202 only. In an open loop also from the time at which the request was
                  due, so that a server that stalls can't hide it: that is what a user would have felt
@@ -65,9 +70,8 @@ pub(crate) struct IngestArgs {
     /// Brokers for uproar-kafka; topics of a new name are created, and left
     #[arg(long, value_name = "HOST:PORT,...")]
     kafka: Option<String>,
-    /// Connections
+    /// Connections [default: 64,1000,4000; with --rate: 1000; with --overload: 4000]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    #[arg(help = "Connections [default: 64,1000,4000; with --rate: 1000; with --overload: 4000]")]
     connections: Option<Vec<u32>>,
     /// Rooms that are posted to in turn [default: 1,10000; with --rate or --overload: 1]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -115,7 +119,8 @@ pub(crate) struct IngestArgs {
     /// How long the audit waits until the last windows have closed
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
     settle: Duration,
-    /// Where --audit finds the snapshots of uproar-kafka, or of --target where that is another address
+    /// Where --audit finds the snapshots of uproar-kafka (an aggregator and a fanout on the same topics, named by --set), or of
+    /// --target where that is another address
     #[arg(long, value_name = "URL")]
     live_url: Option<HttpTarget>,
     /// Uproar's program [default: `uproar` beside this one]

@@ -1,6 +1,10 @@
 //! What rounds add up to. Pure.
 
-use super::{measure::Round, outcome::Outcome, plan::Case};
+use super::{
+    measure::Round,
+    outcome::Outcome,
+    plan::{Case, Load},
+};
 use crate::spread::Quantiles;
 use serde::Serialize;
 use std::{collections::BTreeMap, time::Duration};
@@ -85,13 +89,7 @@ impl RoundFigures {
 
 impl Row {
     /// Adds up `rounds`, of which there is at least one.
-    pub(crate) fn of(
-        server: &str,
-        case: Case,
-        load: &str,
-        rate_per_s: Option<u32>,
-        rounds: &[Round],
-    ) -> Self {
+    pub(crate) fn of(server: &str, case: Case, label: &str, load: Load, rounds: &[Round]) -> Self {
         let mut sum = Outcome::default();
         rounds.iter().for_each(|round| sum.add(&round.outcome));
         let length: Duration = rounds.iter().map(|round| round.length).sum();
@@ -103,8 +101,11 @@ impl Row {
         Self {
             server: server.to_owned(),
             case,
-            load: load.to_owned(),
-            rate_per_s,
+            load: label.to_owned(),
+            rate_per_s: match load {
+                Load::Closed => None,
+                Load::Open(rate) => Some(rate),
+            },
             answers_per_s: median(each.iter().map(|round| round.answers_per_s)).unwrap_or(0.0),
             cpu_s_per_million: median(each.iter().filter_map(|round| round.cpu_s_per_million)),
             cpu_user_s_per_million: cpu(|round| round.cpu_user_ms),
@@ -133,9 +134,9 @@ impl Row {
         }
     }
 
-    /// Compares each round with that of `bare`.
-    pub(crate) fn compare(&mut self, bare: &Self) {
-        let pairs = self.rounds.iter().zip(&bare.rounds);
+    /// Compares each round with that of the bare server.
+    pub(crate) fn compare(&mut self, bare: &[RoundFigures]) {
+        let pairs = self.rounds.iter().zip(bare);
         let ratios = pairs.filter_map(|(own, bare)| {
             bare.cpu_s_per_million.filter(|bare| *bare > 0.0).zip(own.cpu_s_per_million).map(|(b, o)| o / b)
         });
@@ -207,7 +208,7 @@ pub(super) mod tests {
 
     #[test]
     fn cpu_is_shared_out_over_the_answers_of_its_round() {
-        let row = Row::of("s", CASE, "closed", None, &[round(202, 1_000, 20, 10)]);
+        let row = Row::of("s", CASE, "closed", Load::Closed, &[round(202, 1_000, 20, 10)]);
         assert_eq!((row.answers_per_s, row.cpu_s_per_million), (500.0, Some(30.0)));
         assert_eq!((row.cpu_user_s_per_million, row.cpu_system_s_per_million), (Some(20.0), Some(10.0)));
         assert!((row.poster_user_us - 3.0).abs() < 1e-9);
@@ -218,7 +219,7 @@ pub(super) mod tests {
     #[test]
     fn figures_of_several_rounds_are_medians_and_times_are_pooled() {
         let rounds = [round(202, 1_000, 10, 0), round(202, 3_000, 60, 0), round(202, 2_000, 30, 0)];
-        let row = Row::of("s", CASE, "closed", None, &rounds);
+        let row = Row::of("s", CASE, "closed", Load::Closed, &rounds);
         assert_eq!((row.answers_per_s, row.cpu_s_per_million), (1_000.0, Some(15.0)));
         assert_eq!((row.accepted_per_s, row.from_send.unwrap().samples), (1_000.0, 6_000));
     }
@@ -227,15 +228,15 @@ pub(super) mod tests {
     fn ratios_are_taken_round_by_round() {
         let bare = [round(202, 1_000, 10, 0), round(202, 1_000, 20, 0), round(202, 1_000, 10, 0)];
         let own = [round(202, 1_000, 15, 0), round(202, 1_000, 22, 0), round(202, 2_000, 24, 0)];
-        let mut row = Row::of("s", CASE, "closed", None, &own);
-        row.compare(&Row::of("bare", CASE, "closed", None, &bare));
+        let mut row = Row::of("s", CASE, "closed", Load::Closed, &own);
+        row.compare(&Row::of("bare", CASE, "closed", Load::Closed, &bare).rounds);
         let Ratio { median, least, most } = row.to_bare.unwrap();
         assert!((median - 1.2).abs() < 1e-9 && (least - 1.1).abs() < 1e-9 && (most - 1.5).abs() < 1e-9);
     }
 
     #[test]
     fn refusals_are_answers_too_and_not_clean() {
-        let row = Row::of("s", CASE, "2x", Some(5), &[round(202, 30, 1, 0), round(503, 10, 1, 0)]);
+        let row = Row::of("s", CASE, "2x", Load::Open(5), &[round(202, 30, 1, 0), round(503, 10, 1, 0)]);
         assert_eq!((row.accepted_per_s, row.refused_per_s[&503]), (7.5, 2.5));
         assert_eq!((row.refused[&503], row.clean), (10, false));
         assert_eq!(row.refused_from_send.unwrap().samples, 10);
@@ -245,10 +246,10 @@ pub(super) mod tests {
     fn a_process_that_cannot_be_seen_has_no_cpu_figures() {
         let mut unseen = round(202, 10, 0, 0);
         unseen.cpu = None;
-        let mut row = Row::of("s", CASE, "closed", None, &[unseen]);
-        row.compare(&Row::of("bare", CASE, "closed", None, &[round(202, 10, 1, 0)]));
+        let mut row = Row::of("s", CASE, "closed", Load::Closed, &[unseen]);
+        row.compare(&Row::of("bare", CASE, "closed", Load::Closed, &[round(202, 10, 1, 0)]).rounds);
         assert_eq!((row.cpu_s_per_million, row.to_bare), (None, None));
-        let silent = Row::of("s", CASE, "closed", None, &[round(202, 0, 1, 0)]);
+        let silent = Row::of("s", CASE, "closed", Load::Closed, &[round(202, 0, 1, 0)]);
         assert_eq!((silent.cpu_s_per_million, silent.from_send), (None, None));
     }
 }

@@ -26,9 +26,11 @@ use crate::{files, progress::note, random, sources::Sources};
 use anyhow::Context as _;
 use audit::{Audit, audit};
 use figures::{RoundFigures, Row};
-use plan::{Case, Load, Mode, Plan};
+use measure::Round;
+use plan::{Case, Kind, Load, Mode, Plan};
 use report::{Conditions, Failure, Report};
 use servers::Server;
+use std::collections::BTreeMap;
 use wire::RoomName;
 
 /// A rate that no server here comes near.
@@ -92,24 +94,14 @@ impl<'a> Run<'a> {
 
     async fn compare(&mut self) {
         for case in &self.plan.cases {
-            let loads = vec![Load::Closed; self.servers.len()];
-            let mut rows = self.contest(case, &loads, "closed", self.plan.rounds).await;
-            if let Some((_, bare)) =
-                rows.iter().position(|(is_bare, _)| *is_bare).map(|bare| rows.remove(bare))
-            {
-                rows.iter_mut().for_each(|(_, row)| row.compare(&bare));
-                rows.insert(0, (true, bare));
-            }
-            self.rows.extend(rows.into_iter().map(|(_, row)| row));
+            self.contest(case, "closed", self.plan.rounds, |_| Load::Closed).await;
         }
     }
 
     async fn curve(&mut self, rates: &[u32]) {
         for case in &self.plan.cases {
             for rate in rates {
-                let loads = vec![Load::Open(*rate); self.servers.len()];
-                let rows = self.contest(case, &loads, &format!("{rate}/s"), self.plan.rounds).await;
-                self.rows.extend(rows.into_iter().map(|(_, row)| row));
+                self.contest(case, &format!("{rate}/s"), self.plan.rounds, |_| Load::Open(*rate)).await;
             }
         }
     }
@@ -117,48 +109,44 @@ impl<'a> Run<'a> {
     /// What a closed loop gets through is the capacity; then multiples of it, and what is left of it after that.
     async fn overload(&mut self, multiples: &[f64]) {
         for case in &self.plan.cases {
-            let closed = vec![Load::Closed; self.servers.len()];
-            let rows = self.contest(case, &closed, "capacity", 1).await;
-            let capacity = |server: &Server| {
-                let row = rows.iter().find(|(_, row)| row.server == server.name);
-                row.map_or(0.0, |(_, row)| row.accepted_per_s)
-            };
-            let capacities: Vec<_> = self.servers.iter().map(capacity).collect();
-            self.rows.extend(rows.into_iter().map(|(_, row)| row));
+            let rows = self.contest(case, "capacity", 1, |_| Load::Closed).await;
+            let capacities: BTreeMap<_, _> =
+                rows.iter().map(|row| (row.server.clone(), row.accepted_per_s)).collect();
             let labels = multiples.iter().map(|multiple| (*multiple, format!("{multiple}x")));
             for (multiple, label) in labels.chain([(1.0, "1x again".to_owned())]) {
-                let rate = |capacity: &f64| (capacity * multiple).clamp(1.0, RATE_MAX) as u32;
-                let loads: Vec<_> = capacities.iter().map(|capacity| Load::Open(rate(capacity))).collect();
-                let rows = self.contest(case, &loads, &label, self.plan.rounds).await;
-                self.rows.extend(rows.into_iter().map(|(_, row)| row));
+                let load = |server: &Server| {
+                    let capacity = capacities.get(&server.name).copied().unwrap_or(0.0);
+                    Load::Open((capacity * multiple).clamp(1.0, RATE_MAX) as u32)
+                };
+                self.contest(case, &label, self.plan.rounds, load).await;
             }
         }
     }
 
-    /// Rounds of one case, with a load for each server. They go from server to server, so that what else happens on the
-    /// machine hits all alike. A row for each server that got through, with whether it is the bare one.
-    async fn contest(&mut self, case: &Case, loads: &[Load], label: &str, rounds: u32) -> Vec<(bool, Row)> {
+    /// Rounds of one case. They go from server to server, so that what else happens on the machine hits all alike. Adds a
+    /// row for each server that got through, compared with the bare one, and returns them.
+    async fn contest(
+        &mut self,
+        case: &Case,
+        label: &str,
+        rounds: u32,
+        load: impl Fn(&Server) -> Load,
+    ) -> &[Row] {
         let mut done: Vec<Vec<_>> = self.servers.iter().map(|_| Vec::new()).collect();
         for nth in 1..=rounds {
-            for (index, server) in self.servers.iter_mut().enumerate() {
+            for (server, done) in self.servers.iter_mut().zip(&mut done) {
                 if server.failed.is_some() {
                     continue;
                 }
-                match measure::round(self.plan, server, case, loads[index], &mut self.sources).await {
+                let load = load(server);
+                match measure::round(self.plan, server, case, load, &mut self.sources).await {
                     Ok(round) => {
-                        let figures = RoundFigures::of(&round);
                         note(&format!(
-                            "{}, {} room(s), {} connections, {label}, {nth}/{rounds}: {} {:.0} answers/s, {} CPU s / 1M",
-                            case.body.name(),
-                            case.rooms,
-                            case.connections,
-                            server.name,
-                            figures.answers_per_s,
-                            figures
-                                .cpu_s_per_million
-                                .map_or_else(|| "-".to_owned(), |cpu| format!("{cpu:.1}")),
+                            "{}, {label}, {nth}/{rounds}: {}",
+                            case.to_text(),
+                            progress(server, &round)
                         ));
-                        done[index].push(round);
+                        done.push(round);
                     }
                     Err(error) => {
                         let why = format!("{error:#}");
@@ -169,15 +157,17 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        let rows = self.servers.iter().zip(&done).zip(loads).filter(|((_, rounds), _)| !rounds.is_empty());
-        rows.map(|((server, rounds), load)| {
-            let rate = match load {
-                Load::Closed => None,
-                Load::Open(rate) => Some(*rate),
-            };
-            (server.is_bare, Row::of(&server.name, *case, label, rate, rounds))
-        })
-        .collect()
+        let first = self.rows.len();
+        for (server, rounds) in self.servers.iter().zip(&done).filter(|(_, rounds)| !rounds.is_empty()) {
+            self.rows.push(Row::of(&server.name, *case, label, load(server), rounds));
+        }
+        let rows = &mut self.rows[first..];
+        if let Some(bare) = rows.iter().position(|row| row.server == Kind::Bare.name()) {
+            let rounds = rows[bare].rounds.clone();
+            let others = rows.iter_mut().enumerate().filter(|(index, _)| *index != bare);
+            others.for_each(|(_, row)| row.compare(&rounds));
+        }
+        &self.rows[first..]
     }
 
     async fn audit(&self) -> Vec<Audit> {
@@ -187,4 +177,10 @@ impl<'a> Run<'a> {
         }
         audits
     }
+}
+
+fn progress(server: &Server, round: &Round) -> String {
+    let figures = RoundFigures::of(round);
+    let cpu = figures.cpu_s_per_million.map_or_else(|| "-".to_owned(), |cpu| format!("{cpu:.1}"));
+    format!("{} {:.0} answers/s, {cpu} CPU s / 1M", server.name, figures.answers_per_s)
 }

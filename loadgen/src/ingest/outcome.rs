@@ -136,7 +136,7 @@ mod tests {
         outcome.record(&answered(202, true, true));
         assert_eq!((outcome.accepted, outcome.ledger.accepted[0]), (1, 2));
         assert_eq!(outcome.from_send.quantiles().unwrap().samples, 1);
-        assert_eq!(outcome.from_schedule.quantiles().unwrap().max_us, 4_000);
+        assert!(outcome.from_schedule.quantiles().unwrap().max_us.abs_diff(4_000) <= 4);
         assert!(outcome.is_clean());
     }
 

@@ -79,6 +79,12 @@ pub(crate) struct Case {
     pub(crate) connections: u32,
 }
 
+impl Case {
+    pub(crate) fn to_text(self) -> String {
+        format!("{}, {} room(s), {} connections", self.body.name(), self.rooms, self.connections)
+    }
+}
+
 /// How a round is driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Load {

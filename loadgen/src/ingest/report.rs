@@ -99,9 +99,9 @@ impl Report {
         audits: Vec<Audit>,
         failures: Vec<Failure>,
     ) -> Self {
-        // An open loop may ask for more than there is; refusing is what a server is to do then.
-        let refused = |row: &Row| row.rate_per_s.is_none() && !row.clean;
-        let clean = !rows.is_empty() && !rows.iter().any(refused) && failures.is_empty();
+        // The other modes may ask for more than there is; refusing is what a server is to do then.
+        let wrong = |row: &Row| row.odd > 0 || (*mode == Mode::Compare && !row.clean);
+        let clean = !rows.is_empty() && !rows.iter().any(wrong) && failures.is_empty();
         let clean = clean && audits.iter().all(|audit| audit.clean);
         let mode = match mode {
             Mode::Compare => "compare",
@@ -160,21 +160,17 @@ fn remark(row: &Row) -> String {
             parts.push(format!("{count} {what}"));
         }
     }
-    let case = &row.case;
-    let (body, rooms, connections) = (case.body.name(), case.rooms, case.connections);
     let first = row.trouble.as_ref().map(|why| format!("; the first: {why}")).unwrap_or_default();
-    format!(
-        "{}, {body}, {rooms} room(s), {connections} connections, {}: {}{first}",
-        row.server,
-        row.load,
-        parts.join(", ")
-    )
+    format!("{}, {}, {}: {}{first}", row.server, row.case.to_text(), row.load, parts.join(", "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::{
-        super::figures::tests::{CASE, round},
+        super::{
+            figures::tests::{CASE, round},
+            plan::Load,
+        },
         *,
     };
 
@@ -206,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_closed_loop_is_clean_only_with_nothing_but_202() {
-        let row = |status| Row::of("s", CASE, "closed", None, &[round(status, 5, 1, 1)]);
+        let row = |status| Row::of("s", CASE, "closed", Load::Closed, &[round(status, 5, 1, 1)]);
         assert!(report(&Mode::Compare, vec![row(202)], vec![audit(true)]).clean);
         let refused = report(&Mode::Compare, vec![row(202), row(503)], vec![]);
         assert!(!refused.clean);
@@ -216,7 +212,7 @@ mod tests {
 
     #[test]
     fn an_open_loop_may_be_refused_but_not_miscounted() {
-        let row = || Row::of("s", CASE, "2x", Some(9), &[round(503, 5, 1, 1)]);
+        let row = || Row::of("s", CASE, "2x", Load::Open(9), &[round(503, 5, 1, 1)]);
         assert!(report(&Mode::Overload(vec![2.0]), vec![row()], vec![audit(true)]).clean);
         let miscounted = report(&Mode::Overload(vec![2.0]), vec![row()], vec![audit(false)]);
         assert!(!miscounted.clean && miscounted.to_text().contains("r: 1 too few"));
@@ -225,14 +221,14 @@ mod tests {
     #[test]
     fn a_server_that_failed_is_named() {
         let failures = vec![Failure { server: "x".to_owned(), why: "gone".to_owned() }];
-        let rows = vec![Row::of("s", CASE, "closed", None, &[round(202, 5, 1, 1)])];
+        let rows = vec![Row::of("s", CASE, "closed", Load::Closed, &[round(202, 5, 1, 1)])];
         let report = Report::new(&Mode::Compare, conditions(), rows, vec![], failures);
         assert!(!report.clean && report.to_text().contains("x failed: gone"));
     }
 
     #[test]
     fn programs_find_the_figures_by_name() {
-        let rows = vec![Row::of("s", CASE, "closed", None, &[round(202, 1_000, 20, 10)])];
+        let rows = vec![Row::of("s", CASE, "closed", Load::Closed, &[round(202, 1_000, 20, 10)])];
         let json = serde_json::to_value(report(&Mode::Compare, rows, vec![])).unwrap();
         let row = &json["rows"][0];
         assert_eq!((&json["scenario"], &json["mode"]), (&"ingest".into(), &"compare".into()));

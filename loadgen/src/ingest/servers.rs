@@ -22,8 +22,6 @@ use wire::RoomName;
 /// One server, and what was posted to it so far.
 pub(crate) struct Server {
     pub(crate) name: String,
-    /// The one that others are compared with.
-    pub(crate) is_bare: bool,
     pub(crate) address: SocketAddr,
     pub(crate) requests: Arc<Requests>,
     pub(crate) ledger: Ledger,
@@ -70,7 +68,6 @@ impl Server {
         let mut addresses = place.url.address.to_socket_addrs().context("its address")?;
         Ok(Self {
             name: candidate.name(),
-            is_bare: *candidate == Candidate::Start(Kind::Bare),
             address: addresses.next().context("it has no address")?,
             requests: Arc::new(Requests::new(&place.url, rooms, &plan.bodies)),
             ledger: Ledger::new(rooms.len(), plan.bodies.all.len()),
@@ -113,7 +110,7 @@ async fn start_bare(dir: &Path) -> anyhow::Result<Place> {
     command.args(["bare", "--listen", &address.to_string()]);
     let mut child = Child::start(command, dir)?;
     let url: HttpTarget = format!("http://{address}").parse()?;
-    patiently(&mut child, || async { Ok(url.connect().await.map(drop)?) }).await?;
+    patiently(&mut child, || async { Ok(url.connect().await?) }).await?;
     Ok(Place { url, pid: Some(child.pid), live: None, child: Some(child) })
 }
 

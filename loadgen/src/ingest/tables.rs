@@ -23,7 +23,6 @@ pub(crate) fn compare(rows: &[Row]) -> String {
         ["", "", "", "", "/ s", "POSTs", "", "(least..most)", "p50 / p99", "", "MiB", "user / sys"],
     ];
     let cells = |row: &Row| {
-        let ratio = row.to_bare.map(|r| format!("{:.2} ({:.2}..{:.2})", r.median, r.least, r.most));
         [
             row.case.body.name().to_owned(),
             row.case.rooms.to_string(),
@@ -31,7 +30,7 @@ pub(crate) fn compare(rows: &[Row]) -> String {
             format!("{:.0}", row.answers_per_s),
             number(row.cpu_s_per_million),
             format!("{} / {}", number(row.cpu_user_s_per_million), number(row.cpu_system_s_per_million)),
-            ratio.unwrap_or_else(|| "-".to_owned()),
+            ratio(row),
             times(row.from_send, |q| vec![q.p50_us, q.p99_us]),
             statuses(row),
             mib(row.rss_after_kib),
@@ -57,8 +56,9 @@ pub(crate) fn curve(rows: &[Row]) -> String {
             "not sent",
             "not 202",
             "CPU s / 1M",
+            "to bare",
         ],
-        ["", "", "", "", "", "", "p50 / p90 / p99 / max", "p50 / p90 / p99 / max", "", "", "POSTs"],
+        ["", "", "", "", "", "", "p50 / p90 / p99 / max", "p50 / p90 / p99 / max", "", "", "POSTs", ""],
     ];
     let cells = |row: &Row| {
         let four = |q: &Quantiles| vec![q.p50_us, q.p90_us, q.p99_us, q.max_us];
@@ -73,6 +73,7 @@ pub(crate) fn curve(rows: &[Row]) -> String {
             row.not_sent.to_string(),
             statuses(row),
             number(row.cpu_s_per_million),
+            ratio(row),
         ]
         .to_vec()
     };
@@ -130,6 +131,15 @@ fn number(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"))
 }
 
+/// A single round has no extremes.
+fn ratio(row: &Row) -> String {
+    let text = row.to_bare.map(|r| match row.rounds.len() {
+        1 => format!("{:.2}", r.median),
+        _ => format!("{:.2} ({:.2}..{:.2})", r.median, r.least, r.most),
+    });
+    text.unwrap_or_else(|| "-".to_owned())
+}
+
 fn mib(kib: Option<u64>) -> String {
     number(kib.map(|kib| kib as f64 / 1024.0))
 }
@@ -152,20 +162,21 @@ fn statuses(row: &Row) -> String {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::figures::tests::{CASE, round},
+        super::{
+            figures::tests::{CASE, round},
+            plan::Load,
+        },
         *,
     };
 
     #[test]
     fn the_comparison_shows_each_server_beside_the_bare_one() {
-        let bare = Row::of("bare", CASE, "closed", None, &[round(202, 1_000, 10, 10)]);
-        let mut own = Row::of("uproar", CASE, "closed", None, &[round(202, 1_000, 20, 10)]);
-        own.compare(&bare);
+        let bare = Row::of("bare", CASE, "closed", Load::Closed, &[round(202, 1_000, 10, 10)]);
+        let mut own = Row::of("uproar", CASE, "closed", Load::Closed, &[round(202, 1_000, 20, 10)]);
+        own.compare(&bare.rounds);
         let text = compare(&[bare, own]);
         let line = text.lines().last().unwrap();
-        for cell in
-            ["uproar", "tap", "64", "500", "30.0", "20.0 / 10.0", "1.50 (1.50..1.50)", "2.0 / 2.0", "8.0"]
-        {
+        for cell in ["uproar", "tap", "64", "500", "30.0", "20.0 / 10.0", "1.50", "2.0 / 2.0", "8.0"] {
             assert!(line.contains(cell), "{cell}: {line}");
         }
         assert_eq!(text.lines().count(), 4);
@@ -173,9 +184,10 @@ mod tests {
 
     #[test]
     fn refusals_are_shown_by_status() {
-        let row = Row::of("s", CASE, "2x", Some(600), &[round(202, 1_000, 1, 1), round(503, 200, 1, 1)]);
+        let row =
+            Row::of("s", CASE, "2x", Load::Open(600), &[round(202, 1_000, 1, 1), round(503, 200, 1, 1)]);
         assert!(overload(&[row]).contains("503: 50"), "200 in the 4 s of both rounds");
-        let row = Row::of("s", CASE, "600", Some(600), &[round(503, 200, 1, 1)]);
+        let row = Row::of("s", CASE, "600", Load::Open(600), &[round(503, 200, 1, 1)]);
         assert!(curve(&[row]).contains("503: 200"));
     }
 }

@@ -35,6 +35,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// The same for one that broke. Everything else waits meanwhile.
 const RECONNECT_WITHIN: Duration = Duration::from_millis(200);
+/// Requests that are sent before answers are read, and sockets that are read before requests are sent.
+const BURST: usize = 128;
 /// Sockets are their own tokens.
 const ALARM: Token = Token(usize::MAX);
 
@@ -76,6 +78,8 @@ struct Poster {
     free: VecDeque<usize>,
     outcome: Outcome,
     phase: Phase,
+    /// CPU time of this thread when its phase began.
+    cpu_before: Option<(Duration, Duration)>,
     start: Instant,
     under_way: usize,
     /// For what is read, and for what is to be written.
@@ -93,6 +97,7 @@ impl Poster {
             free,
             outcome: Outcome::new(std::mem::take(&mut order.ledger)),
             phase: Phase::Connect,
+            cpu_before: None,
             start: Instant::now(),
             under_way: 0,
             buffer: vec![0; 64 << 10],
@@ -116,36 +121,21 @@ impl Poster {
     }
 
     fn post(&mut self) -> anyhow::Result<()> {
-        let mut events = Events::with_capacity(1_024);
+        let mut events = Events::with_capacity(BURST);
         let mut give_up_at = None;
-        let mut cpu = None;
         loop {
             let phase = self.order.signals.phase();
             if phase != self.phase {
-                match phase {
-                    Phase::WarmUp | Phase::Measure => cpu = signals::thread_cpu(),
-                    _ => self.add_cpu(cpu),
-                }
-                if self.phase == Phase::Connect && self.order.pace.is_none() {
-                    (0..self.connections.len()).for_each(|index| self.refill(index, self.order.pipeline));
-                }
-                self.phase = phase;
+                self.enter(phase);
             }
-            let mut wait = LOOK_INTERVAL;
-            let over = match self.send_what_is_due()? {
-                Some(until) => {
-                    wait = until;
-                    false
-                }
-                None => self.phase == Phase::Stop,
-            };
+            let due = self.send_what_is_due()?;
             if self.phase == Phase::Stop {
                 let give_up_at = *give_up_at.get_or_insert_with(|| Instant::now() + self.order.timeout);
-                if (over && self.under_way == 0) || Instant::now() >= give_up_at {
+                if (due.is_none() && self.under_way == 0) || Instant::now() >= give_up_at {
                     return Ok(());
                 }
             }
-            match self.poll.poll(&mut events, Some(wait)) {
+            match self.poll.poll(&mut events, Some(due.unwrap_or(LOOK_INTERVAL))) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
                     return Err(error).context("cannot poll");
                 }
@@ -157,23 +147,36 @@ impl Poster {
         }
     }
 
-    fn add_cpu(&mut self, from: Option<(Duration, Duration)>) {
-        if let Some((before, after)) = from.zip(signals::thread_cpu()) {
+    fn enter(&mut self, phase: Phase) {
+        if phase < Phase::Stop {
+            self.cpu_before = signals::thread_cpu();
+        } else if let Some((before, after)) = self.cpu_before.zip(signals::thread_cpu()) {
             self.outcome.poster_user = after.0.saturating_sub(before.0);
             self.outcome.poster_system = after.1.saturating_sub(before.1);
         }
+        // A closed loop is set going once, and keeps itself going.
+        if self.phase == Phase::Connect && self.order.pace.is_none() {
+            (0..self.connections.len()).for_each(|index| self.refill(index, self.order.pipeline));
+        }
+        self.phase = phase;
     }
 
-    /// Sends what an open loop has to. How long it has nothing to do then; `None` when nothing more will be due.
+    /// Sends what is due in an open loop. How long to wait for more; `None` when there is no more.
     fn send_what_is_due(&mut self) -> anyhow::Result<Option<Duration>> {
         let Some(mut pace) = self.order.pace.take() else { return Ok(None) };
         let mut now = Instant::now();
+        let mut sent = 0;
         let until = loop {
             match pace.next(now - self.start, self.has_free()) {
                 Next::Send(due) => {
                     let timed = pace.is_counted(due);
                     self.send_free(self.start + due, timed, now);
                     now = Instant::now();
+                    sent += 1;
+                    if sent == BURST {
+                        // Answers wait to be read.
+                        break Some(now);
+                    }
                 }
                 Next::Wait(until) => break Some(self.start + until),
                 Next::Over => break None,
