@@ -1,13 +1,14 @@
 //! Load that does not wait for answers: a post is sent when it is due, however many are not answered yet.
 
 use super::{Chaos, accounts::Accounts};
+use futures_util::{StreamExt, stream};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -44,8 +45,10 @@ struct Clients {
     accounts: Arc<Accounts>,
     stop: AtomicBool,
     answered: Mutex<Vec<Answered>>,
-    /// Connections that nobody uses at this moment. A post that finds none opens one.
+    /// Connections that nobody uses at this moment.
     idle: Mutex<Vec<Sender>>,
+    /// Posts that found none.
+    unsent: AtomicU64,
     connections: tokio::sync::Mutex<JoinSet<()>>,
 }
 
@@ -68,14 +71,16 @@ impl OpenLoop {
             stop: AtomicBool::new(false),
             answered: Mutex::default(),
             idle: Mutex::default(),
+            unsent: AtomicU64::new(0),
             connections: tokio::sync::Mutex::default(),
         });
-        let mut opened = Vec::new();
-        for n in 0..connections {
+        let open = async |room: &String| {
             let mut sender = clients.connect().await.unwrap();
-            clients.post(&mut sender, &clients.rooms[n % clients.rooms.len()]).await;
-            opened.push(sender);
-        }
+            clients.post(&mut sender, room).await;
+            sender
+        };
+        let each = stream::iter(rooms.iter().cycle().take(connections)).map(open);
+        let opened: Vec<Sender> = each.buffer_unordered(100).collect().await;
         clients.idle.lock().unwrap().extend(opened);
         let mut task = JoinSet::new();
         task.spawn(send(Arc::clone(&clients), per_second, Chaos { state: chaos.next() }));
@@ -85,6 +90,11 @@ impl OpenLoop {
     /// All that was answered so far.
     pub fn answered(&self) -> Vec<Answered> {
         self.clients.answered.lock().unwrap().clone()
+    }
+
+    /// How many posts were not sent, because all connections waited.
+    pub fn unsent(&self) -> u64 {
+        self.clients.unsent.load(Ordering::Relaxed)
     }
 
     /// Returns once every post is answered.
@@ -127,14 +137,9 @@ impl Clients {
     async fn post_somewhere(&self, choice: u64) {
         let room = &self.rooms[choice as usize % self.rooms.len()];
         let idle = std::iter::from_fn(|| self.idle.lock().unwrap().pop()).find(|sender| !sender.is_closed());
-        let sender = match idle {
-            Some(sender) => Some(sender),
-            None => self.connect().await,
-        };
-        let Some(mut sender) = sender else {
-            let now = Instant::now();
-            let answered = Answered { sent: now, at: now, status: None, retry_after: false };
-            return self.answered.lock().unwrap().push(answered);
+        let Some(mut sender) = idle else {
+            self.unsent.fetch_add(1, Ordering::Relaxed);
+            return;
         };
         self.post(&mut sender, room).await;
         if sender.ready().await.is_ok() {

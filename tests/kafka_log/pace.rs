@@ -237,3 +237,38 @@ async fn appends() {
         say(&format!("{thread}: {:?} of CPU an append", per_append(spent)));
     }
 }
+
+#[tokio::test]
+#[ignore = "a measurement: it prints the memory of records that wait for brokers"]
+async fn waiting_records() {
+    let Some(cluster) = crate::harness::kafka::own() else { return };
+    let log = open(&config(cluster.bootstrap(), &unused_name("waiting"), 8)).await;
+    let writer = log.writer().await.unwrap();
+    let rooms: Vec<RoomName> = (0..10_000).map(|n| format!("room-{n}").parse().unwrap()).collect();
+    writer.append(rooms[0].clone(), batch(&rooms[0])).await.unwrap();
+    (1..=3).for_each(|broker| cluster.kill(broker));
+    for round in 1..=3 {
+        let before = resident_kib();
+        let (mut bytes, appends) = (0, FuturesUnordered::new());
+        for room in rooms.iter().cycle().take(rooms.len() * 20) {
+            let value = batch(room);
+            bytes += value.len();
+            appends.push(writer.append(room.clone(), value));
+        }
+        let (count, full) = (appends.len(), resident_kib());
+        let failed = appends.filter(|outcome| std::future::ready(outcome.is_err())).count().await;
+        assert_eq!(failed, count);
+        say(&format!(
+            "round {round}: {count} records of {} bytes wait in {} bytes each; {} KiB more than before once all were given up",
+            bytes / count,
+            (full - before) * 1_024 / count as u64,
+            resident_kib().saturating_sub(before)
+        ));
+    }
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
