@@ -250,7 +250,7 @@ async fn waiting_records() {
     for round in 1..=3 {
         let before = resident_kib();
         let (mut bytes, appends) = (0, FuturesUnordered::new());
-        for room in rooms.iter().cycle().take(rooms.len() * 20) {
+        for room in rooms.iter().cycle().take(rooms.len() * 10) {
             let value = batch(room);
             bytes += value.len();
             appends.push(writer.append(room.clone(), value));
@@ -261,7 +261,7 @@ async fn waiting_records() {
         say(&format!(
             "round {round}: {count} records of {} bytes wait in {} bytes each; {} KiB more than before once all were given up",
             bytes / count,
-            (full - before) * 1_024 / count as u64,
+            full.saturating_sub(before) * 1_024 / count as u64,
             resident_kib().saturating_sub(before)
         ));
     }

@@ -22,6 +22,10 @@ use std::{
 use tokio::sync::{oneshot, watch};
 use wire::RoomName;
 
+/// So long a producer that is put aside may take to tell what became of its records: it is told at once, unless there are very
+/// many, or the machine is very busy.
+const RESOLVE_WITHIN: Duration = Duration::from_secs(60);
+
 /// The writer.
 pub(super) struct KafkaWriter {
     clients: Arc<Clients>,
@@ -126,8 +130,11 @@ fn put_aside(producer: Option<Producer>) {
 
 /// Resolves what the producer holds, before it sends it again, and drops it.
 fn give_up(producer: Option<Producer>) {
-    if let Some(producer) = producer {
-        producer.purge(PurgeConfig::default().queue().inflight());
+    let Some(producer) = producer else { return };
+    producer.purge(PurgeConfig::default().queue().inflight());
+    // Dropped before, it waits half a second, and does not resolve what is left then.
+    if let Err(error) = producer.flush(RESOLVE_WITHIN) {
+        tracing::error!(%error, "a producer that is put aside does not resolve its records");
     }
 }
 
