@@ -245,24 +245,26 @@ async fn waiting_records() {
     let log = open(&config(cluster.bootstrap(), &unused_name("waiting"), 8)).await;
     let writer = log.writer().await.unwrap();
     let rooms: Vec<RoomName> = (0..10_000).map(|n| format!("room-{n}").parse().unwrap()).collect();
-    writer.append(rooms[0].clone(), batch(&rooms[0])).await.unwrap();
+    let values: Vec<_> = rooms.iter().map(batch).collect();
+    writer.append(rooms[0].clone(), values[0].clone()).await.unwrap();
     (1..=3).for_each(|broker| cluster.kill(broker));
     for round in 1..=3 {
-        let before = resident_kib();
+        let (before, began) = (resident_kib(), Instant::now());
         let (mut bytes, appends) = (0, FuturesUnordered::new());
-        for room in rooms.iter().cycle().take(rooms.len() * 10) {
-            let value = batch(room);
+        for (room, value) in rooms.iter().zip(&values).cycle().take(rooms.len() * 10) {
             bytes += value.len();
-            appends.push(writer.append(room.clone(), value));
+            appends.push(writer.append(room.clone(), value.clone()));
         }
         let (count, full) = (appends.len(), resident_kib());
         let failed = appends.filter(|outcome| std::future::ready(outcome.is_err())).count().await;
         assert_eq!(failed, count);
         say(&format!(
-            "round {round}: {count} records of {} bytes wait in {} bytes each; {} KiB more than before once all were given up",
+            "round {round}: {count} records of {} bytes wait in {} bytes each; {} KiB more than before once all were given up, after \
+             {:.1?}",
             bytes / count,
             full.saturating_sub(before) * 1_024 / count as u64,
-            resident_kib().saturating_sub(before)
+            resident_kib().saturating_sub(before),
+            began.elapsed()
         ));
     }
 }
