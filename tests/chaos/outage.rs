@@ -127,7 +127,7 @@ fn crowd(cluster: &Cluster) -> JoinSet<()> {
     let brokers = cluster.bootstrap().split(',');
     let connect = async |broker: String| {
         let _connection = TcpStream::connect(broker).await;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     brokers.flat_map(|broker| repeat_n(broker.to_owned(), 80)).map(connect).collect()
 }
