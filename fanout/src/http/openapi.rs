@@ -132,7 +132,7 @@ fn live_rooms(config: &Config, part: &mut Part) -> Value {
         "summary": "Each new frame of several rooms, over a WebSocket",
         "parameters": [{
             "name": "room", "in": "query", "required": true, "explode": true,
-            "description": "The rooms: ?room=a&room=b. Other parameters are refused. A room that comes twice counts once.",
+            "description": "The rooms: ?room=a&room=b. Other parameters are refused. A room that comes twice is watched once.",
             "schema": {
                 "type": "array",
                 "items": part.schema_of::<RoomName>(),

@@ -24,7 +24,7 @@ pub(super) enum Refusal {
     RoomEncoding,
     #[error("unknown parameter {0:?}: ask with ?room=a&room=b")]
     Parameter(String),
-    #[error("a viewer may watch {0} rooms at most")]
+    #[error("a viewer may name {0} rooms at most")]
     TooManyRooms(usize),
     #[error("which rooms? ask with ?room=a&room=b")]
     NoRoom,

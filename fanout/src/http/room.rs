@@ -34,6 +34,7 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let most = Arc::<Shared>::from_ref(state).config().max_rooms_per_viewer;
         let mut rooms: Vec<RoomName> = Vec::new();
+        let mut named = 0;
         // All characters of a room's name may stand in a query as they are.
         for (name, value) in
             parts.uri.query().unwrap_or_default().split('&').filter_map(|p| p.split_once('='))
@@ -42,11 +43,12 @@ where
                 return Err(Refusal::Parameter(name.to_owned()));
             }
             let room: RoomName = value.parse().map_err(Refusal::RoomName)?;
+            named += 1;
+            if named > most {
+                return Err(Refusal::TooManyRooms(most));
+            }
             if !rooms.contains(&room) {
                 rooms.push(room);
-            }
-            if rooms.len() > most {
-                return Err(Refusal::TooManyRooms(most));
             }
         }
         if rooms.is_empty() {
