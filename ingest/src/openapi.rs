@@ -261,7 +261,8 @@ mod tests {
             for (name, form) in forms(&config) {
                 assert!(request::parse(form.to_string().as_bytes(), &live).is_ok(), "{name}");
             }
-            let content = &operation(&of(&config))["requestBody"]["content"];
+            let document = of(&config);
+            let content = &operation(&document)["requestBody"]["content"];
             assert_eq!(content["application/json"]["examples"].as_object().unwrap().len(), 3);
             assert_eq!(content["text/plain"]["examples"].as_object().unwrap().len(), 3);
         }
