@@ -15,6 +15,7 @@ pub(crate) const DEFAULTS: &str = include_str!("../config/default.toml");
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     pub(crate) service: ServiceConfig,
+    pub(crate) http: service::http::Config,
     pub(crate) log_output: LogOutput,
     pub(crate) log: eventlog::Config,
     pub(crate) ingest: ingest::Config,
@@ -55,6 +56,7 @@ impl Config {
             );
             refuse("log.kind", text);
         }
+        self.http.validate(&mut |key, problem| refuse(&format!("http.{key}"), problem));
         self.log_output.validate(&mut |key, problem| refuse(&format!("log_output.{key}"), problem));
         self.log.validate(&mut |key, problem| refuse(&format!("log.{key}"), problem));
         self.ingest.validate(&mut |key, problem| refuse(&format!("ingest.{key}"), problem));

@@ -60,7 +60,12 @@ async fn process(
     let mut outer = Tasks::new(CancellationToken::new());
     outer.spawn(
         "admin",
-        http::serve(admin_listener, admin::router(readiness.clone(), metrics), outer.shutdown()),
+        http::serve(
+            admin_listener,
+            admin::router(readiness.clone(), metrics),
+            http::Config::private(),
+            outer.shutdown(),
+        ),
     );
     let deadline = Duration::from_millis(config.service.stop_deadline_ms);
     let ended = tiers(role, config, sources, readiness, started, stop).await;
@@ -86,12 +91,12 @@ async fn tiers(
     let deadline = Duration::from_millis(config.service.stop_deadline_ms);
     let live = Live::new(role, config.clone(), sources);
     let mut tasks = Tasks::new(stop);
-    let mut routes = Router::new();
+    let (mut front, mut routes) = (None, Router::new());
     let mut described: Vec<openapi::Source> = Vec::new();
     if matches!(role, Role::All | Role::Ingest) {
         let deps = ingest::Deps { log: Arc::clone(&log), readiness: readiness.clone() };
         let tier = Ingest::new(live.ingest(), deps);
-        routes = routes.merge(tier.router());
+        front = Some(tier.front());
         let config = live.ingest();
         described.push(Box::new(move || ingest::openapi(&config.borrow())));
         tasks.spawn("ingest", tier.run(tasks.shutdown()));
@@ -122,7 +127,13 @@ async fn tiers(
                 fanout::tune(&listener, &config.fanout)?;
             }
             let address = listener.local_addr()?;
-            tasks.spawn("http", http::serve(listener, routes, tasks.shutdown()));
+            let (limits, shutdown) = (config.http.clone(), tasks.shutdown());
+            match front {
+                Some(front) => {
+                    tasks.spawn("http", http::serve(listener, front.with(routes), limits, shutdown))
+                }
+                None => tasks.spawn("http", http::serve(listener, routes, limits, shutdown)),
+            }
             Some(address)
         }
         None => None,
@@ -186,6 +197,7 @@ async fn unless_stopped<T>(stop: &CancellationToken, work: impl Future<Output = 
 }
 
 fn describe_metrics() {
+    service::metrics::describe();
     eventlog::metrics::describe();
     ingest::metrics::describe();
     aggregator::metrics::describe();

@@ -1,6 +1,7 @@
 //! The Kafka adapter on real brokers: the conformance suite, and what only a cluster can show.
 
 mod brokers;
+mod given_up;
 mod handover;
 mod member;
 mod pace;

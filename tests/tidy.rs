@@ -18,7 +18,7 @@ const RULES: [(&str, &[&str], &[&str]); 8] = [
         &["rdkafka", "rumqttd", "axum"],
     ),
     ("uproar-fanout", &["uproar-wire", "uproar-eventlog", "uproar-service"], &["rdkafka"]),
-    ("loadgen", &["uproar-wire"], &["rdkafka", "rumqttd", "axum"]),
+    ("loadgen", &["uproar-wire"], &["rdkafka", "rumqttd"]),
     (
         "uproar",
         &[

@@ -1,4 +1,4 @@
-//! Every room's open batch, and how many of its batches are under way. Knows no runtime, no log and no clock.
+//! Every room's open batch, and how many of its batches are under way. Knows no log and no clock.
 //!
 //! A room is here from its first reaction until all of its batches have ended. It has at most one open batch, which
 //! requests add to. [`Batches::seal`] takes open batches out, up to a number under way in each room; behind those the
@@ -22,6 +22,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use tokio::sync::Notify;
 use wire::{Counts, RoomName};
 
 /// A batch that came back is tried again after this.
@@ -35,6 +36,8 @@ pub(crate) struct Batches {
     room_count: AtomicUsize,
     /// Rooms to look at when sealing; each at most once, see [`Room::queued`]. Locked after a shard, never before.
     queue: Mutex<Vec<RoomName>>,
+    /// The queue is no longer empty.
+    filled: Notify,
 }
 
 struct Room {
@@ -86,47 +89,60 @@ impl Batches {
     /// Adds to the room's open batch. The verdict is given when that batch has ended.
     pub(crate) fn add(
         &self,
-        room: RoomName,
-        ask: Ask,
+        room: &RoomName,
+        ask: &Ask<'_>,
         ack: Ack,
         config: &Config,
         now: Instant,
     ) -> Result<Arc<Verdict>, Refusal> {
-        match self.rooms.entry(room) {
-            Entry::Occupied(mut entry) => {
-                let room = entry.get_mut();
-                room.refuse_if_stalled(config, now)?;
-                let mut fresh = None;
-                let open = room.open.as_mut().unwrap_or_else(|| fresh.insert(Open::new(now)));
-                open.combined.add(ask, ack, config.max_distinct_per_batch)?;
-                let verdict = Arc::clone(&open.verdict);
-                if fresh.is_some() {
-                    room.open = fresh;
-                }
-                if !mem::replace(&mut room.queued, true) {
-                    self.queue().push(entry.key().clone());
-                }
-                Ok(verdict)
-            }
+        if let Some(mut known) = self.rooms.get_mut(room) {
+            return self.add_to(known.pair_mut(), ask, ack, config, now);
+        }
+        match self.rooms.entry(room.clone()) {
+            // It came in between.
+            Entry::Occupied(entry) => self.add_to(entry.into_ref().pair_mut(), ask, ack, config, now),
             Entry::Vacant(entry) => {
-                let mut open = Open::new(now);
-                open.combined.add(ask, ack, config.max_distinct_per_batch)?;
+                let mut new =
+                    Room { open: None, in_flight: 0, queued: false, progress_at: now, retry_at: None };
                 if self.room_count.fetch_add(1, Ordering::Relaxed) >= config.max_rooms {
                     self.room_count.fetch_sub(1, Ordering::Relaxed);
                     return Err(Refusal::TooManyRooms(config.max_rooms));
                 }
-                let verdict = Arc::clone(&open.verdict);
-                self.queue().push(entry.key().clone());
-                entry.insert(Room {
-                    open: Some(open),
-                    in_flight: 0,
-                    queued: true,
-                    progress_at: now,
-                    retry_at: None,
-                });
-                Ok(verdict)
+                match self.add_to((entry.key(), &mut new), ask, ack, config, now) {
+                    Ok(verdict) => {
+                        entry.insert(new);
+                        Ok(verdict)
+                    }
+                    Err(refusal) => {
+                        self.room_count.fetch_sub(1, Ordering::Relaxed);
+                        Err(refusal)
+                    }
+                }
             }
         }
+    }
+
+    fn add_to(
+        &self,
+        (name, room): (&RoomName, &mut Room),
+        ask: &Ask<'_>,
+        ack: Ack,
+        config: &Config,
+        now: Instant,
+    ) -> Result<Arc<Verdict>, Refusal> {
+        room.refuse_if_stalled(config, now)?;
+        let mut fresh = None;
+        let open = room.open.as_mut().unwrap_or_else(|| fresh.insert(Open::new(now)));
+        open.combined.add(ask, ack, config.max_distinct_per_batch)?;
+        let verdict = Arc::clone(&open.verdict);
+        if fresh.is_some() {
+            room.open = fresh;
+        }
+        if !room.queued {
+            self.enqueue(name.clone());
+            room.queued = true;
+        }
+        Ok(verdict)
     }
 
     /// Takes out every open batch whose room has less than its number under way.
@@ -197,6 +213,25 @@ impl Batches {
     fn forget(&self, room: dashmap::OccupiedEntry<'_, RoomName, Room>) {
         room.remove();
         self.room_count.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn enqueue(&self, room: RoomName) {
+        let mut queue = self.queue();
+        queue.push(room);
+        if queue.len() == 1 {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Waits until there is something to seal. Safe to cancel.
+    pub(crate) async fn until_filled(&self) {
+        loop {
+            let filled = self.filled.notified();
+            if !self.queue().is_empty() {
+                return;
+            }
+            filled.await;
+        }
     }
 
     fn queue(&self) -> MutexGuard<'_, Vec<RoomName>> {

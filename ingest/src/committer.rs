@@ -10,8 +10,11 @@ use service::{CancellationToken, Condition};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
-    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, sleep_until},
 };
+
+/// While there is something to do, those who have waited too long are looked for so often, and gauges are set.
+const LOOK: Duration = Duration::from_millis(50);
 
 type Appended = (Sealed, Result<(), AppendError>);
 
@@ -22,15 +25,27 @@ pub(crate) struct Committer {
     ready: Condition,
     /// Bounded by rooms times batches in flight of each.
     appends: FuturesUnordered<BoxFuture<'static, Appended>>,
-    tick: Interval,
+    /// When batches were handed over last. The next ones are a commit interval later, or at once if that has passed.
+    passed_at: Option<Instant>,
+    /// When those who wait were last asked to look up.
+    rang_at: Instant,
+    /// Nobody waits and nothing is open, and the gauges say so.
+    at_rest: bool,
     troubles: Troubles,
 }
 
 impl Committer {
     pub(crate) fn new(shared: Arc<Shared>, writer: Arc<dyn Writer>, ready: Condition) -> Self {
-        let tick = ticker(&shared.live().config);
-        let (appends, troubles) = (FuturesUnordered::new(), Troubles::default());
-        Self { shared, writer, ready, appends, tick, troubles }
+        Self {
+            shared,
+            writer,
+            ready,
+            appends: FuturesUnordered::new(),
+            passed_at: None,
+            rang_at: Instant::now(),
+            at_rest: true,
+            troubles: Troubles::default(),
+        }
     }
 
     /// Lets requests in. Commits until the shutdown, then what was accepted before it.
@@ -51,39 +66,65 @@ impl Committer {
                     Ok(()) => self.reload(config.borrow_and_update().clone()),
                     Err(_) => reloads = false,
                 },
-                _ = self.tick.tick() => self.hand_over(),
-                Some((sealed, result)) = self.appends.next() => self.ended(sealed, result),
+                () = self.turn() => {}
             }
         }
         self.drain().await
     }
 
     fn reload(&mut self, config: Arc<Config>) {
-        if self.tick.period() != commit_interval(&config) {
-            self.tick = ticker(&config);
-        }
         self.shared.set_config(config);
         tracing::info!("configuration of ingest is in force");
+    }
+
+    /// Waits for the next thing to do, and does it. Safe to cancel.
+    async fn turn(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let busy = !self.at_rest || shared.gate.inside() > 0;
+        tokio::select! {
+            () = due(&shared, self.passed_at) => self.hand_over(),
+            Some(appended) = self.appends.next() => {
+                self.ended(appended);
+                while let Some(Some(appended)) = self.appends.next().now_or_never() {
+                    self.ended(appended);
+                }
+                self.ring();
+            }
+            () = sleep_until(self.rang_at + LOOK), if busy => {}
+        }
+        if self.rang_at.elapsed() >= LOOK {
+            self.ring();
+            self.gauge();
+            self.troubles.report(Instant::now().into_std());
+        }
     }
 
     /// Appends every batch that may be.
     fn hand_over(&mut self) {
         let live = self.shared.live();
-        let now = Instant::now().into_std();
-        for sealed in self.shared.batches.seal(&live.config, now) {
+        let now = Instant::now();
+        self.passed_at = Some(now);
+        self.at_rest = false;
+        for sealed in self.shared.batches.seal(&live.config, now.into_std()) {
             let append = self.writer.append(sealed.room.clone(), sealed.value.clone());
             self.appends.push(append.map(|result| (sealed, result)).boxed());
         }
-        self.troubles.report(now);
-        self.gauge();
     }
 
-    fn gauge(&self) {
-        self.shared.meters.open_rooms.set(self.shared.batches.rooms() as f64);
-        self.shared.meters.waiting.set(self.shared.gate.inside() as f64);
+    fn ring(&mut self) {
+        self.rang_at = Instant::now();
+        self.shared.halls.ring();
     }
 
-    fn ended(&mut self, sealed: Sealed, result: Result<(), AppendError>) {
+    fn gauge(&mut self) {
+        let (rooms, inside) = (self.shared.batches.rooms(), self.shared.gate.inside());
+        self.shared.meters.open_rooms.set(rooms as f64);
+        self.shared.meters.idempotency_keys.set(self.shared.ledger.keys() as f64);
+        self.shared.meters.waiting.set(inside as f64);
+        self.at_rest = rooms == 0 && inside == 0 && self.troubles.are_told();
+    }
+
+    fn ended(&mut self, (sealed, result): Appended) {
         let now = Instant::now().into_std();
         let (outcome, label) = match &result {
             Ok(()) => (Outcome::Committed, "committed"),
@@ -113,8 +154,7 @@ impl Committer {
         while self.shared.gate.inside() > 0 || self.shared.batches.rooms() > 0 {
             tokio::select! {
                 () = &mut late => break,
-                _ = self.tick.tick() => self.hand_over(),
-                Some((sealed, result)) = self.appends.next() => self.ended(sealed, result),
+                () = self.turn() => {}
             }
         }
         self.troubles.close();
@@ -123,6 +163,7 @@ impl Committer {
         let lost = self.shared.batches.abandon();
         let unresolved = self.appends.len();
         self.appends.clear();
+        self.ring();
         self.writer.flush(deadline.saturating_duration_since(Instant::now())).await;
         self.shared.meters.in_doubt.increment(lost);
         if rooms > 0 {
@@ -133,12 +174,11 @@ impl Committer {
     }
 }
 
-fn commit_interval(config: &Config) -> Duration {
-    Duration::from_millis(config.commit_interval_ms)
-}
-
-fn ticker(config: &Config) -> Interval {
-    let mut tick = interval(commit_interval(config));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    tick
+/// Resolves when batches are open and may be handed over. The first after a rest go at once, so that nobody waits for
+/// others who don't come; while there is traffic, batches collect for the commit interval.
+async fn due(shared: &Shared, passed_at: Option<Instant>) {
+    shared.batches.until_filled().await;
+    if let Some(at) = passed_at {
+        sleep_until(at + Duration::from_millis(shared.live().config.commit_interval_ms)).await;
+    }
 }

@@ -1,7 +1,11 @@
 //! Limits and behaviour of this tier. The defaults stand in `config/default.toml`.
 
+use crate::{
+    client::ForwardedHeader,
+    limits::{self, Limits},
+};
 use serde::Deserialize;
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 use wire::{REACTION_BYTES_MAX, Reaction, RoomName};
 
 /// What one reaction may take in a record: every byte escaped, quotes, colon, comma, and the longest number.
@@ -33,6 +37,8 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// Highest count of one reaction in a request.
     pub max_count: u64,
+    /// What becomes of a higher count.
+    pub count_over_max: CountOverMax,
     /// Distinct reactions in a request.
     pub max_distinct_per_request: usize,
     /// Distinct reactions in a record.
@@ -47,6 +53,38 @@ pub struct Config {
     pub catalogue: Vec<String>,
     /// Web origins that may post; `*`: any.
     pub cors_origins: Vec<String>,
+    /// Addresses and networks of proxies that are believed about clients.
+    pub trusted_proxies: Vec<String>,
+    /// Which header of theirs tells a client's address.
+    pub forwarded_header: ForwardedHeader,
+    /// Which header of theirs tells who the client is; empty: none.
+    pub subject_header: String,
+    /// The part of an IPv6 address that tells clients apart.
+    pub ipv6_prefix_bits: u32,
+    /// Requests that a client may send in a second on average; 0: any number.
+    pub rate_per_s: u64,
+    /// Requests that a client may send at once.
+    pub rate_burst: u64,
+    /// Reactions that a client may send in a second on average; 0: any number.
+    pub reactions_per_s: u64,
+    /// Reactions that a client may send at once.
+    pub reactions_burst: u64,
+    /// Clients with limits of their own at a time; those beyond share.
+    pub max_tracked_clients: usize,
+    /// How long a request with an idempotency key is remembered.
+    pub idempotency_ttl_ms: u64,
+    /// Requests with idempotency keys that are remembered; 0: keys are refused.
+    pub max_idempotency_keys: usize,
+}
+
+/// What becomes of a count above `max_count`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CountOverMax {
+    /// The request is refused.
+    Refuse,
+    /// It counts as `max_count`.
+    Clamp,
 }
 
 /// When a request is answered.
@@ -65,6 +103,7 @@ impl Config {
         self.validate_ranges(refuse);
         self.validate_relations(refuse);
         self.validate_lists(refuse);
+        limits::validate(self, refuse);
     }
 
     fn validate_ranges(&self, refuse: &mut dyn FnMut(&str, String)) {
@@ -84,6 +123,14 @@ impl Config {
             ("max_distinct_per_batch", self.max_distinct_per_batch as u64, 1, 10_000),
             ("max_rooms", self.max_rooms as u64, 1, 10_000_000),
             ("in_flight_per_room", self.in_flight_per_room as u64, 1, 64),
+            ("ipv6_prefix_bits", u64::from(self.ipv6_prefix_bits), 16, 128),
+            ("rate_per_s", self.rate_per_s, 0, 1_000_000),
+            ("rate_burst", self.rate_burst, 1, 1_000_000),
+            ("reactions_per_s", self.reactions_per_s, 0, 1_000_000),
+            ("reactions_burst", self.reactions_burst, 1, 1_000_000_000),
+            ("max_tracked_clients", self.max_tracked_clients as u64, 64, 10_000_000),
+            ("idempotency_ttl_ms", self.idempotency_ttl_ms, 1_000, 86_400_000),
+            ("max_idempotency_keys", self.max_idempotency_keys as u64, 0, 10_000_000),
         ] {
             if !(least..=most).contains(&value) {
                 refuse(key, format!("must be {least} to {most}, is {value}"));
@@ -152,21 +199,19 @@ pub(crate) struct Live {
     pub(crate) config: Arc<Config>,
     rooms: HashSet<RoomName>,
     catalogue: HashSet<Reaction>,
+    pub(crate) limits: Limits,
 }
 
 impl Live {
     pub(crate) fn of(config: Arc<Config>) -> Self {
         let rooms = config.rooms.iter().filter_map(|name| name.parse().ok()).collect();
         let catalogue = config.catalogue.iter().filter_map(|reaction| reaction.parse().ok()).collect();
-        Self { config, rooms, catalogue }
-    }
-
-    pub(crate) fn ack_timeout(&self) -> Duration {
-        Duration::from_millis(self.config.ack_timeout_ms)
+        let limits = Limits::of(&config);
+        Self { config, rooms, catalogue, limits }
     }
 
     /// Whether the room is declared, or none are.
-    pub(crate) fn has_room(&self, room: &RoomName) -> bool {
+    pub(crate) fn has_room(&self, room: &str) -> bool {
         self.config.rooms.is_empty() || self.rooms.contains(room)
     }
 
@@ -207,6 +252,7 @@ pub(crate) mod tests {
             max_waiting: 50_000,
             max_body_bytes: 4_096,
             max_count: 1_000,
+            count_over_max: CountOverMax::Refuse,
             max_distinct_per_request: 32,
             max_distinct_per_batch: 1_024,
             max_rooms: 100_000,
@@ -214,6 +260,17 @@ pub(crate) mod tests {
             rooms: vec![],
             catalogue: vec![],
             cors_origins: vec!["*".into()],
+            trusted_proxies: vec![],
+            forwarded_header: ForwardedHeader::XForwardedFor,
+            subject_header: String::new(),
+            ipv6_prefix_bits: 64,
+            rate_per_s: 0,
+            rate_burst: 20,
+            reactions_per_s: 0,
+            reactions_burst: 2_000,
+            max_tracked_clients: 100_000,
+            idempotency_ttl_ms: 120_000,
+            max_idempotency_keys: 100_000,
         }
     }
 
@@ -237,7 +294,7 @@ pub(crate) mod tests {
     #[test]
     fn each_violation_names_its_key_and_what_would_be_right() {
         type Change = fn(&mut Config);
-        let cases: [(Change, &str); 14] = [
+        let cases: [(Change, &str); 21] = [
             (|c| c.listen = "8080".into(), "listen: must be host:port"),
             (|c| c.listen = ":8080".into(), "listen: must be host:port"),
             (|c| c.commit_interval_ms = 0, "commit_interval_ms: must be 1 to 1000, is 0"),
@@ -252,6 +309,16 @@ pub(crate) mod tests {
             (|c| c.cors_origins = vec!["https://a.example/".into()], "cors_origins: must be \"*\" or"),
             (|c| c.cors_origins = vec!["a.example".into()], "cors_origins: must be \"*\" or"),
             (|c| c.in_flight_per_room = 0, "in_flight_per_room: must be 1 to 64"),
+            (|c| c.trusted_proxies = vec!["lb.example".into()], "trusted_proxies: must be addresses or"),
+            (|c| c.subject_header = "X-Subject".into(), "subject_header: needs trusted_proxies"),
+            (|c| c.subject_header = "a b".into(), "subject_header: must be the name of a header"),
+            (
+                |c| (c.reactions_per_s, c.reactions_burst) = (1, 999),
+                "must be at least max_count (1000), is 999",
+            ),
+            (|c| c.max_tracked_clients = 63, "max_tracked_clients: must be 64 to"),
+            (|c| c.idempotency_ttl_ms = 5_000, "idempotency_ttl_ms: must be above ack_timeout_ms (5000)"),
+            (|c| c.ipv6_prefix_bits = 129, "ipv6_prefix_bits: must be 16 to 128"),
         ];
         for (change, expected) in cases {
             let found = violations(change);

@@ -1,6 +1,7 @@
 //! The tier that accepts reactions and commits them as batches.
 //!
-//! The way of a reaction: `http` checks the request (`request`, `refusal`) and lets it in (`gate`); `batches` adds it
+//! The way of a reaction: `http` checks the request (`request`, `refusal`), knows a client that is too fast and a
+//! request that is a repeat (`limits`), and lets it in (`gate`); `batches` adds it
 //! to its room's open batch (`combine`); at each tick the `committer` seals the open batches and appends them; the
 //! batch's `verdict` answers all requests in it at once.
 //!
@@ -9,13 +10,19 @@
 //! - On shutdown nobody new is let in, all that was accepted is committed, and all who wait are answered.
 
 mod batches;
+mod client;
 mod combine;
 mod committer;
 mod config;
 mod gate;
+mod halls;
 mod http;
+mod idempotency;
+mod ids;
+mod limits;
 pub mod metrics;
 mod openapi;
+mod rate;
 mod refusal;
 mod request;
 mod shared;
@@ -25,7 +32,9 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Ack, Config};
+pub use client::ForwardedHeader;
+pub use config::{Ack, Config, CountOverMax};
+pub use http::Front;
 pub use openapi::openapi;
 
 use committer::Committer;
@@ -84,10 +93,9 @@ impl Ingest {
         Self { shared, config, log: deps.log, ready }
     }
 
-    /// The routes; they answer 503 while [`Ingest::run`] has not opened the log. To be served on a listener of their
-    /// own: they have an answer for paths that are no route.
-    pub fn router(&self) -> axum::Router {
-        http::router(&self.shared)
+    /// What answers requests; 503 while [`Ingest::run`] has not opened the log.
+    pub fn front(&self) -> Front {
+        Front { shared: Arc::clone(&self.shared), routes: http::router(&self.shared) }
     }
 
     /// Commits until `shutdown`, then what was accepted before it.

@@ -15,12 +15,18 @@ pub const COMMITTED: &str = "uproar_ingest_committed_total";
 pub const COMMIT_SECONDS: &str = "uproar_ingest_commit_seconds";
 /// Counter: reactions answered with 202 before they were durable (`ack = "received"`), and lost or perhaps lost since.
 pub const IN_DOUBT: &str = "uproar_ingest_in_doubt_total";
+/// Gauge: requests whose idempotency keys are remembered.
+pub const IDEMPOTENCY_KEYS: &str = "uproar_ingest_idempotency_keys";
 /// Gauge: rooms with reactions under way.
 pub const OPEN_ROOMS: &str = "uproar_ingest_open_rooms";
 /// Counter: requests that were not answered with 202, by cause.
 pub const REFUSED: &str = "uproar_ingest_refused_total";
+/// Counter: requests that were repeats of others by their idempotency key, and not counted again.
+pub const REPEATED: &str = "uproar_ingest_repeated_requests_total";
 /// Counter: requests, by status.
 pub const REQUESTS: &str = "uproar_ingest_requests_total";
+/// Counter: looks at a limit that clients share, as there are more of them than `ingest.max_tracked_clients`.
+pub const UNTRACKED: &str = "uproar_ingest_untracked_total";
 /// Gauge: requests that wait for their reactions to be durable.
 pub const WAITING: &str = "uproar_ingest_waiting_requests";
 
@@ -34,19 +40,28 @@ pub fn describe() {
         IN_DOUBT,
         "Reactions answered with 202 before they were durable, and perhaps lost since"
     );
+    describe_gauge!(IDEMPOTENCY_KEYS, "Requests whose idempotency keys are remembered");
     describe_gauge!(OPEN_ROOMS, "Rooms with reactions under way");
     describe_counter!(REFUSED, "Requests not answered with 202, by cause");
+    describe_counter!(REPEATED, "Repeats by idempotency key, not counted again");
     describe_counter!(REQUESTS, "Requests by status");
+    describe_counter!(UNTRACKED, "Looks at a limit that clients share beyond the bound");
     describe_gauge!(WAITING, "Requests that wait for their reactions to be durable");
     counter!(ACCEPTED).absolute(0);
     counter!(COMMITTED).absolute(0);
     counter!(IN_DOUBT).absolute(0);
+    counter!(REPEATED).absolute(0);
+    counter!(UNTRACKED).absolute(0);
     for outcome in ["committed", "not_written", "unknown"] {
         counter!(BATCHES, "outcome" => outcome).absolute(0);
     }
     for status in ["202", "503", "504"] {
         counter!(REQUESTS, "status" => status).absolute(0);
     }
+    for cause in ["too_fast", "too_fast_together", "idempotency_full"] {
+        counter!(REFUSED, "cause" => cause).absolute(0);
+    }
+    gauge!(IDEMPOTENCY_KEYS).set(0.0);
     gauge!(OPEN_ROOMS).set(0.0);
     gauge!(WAITING).set(0.0);
 }
@@ -58,6 +73,7 @@ pub(crate) struct Meters {
     pub(crate) committed: Counter,
     pub(crate) in_doubt: Counter,
     pub(crate) commit_seconds: Histogram,
+    pub(crate) idempotency_keys: Gauge,
     pub(crate) open_rooms: Gauge,
     pub(crate) waiting: Gauge,
 }
@@ -71,6 +87,7 @@ impl Meters {
             committed: counter!(COMMITTED),
             in_doubt: counter!(IN_DOUBT),
             commit_seconds: histogram!(COMMIT_SECONDS),
+            idempotency_keys: gauge!(IDEMPOTENCY_KEYS),
             open_rooms: gauge!(OPEN_ROOMS),
             waiting: gauge!(WAITING),
         }

@@ -37,7 +37,7 @@ pub fn openapi(config: &Config) -> Part {
         "parameters": [{
             "name": "room", "in": "path", "required": true, "schema": room,
             "description": "The room. One that is declared, where rooms are.",
-        }],
+        }, idempotency_key(config)],
         "requestBody": {
             "required": true,
             "description": format!(
@@ -51,6 +51,21 @@ pub fn openapi(config: &Config) -> Part {
     });
     part.add("post", ROUTE, operation);
     part
+}
+
+fn idempotency_key(config: &Config) -> Value {
+    let description = if config.max_idempotency_keys == 0 {
+        "Not taken by this server.".to_owned()
+    } else {
+        format!(
+            "A repeat with the same key, from the same client within {} ms, is not counted again, on this node.",
+            config.idempotency_ttl_ms
+        )
+    };
+    json!({
+        "name": "Idempotency-Key", "in": "header", "required": false, "description": description,
+        "schema": { "type": "string", "pattern": "^[A-Za-z0-9._~-]{1,64}$" },
+    })
 }
 
 /// The schema of the body.
@@ -176,12 +191,19 @@ fn one_of_each(config: &Config) -> Vec<Refusal> {
         NotInCatalogue { reaction: reaction(), allowed: live.catalogue_text() };
         Count { reaction: reaction(), count: 0, max: config.max_count };
         TooManyReactions(config.max_distinct_per_request);
+        OverBurst { count: config.reactions_burst + 1, burst: config.reactions_burst };
+        KeyMalformed;
+        KeysOff;
+        KeyReused;
+        TooFast { what: "requests", per_s: config.rate_per_s, wait_s: 1 };
+        TooFastTogether { what: "requests", per_s: config.rate_per_s, wait_s: 1 };
         RoomTooDiverse(config.max_distinct_per_batch);
         RoomTooMany;
         Starting;
         Draining;
         TooManyWaiting(config.max_waiting);
         TooManyRooms(config.max_rooms);
+        KeysFull(config.max_idempotency_keys);
         Stalled(config.stall_ms);
         NotWritten;
         TimedOut(config.ack_timeout_ms);
@@ -190,6 +212,12 @@ fn one_of_each(config: &Config) -> Vec<Refusal> {
     refusals.retain(|refusal| match refusal {
         Refusal::RoomUnknown(_) => !config.rooms.is_empty(),
         Refusal::NotInCatalogue { .. } => !config.catalogue.is_empty(),
+        Refusal::OverBurst { .. } => config.reactions_per_s > 0,
+        Refusal::TooFast { .. } | Refusal::TooFastTogether { .. } => {
+            config.rate_per_s > 0 || config.reactions_per_s > 0
+        }
+        Refusal::KeysOff => config.max_idempotency_keys == 0,
+        Refusal::KeyMalformed | Refusal::KeyReused | Refusal::KeysFull(_) => config.max_idempotency_keys > 0,
         Refusal::NotWritten | Refusal::TimedOut(_) | Refusal::Unknown => config.ack == Ack::Durable,
         _ => true,
     });

@@ -40,13 +40,33 @@ pub(crate) enum Refusal {
     #[error("`reactions` is empty; name at least one reaction")]
     NoReaction,
     #[error("{0}")]
-    Reaction(NameError),
+    Reaction(#[from] NameError),
     #[error("{reaction:?} is not in the catalogue; allowed are: {allowed}")]
     NotInCatalogue { reaction: String, allowed: String },
     #[error("the count of {reaction:?} must be 1 to {max}, is {count}")]
     Count { reaction: String, count: u64, max: u64 },
     #[error("a request may hold at most {0} distinct reactions; split it")]
     TooManyReactions(usize),
+    #[error("a client may send at most {burst} reactions at once, and this request has {count}; split it")]
+    OverBurst { count: u64, burst: u64 },
+    #[error(
+        "Idempotency-Key must be one key of 1 to 64 visible ASCII characters, in quotes or bare, such as a UUID"
+    )]
+    KeyMalformed,
+    #[error(
+        "this server keeps no idempotency keys; send without Idempotency-Key: then a repeat counts again"
+    )]
+    KeysOff,
+    #[error("the Idempotency-Key was used for another body; a key belongs to one request and its repeats")]
+    KeyReused,
+
+    // Not counted; the client was too fast: wait, then try again.
+    #[error("a client may send {per_s} {what} a second; not counted, try again in {wait_s} s")]
+    TooFast { what: &'static str, per_s: u64, wait_s: u32 },
+    #[error(
+        "as many clients are active as are told apart, and those beyond share a limit of {per_s} {what} a second; not counted, try again in {wait_s} s"
+    )]
+    TooFastTogether { what: &'static str, per_s: u64, wait_s: u32 },
 
     // Not counted; the room is busy: try again.
     #[error(
@@ -65,6 +85,10 @@ pub(crate) enum Refusal {
     TooManyWaiting(usize),
     #[error("{0} rooms have reactions waiting to be committed, which is the limit; not counted, try again")]
     TooManyRooms(usize),
+    #[error(
+        "{0} requests with an Idempotency-Key are remembered, which is the limit; not counted, try again, or without a key"
+    )]
+    KeysFull(usize),
     #[error("the event log took nothing of this room for {0} ms; not counted, try again")]
     Stalled(u64),
     #[error("the event log did not take the reactions; not counted, try again")]
@@ -72,11 +96,11 @@ pub(crate) enum Refusal {
 
     // Perhaps counted.
     #[error(
-        "not known to be durable after {0} ms; the reactions may have been counted, or may be yet: sent again, they may count twice"
+        "not known to be durable after {0} ms; the reactions may have been counted, or may be yet: sent again, they may count twice, unless with the Idempotency-Key that they had"
     )]
     TimedOut(u64),
     #[error(
-        "the event log did not say whether it took the reactions; they may have been counted: sent again, they may count twice"
+        "the event log did not say whether it took the reactions; they may have been counted: sent again, they may count twice, unless with the Idempotency-Key that they had"
     )]
     Unknown,
 }
@@ -102,6 +126,14 @@ impl Refusal {
             Self::NotInCatalogue { .. } => (S::UNPROCESSABLE_ENTITY, "not_in_catalogue", None),
             Self::Count { .. } => (S::UNPROCESSABLE_ENTITY, "count", None),
             Self::TooManyReactions(_) => (S::UNPROCESSABLE_ENTITY, "too_many_reactions", None),
+            Self::OverBurst { .. } => (S::UNPROCESSABLE_ENTITY, "over_burst", None),
+            Self::KeyMalformed => (S::BAD_REQUEST, "idempotency_key", None),
+            Self::KeysOff => (S::BAD_REQUEST, "idempotency_off", None),
+            Self::KeyReused => (S::UNPROCESSABLE_ENTITY, "idempotency_reused", None),
+            Self::TooFast { wait_s, .. } => (S::TOO_MANY_REQUESTS, "too_fast", Some(*wait_s)),
+            Self::TooFastTogether { wait_s, .. } => {
+                (S::TOO_MANY_REQUESTS, "too_fast_together", Some(*wait_s))
+            }
             // 429 and not 503: it is about one room. A 503 would let balancers take the whole server for sick.
             Self::RoomTooDiverse(_) => (S::TOO_MANY_REQUESTS, "room_too_diverse", Some(RETRY_SOON_S)),
             Self::RoomTooMany => (S::TOO_MANY_REQUESTS, "room_too_many", Some(RETRY_SOON_S)),
@@ -109,6 +141,7 @@ impl Refusal {
             Self::Draining => (S::SERVICE_UNAVAILABLE, "draining", Some(RETRY_SOON_S)),
             Self::TooManyWaiting(_) => (S::SERVICE_UNAVAILABLE, "too_many_waiting", Some(RETRY_SOON_S)),
             Self::TooManyRooms(_) => (S::SERVICE_UNAVAILABLE, "too_many_rooms", Some(RETRY_SOON_S)),
+            Self::KeysFull(_) => (S::SERVICE_UNAVAILABLE, "idempotency_full", Some(RETRY_LATER_S)),
             Self::Stalled(_) => (S::SERVICE_UNAVAILABLE, "stalled", Some(RETRY_LATER_S)),
             Self::NotWritten => (S::SERVICE_UNAVAILABLE, "not_written", Some(RETRY_SOON_S)),
             Self::TimedOut(_) => (S::GATEWAY_TIMEOUT, "timed_out", None),

@@ -1,10 +1,14 @@
 //! The body of a request: read strictly, so that a client learns of its mistake, and cheaply.
 
-use crate::{config::Live, refusal::Refusal};
+use crate::{
+    config::{CountOverMax, Live},
+    refusal::Refusal,
+};
 use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Unexpected, Visitor},
 };
+use smallvec::{SmallVec, smallvec};
 use std::{borrow::Cow, fmt};
 use wire::{COUNT_MAX, Reaction};
 
@@ -13,17 +17,20 @@ const MESSAGE_CHARS_MAX: usize = 200;
 
 /// What a request asks to count. Valid: at least one reaction, none twice, each allowed, with a count in its limits.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Ask {
-    pub(crate) reactions: Vec<(Reaction, u64)>,
+pub(crate) struct Ask<'a> {
+    pub(crate) reactions: List<'a>,
     /// The sum.
     pub(crate) count: u64,
 }
 
+/// Reactions and their counts. Most requests have few.
+pub(crate) type List<'a> = SmallVec<[(Cow<'a, str>, u64); 4]>;
+
 /// Reads a body.
-pub(crate) fn parse(body: &[u8], live: &Live) -> Result<Ask, Refusal> {
+pub(crate) fn parse<'a>(body: &'a [u8], live: &Live) -> Result<Ask<'a>, Refusal> {
     let max_distinct = live.config.max_distinct_per_request;
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let pairs = Body { max_distinct }
+    let mut pairs = Body { max_distinct }
         .deserialize(&mut reader)
         .and_then(|pairs| reader.end().map(|()| pairs))
         .map_err(|error| Refusal::Body(error.to_string().chars().take(MESSAGE_CHARS_MAX).collect()))?;
@@ -33,28 +40,31 @@ pub(crate) fn parse(body: &[u8], live: &Live) -> Result<Ask, Refusal> {
     if pairs.list.is_empty() {
         return Err(Refusal::NoReaction);
     }
-    let reactions: Vec<_> =
-        pairs.list.iter().map(|(text, count)| check(text, *count, live)).collect::<Result<_, _>>()?;
+    pairs.list.iter_mut().try_for_each(|(text, count)| check(text, count, live))?;
     // 256 reactions of 1,000,000,000 at the most: far from the end of u64.
-    let count = reactions.iter().map(|(_, count)| count).sum();
-    Ok(Ask { reactions, count })
+    let count = pairs.list.iter().map(|(_, count)| count).sum();
+    Ok(Ask { reactions: pairs.list, count })
 }
 
-fn check(text: &str, count: u64, live: &Live) -> Result<(Reaction, u64), Refusal> {
-    let reaction: Reaction = text.parse().map_err(Refusal::Reaction)?;
+/// Also lowers the count, if it is to be.
+fn check(text: &str, count: &mut u64, live: &Live) -> Result<(), Refusal> {
+    Reaction::check(text)?;
     if !live.allows(text) {
         return Err(Refusal::NotInCatalogue { reaction: text.into(), allowed: live.catalogue_text() });
     }
     let max = live.config.max_count;
-    if !(1..=max).contains(&count) {
-        return Err(Refusal::Count { reaction: text.into(), count, max });
+    if live.config.count_over_max == CountOverMax::Clamp {
+        *count = max.min(*count);
     }
-    Ok((reaction, count))
+    if !(1..=max).contains(count) {
+        return Err(Refusal::Count { reaction: text.into(), count: *count, max });
+    }
+    Ok(())
 }
 
 /// Reactions as they stand in the body.
 struct Pairs<'a> {
-    list: Vec<(Cow<'a, str>, u64)>,
+    list: List<'a>,
     /// There are more, which were not kept.
     surplus: bool,
 }
@@ -135,7 +145,7 @@ impl<'de> Visitor<'de> for Body {
         }
         match (reaction, count, reactions) {
             (Some(reaction), count, None) => {
-                Ok(Pairs { list: vec![(reaction, count.unwrap_or(1))], surplus: false })
+                Ok(Pairs { list: smallvec![(reaction, count.unwrap_or(1))], surplus: false })
             }
             (None, None, Some(pairs)) => Ok(pairs),
             (Some(_), _, Some(_)) => Err(A::Error::custom("`reaction` and `reactions` exclude each other")),
@@ -167,7 +177,7 @@ impl<'de> Visitor<'de> for Reactions {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
-        let mut pairs = Pairs { list: Vec::new(), surplus: false };
+        let mut pairs = Pairs { list: List::new(), surplus: false };
         while let Some(Text(reaction)) = map.next_key()? {
             // Past the limit nothing is kept or compared, so that a long body can't cost more than its length.
             if pairs.list.len() == self.max_distinct {
@@ -271,6 +281,16 @@ mod tests {
             assert_eq!(parse(body.as_bytes(), &live()), Err(refusal));
         }
         assert_eq!(reads(r#"{"reaction":"a","count":1000}"#), [("a".into(), 1_000)]);
+    }
+
+    #[test]
+    fn counts_over_the_limit_can_be_clamped_to_it_and_zero_stays_a_mistake() {
+        let config = Config { count_over_max: CountOverMax::Clamp, ..config() };
+        let live = Live::of(Arc::new(config));
+        let ask = parse(r#"{"reactions":{"a":1001,"b":1000,"c":18446744073709551615}}"#.as_bytes(), &live);
+        assert_eq!(ask.unwrap().count, 3_000);
+        let refusal = Refusal::Count { reaction: "a".into(), count: 0, max: 1_000 };
+        assert_eq!(parse(br#"{"reaction":"a","count":0}"#, &live), Err(refusal));
     }
 
     #[test]

@@ -4,16 +4,21 @@ use crate::{
     batches::Batches,
     config::{Config, Live},
     gate::Gate,
+    halls::Halls,
+    limits::Ledger,
     metrics::Meters,
 };
 use arc_swap::ArcSwap;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// What the routes and the committer share.
 pub(crate) struct Shared {
     live: ArcSwap<Live>,
     pub(crate) gate: Gate,
     pub(crate) batches: Batches,
+    pub(crate) halls: Halls,
+    pub(crate) ledger: Ledger,
     pub(crate) meters: Meters,
 }
 
@@ -23,6 +28,8 @@ impl Shared {
             live: ArcSwap::from_pointee(Live::of(config)),
             gate: Gate::default(),
             batches: Batches::default(),
+            halls: Halls::default(),
+            ledger: Ledger::new(Instant::now().into_std()),
             meters: Meters::new(),
         }
     }

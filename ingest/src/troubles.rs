@@ -35,6 +35,11 @@ impl Troubles {
         }
     }
 
+    /// Whether nothing is left to report.
+    pub(crate) fn are_told(&self) -> bool {
+        self.last.is_none()
+    }
+
     /// Writes what is left.
     pub(crate) fn close(&mut self) {
         self.write(None);

@@ -3,6 +3,7 @@
 use crate::{
     crowd::Plan,
     edge::{self, cli::EdgeArgs},
+    ingest::{self, cli::IngestArgs},
     random,
     target::{HttpTarget, MqttTarget},
 };
@@ -55,10 +56,24 @@ pub(crate) enum Command {
     /// shows them beside each other.
     #[command(args_override_self = true, after_help = format!("{}\n\n{}", edge::cli::EXAMPLES, edge::cli::EXIT_CODES))]
     Edge(EdgeArgs),
+    /// Measures what accepting a reaction costs a server: CPU and time of a POST, beside a handler that does nothing, at
+    /// given rates, and under overload.
+    ///
+    /// Each server is started on loopback. Connections post as fast as they are answered or, with --rate, when requests are
+    /// due. One table shows the servers beside each other.
+    #[command(args_override_self = true, after_help = format!("{}\n\n{}", ingest::cli::EXAMPLES, ingest::cli::EXIT_CODES))]
+    Ingest(IngestArgs),
     /// The floor of `edge`, until standard input is closed
     #[command(hide = true)]
     Floor {
         /// Where viewers and the publisher connect
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// The yardstick of `ingest`, until standard input is closed
+    #[command(hide = true)]
+    Bare {
+        /// Where requests are answered
         #[arg(long)]
         listen: SocketAddr,
     },

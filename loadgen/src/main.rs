@@ -4,22 +4,28 @@
 //! - [`cli`]: the command line, turned into a checked plan.
 //! - [`crowd`]: the scenario that posts at a fixed rate while viewers watch.
 //! - [`edge`]: the scenario that measures the viewers' edge beside other servers.
+//! - [`mod@ingest`]: the scenario that measures what accepting a reaction costs.
 //! - [`schedule`], [`payload`], [`tally`], [`audit`], [`viewers::audience`]: the pure parts.
 //! - [`post`], [`http`], [`viewers`]: what touches the network.
 //! - [`progress`], [`report`]: what people and other programs read.
 
 mod audit;
+mod child;
 mod cli;
 mod crowd;
 mod edge;
+mod files;
 mod http;
+mod ingest;
 mod payload;
 mod post;
+mod proc;
 mod progress;
 mod random;
 mod report;
 mod schedule;
 mod shared;
+mod sources;
 mod spread;
 mod tally;
 mod target;
@@ -41,8 +47,10 @@ const EXIT_INTERRUPTED: u8 = 130;
 fn main() -> ExitCode {
     let ended = match cli::Cli::parse().command {
         cli::Command::Crowd(args) => on_one_thread(crowd_until_interrupted(args)),
-        cli::Command::Edge(args) => on_one_thread(edge_until_interrupted(args)),
+        cli::Command::Edge(args) => on_one_thread(until_interrupted(edge::run(args))),
+        cli::Command::Ingest(args) => on_one_thread(until_interrupted(ingest::run(args))),
         cli::Command::Floor { listen } => edge::servers::floor::run(listen).map(|()| ExitCode::SUCCESS),
+        cli::Command::Bare { listen } => ingest::bare::run(listen).map(|()| ExitCode::SUCCESS),
         cli::Command::EdgeClient => edge::client::run().map(|()| ExitCode::SUCCESS),
     };
     ended.unwrap_or_else(|error| complain(&error))
@@ -58,10 +66,10 @@ fn on_one_thread(scenario: impl Future<Output = anyhow::Result<ExitCode>>) -> an
 }
 
 /// Runs the scenario. Ctrl-C or SIGTERM ends it, with all that it has started.
-async fn edge_until_interrupted(args: edge::cli::EdgeArgs) -> anyhow::Result<ExitCode> {
+async fn until_interrupted(scenario: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<ExitCode> {
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
-        clean = edge::run(args) => Ok(if clean? { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_CLEAN) }),
+        clean = scenario => Ok(if clean? { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_CLEAN) }),
         _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
         _ = terminated.recv() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
     }

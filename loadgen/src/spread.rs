@@ -37,6 +37,12 @@ impl Spread {
         self.0.saturating_record(time_us.min(LONGEST_US));
     }
 
+    /// Adds all of `other`.
+    pub(crate) fn add(&mut self, other: &Self) {
+        // It has the same bounds: adding can't fail.
+        let _ = self.0.add(&other.0);
+    }
+
     /// `None` when nothing was recorded: no figure is better than a zero that looks like a good one.
     pub(crate) fn quantiles(&self) -> Option<Quantiles> {
         let at = |quantile| self.0.value_at_quantile(quantile);

@@ -4,7 +4,7 @@
 //! - [`telemetry`]: logs and metrics.
 //! - [`Tasks`]: named tasks; one that ends early stops the process.
 //! - [`Readiness`], [`admin`]: `/healthz`, `/readyz`, `/metrics`.
-//! - [`http`]: serving a router until told to stop, and [`Problem`], the error body of every route.
+//! - [`http`]: serving requests until told to stop, and [`Problem`], the error body of every route.
 //! - [`openapi`]: what the routes of a tier add to the description of the API; [`cors`]: who may ask from a web page.
 //! - [`signal`]: SIGTERM and SIGINT; the second one leaves at once.
 //! - [`files`]: how many a process may have open.
@@ -16,6 +16,7 @@ pub mod config;
 pub mod cors;
 pub mod files;
 pub mod http;
+pub mod metrics;
 pub mod openapi;
 mod problem;
 mod readiness;

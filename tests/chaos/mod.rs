@@ -9,6 +9,8 @@ mod accounts;
 mod audit;
 mod brokers;
 mod embedded;
+mod open_loop;
+mod outage;
 mod posters;
 mod takeover;
 mod tiers;

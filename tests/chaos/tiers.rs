@@ -35,7 +35,7 @@ pub struct Tiers {
     pub aggregators: Vec<Uproar>,
     pub plans: Plans,
     pub posters: Posters,
-    rooms: Vec<String>,
+    pub rooms: Vec<String>,
     watcher: Watcher,
     history: History,
     config: eventlog::Config,
@@ -59,6 +59,21 @@ impl Drop for Logs {
     }
 }
 
+/// What may differ from one chaos to the other.
+pub struct Shape {
+    pub interval_ms: u64,
+    pub rooms: usize,
+    /// `section.key=value`, for every tier.
+    pub sets: Vec<String>,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        // Enough rooms that every partition has some.
+        Self { interval_ms: 500, rooms: 16, sets: Vec::new() }
+    }
+}
+
 pub struct Plans {
     pub ingest: Plan,
     pub fanout: Plan,
@@ -66,9 +81,9 @@ pub struct Plans {
 }
 
 impl Plans {
-    fn new(cluster: &Cluster, dir: &Path, name: &str, aggregators: &[&str], interval_ms: u64) -> Self {
+    fn new(cluster: &Cluster, dir: &Path, name: &str, aggregators: &[&str], shape: &Shape) -> Self {
         let plan = |role: &'static str, instance: &str| {
-            Plan::new(role, dir)
+            let plan = Plan::new(role, dir)
                 .named(instance)
                 .set("log.kind=kafka")
                 .set(format!("log.partitions={PARTITIONS}"))
@@ -78,7 +93,8 @@ impl Plans {
                 .set(format!("log.kafka.group={name}"))
                 .set(format!("log.kafka.instance_id={instance}"))
                 .set(format!("log.kafka.session_timeout_ms={SESSION_TIMEOUT_MS}"))
-                .set(format!("aggregator.interval_ms={interval_ms}"))
+                .set(format!("aggregator.interval_ms={}", shape.interval_ms));
+            shape.sets.iter().fold(plan, Plan::set)
         };
         let aggregators = aggregators.iter().map(|instance| plan("aggregator", instance)).collect();
         Self { ingest: plan("ingest", "ingest"), fanout: plan("fanout", "fanout"), aggregators }
@@ -88,12 +104,12 @@ impl Plans {
 impl Tiers {
     /// Starts the tiers with topics of their own, and the load on them.
     pub async fn start(cluster: &Cluster, aggregators: &[&str], chaos: &mut Chaos) -> Self {
-        Self::start_with_windows(500, cluster, aggregators, chaos).await
+        Self::start_with(Shape::default(), cluster, aggregators, chaos).await
     }
 
-    /// The same with windows of that length.
-    pub async fn start_with_windows(
-        interval_ms: u64,
+    /// The same in another shape.
+    pub async fn start_with(
+        shape: Shape,
         cluster: &Cluster,
         aggregators: &[&str],
         chaos: &mut Chaos,
@@ -104,14 +120,13 @@ impl Tiers {
         // Whoever audits is no member of the group.
         config.kafka.group = format!("{name}-audit");
         let history = History::follow(&config).await;
-        let plans = Plans::new(cluster, dir.path(), &name, aggregators, interval_ms);
+        let plans = Plans::new(cluster, dir.path(), &name, aggregators, &shape);
         let (mut ingest, mut fanout) = (plans.ingest.spawn(), plans.fanout.spawn());
         let mut aggregators: Vec<_> = plans.aggregators.iter().map(Plan::spawn).collect();
         for tier in aggregators.iter_mut().chain([&mut ingest, &mut fanout]) {
             tier.until_ready().await;
         }
-        // Enough that every partition has some.
-        let rooms: Vec<String> = (0..16).map(|n| format!("room-{n}")).collect();
+        let rooms: Vec<String> = (0..shape.rooms).map(|n| format!("room-{n}")).collect();
         let posters = Posters::start(&ingest.http, &rooms, chaos);
         let watcher = Watcher::start(&fanout.http, &rooms);
         let tiers = Self {

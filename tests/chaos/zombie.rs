@@ -1,6 +1,10 @@
 //! An aggregator that sleeps until the group has given its partitions away, and wakes up with windows in its hands.
 
-use super::{Chaos, tiers::Tiers, turn};
+use super::{
+    Chaos,
+    tiers::{Shape, Tiers},
+    turn,
+};
 use crate::harness::{kafka, process::Uproar, wait::until};
 use nix::sys::signal::Signal;
 
@@ -15,7 +19,13 @@ async fn a_zombies_commit_is_fenced_and_it_comes_back_to_work() {
     let _turn = turn().await;
     let Some(cluster) = kafka::shared() else { return };
     let mut chaos = Chaos::new("zombie");
-    let mut tiers = Tiers::start_with_windows(WINDOW_MS, cluster, &["one", "two"], &mut chaos).await;
+    let mut tiers = Tiers::start_with(
+        Shape { interval_ms: WINDOW_MS, ..Shape::default() },
+        cluster,
+        &["one", "two"],
+        &mut chaos,
+    )
+    .await;
     let mut fenced = Vec::new();
     for sleep in 1.. {
         assert!(sleep <= TRIES, "no commit of the sleeper was fenced");

@@ -2,6 +2,7 @@
 
 pub mod http;
 pub mod kafka;
+pub mod probe;
 pub mod process;
 pub mod viewers;
 pub mod wait;

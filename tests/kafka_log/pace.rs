@@ -8,6 +8,7 @@ use crate::harness::{
     process::{Plan, Uproar},
 };
 use eventlog::{Config, EventLog, FollowEvent};
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use std::{
     collections::BTreeMap,
     io::Write as _,
@@ -186,4 +187,90 @@ async fn catch_up() {
         ));
         drop(process);
     }
+}
+
+/// CPU time of each thread of this process, by its name.
+fn cpu_by_thread() -> BTreeMap<String, Duration> {
+    let mut times = BTreeMap::new();
+    for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
+        let read = |file: &str| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        let nanos = read("schedstat").split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(0);
+        *times.entry(read("comm").trim().to_owned()).or_default() += Duration::from_nanos(nanos);
+    }
+    times
+}
+
+#[tokio::test]
+#[ignore = "a measurement: it prints what an append costs, thread by thread"]
+async fn appends() {
+    const ROOMS: u32 = 10_000;
+    const TICKS: u32 = 100;
+    let Some(cluster) = shared() else { return };
+    let log = open(&config(cluster.bootstrap(), &unused_name("appends"), 8)).await;
+    let writer = log.writer().await.unwrap();
+    let rooms: Vec<RoomName> = (0..ROOMS).map(|n| format!("room-{n}").parse().unwrap()).collect();
+    let values: Vec<_> = rooms.iter().map(batch).collect();
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    let (mut calls, mut waits) = (Duration::ZERO, Duration::ZERO);
+    let before = cpu_by_thread();
+    for _ in 0..TICKS {
+        ticks.tick().await;
+        let began = Instant::now();
+        let appends: FuturesUnordered<_> = rooms
+            .iter()
+            .zip(&values)
+            .map(|(room, value)| writer.append(room.clone(), value.clone()))
+            .collect();
+        calls += began.elapsed();
+        let outcomes: Vec<_> = appends.collect().await;
+        waits += began.elapsed();
+        assert!(outcomes.iter().all(Result::is_ok));
+    }
+    let per_append = |time: Duration| time / (ROOMS * TICKS);
+    say(&format!(
+        "{ROOMS} appends took {:?} to call, {:?} until all were durable",
+        calls / TICKS,
+        waits / TICKS
+    ));
+    for (thread, time) in cpu_by_thread() {
+        let spent = time.saturating_sub(before.get(&thread).copied().unwrap_or_default());
+        say(&format!("{thread}: {:?} of CPU an append", per_append(spent)));
+    }
+}
+
+#[tokio::test]
+#[ignore = "a measurement: it prints the memory of records that wait for brokers"]
+async fn waiting_records() {
+    let Some(cluster) = crate::harness::kafka::own() else { return };
+    let log = open(&config(cluster.bootstrap(), &unused_name("waiting"), 8)).await;
+    let writer = log.writer().await.unwrap();
+    let rooms: Vec<RoomName> = (0..10_000).map(|n| format!("room-{n}").parse().unwrap()).collect();
+    let values: Vec<_> = rooms.iter().map(batch).collect();
+    writer.append(rooms[0].clone(), values[0].clone()).await.unwrap();
+    (1..=3).for_each(|broker| cluster.kill(broker));
+    for round in 1..=3 {
+        let (before, began) = (resident_kib(), Instant::now());
+        let (mut bytes, appends) = (0, FuturesUnordered::new());
+        for (room, value) in rooms.iter().zip(&values).cycle().take(rooms.len() * 10) {
+            bytes += value.len();
+            appends.push(writer.append(room.clone(), value.clone()));
+        }
+        let (count, full) = (appends.len(), resident_kib());
+        let failed = appends.filter(|outcome| std::future::ready(outcome.is_err())).count().await;
+        assert_eq!(failed, count);
+        say(&format!(
+            "round {round}: {count} records of {} bytes wait in {} bytes each; {} KiB more than before once all were given up, after \
+             {:.1?}",
+            bytes / count,
+            full.saturating_sub(before) * 1_024 / count as u64,
+            resident_kib().saturating_sub(before),
+            began.elapsed()
+        ));
+    }
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }

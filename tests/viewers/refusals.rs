@@ -1,11 +1,12 @@
 //! What operators see of viewers that are refused: each cause has its count.
 
 use super::plan;
-use crate::harness::{http, wait::until};
+use crate::harness::{http, process::Uproar, viewers::WsViewer, wait::until};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use tokio_tungstenite::{connect_async, tungstenite};
 
 #[tokio::test]
 async fn refusals_of_mqtt_viewers_are_counted_by_cause() {
@@ -29,13 +30,31 @@ async fn refusals_of_mqtt_viewers_are_counted_by_cause() {
     ] {
         let mut viewer = TcpStream::connect(&uproar.mqtt).await.unwrap();
         viewer.write_all(&bytes).await.unwrap();
-        let name = format!("uproar_fanout_refused_total{{cause=\"{cause}\"}} 1");
-        until(&format!("{name} after {bytes:02x?}"), async || {
-            http::get(&uproar.admin, "/metrics").await?.body.contains(&name).then_some(())
-        })
-        .await;
+        until_refused(&uproar, cause).await;
         viewer.write_all(b"\xe0\x00").await.unwrap();
         let _ = viewer.read_to_end(&mut Vec::new()).await;
     }
     uproar.stop();
+}
+
+#[tokio::test]
+async fn refusals_of_websockets_are_counted_by_cause() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut uproar = plan(&dir).set("fanout.max_viewers=1").start().await;
+    let live = |room: &str| format!("ws://{}/v1/rooms/{room}/live", uproar.http);
+    let _viewer = WsViewer::watch(&uproar.http, "final").await;
+    for (room, status, cause) in [("final", 503, "viewers"), ("a%20b", 400, "room_name")] {
+        match connect_async(live(room)).await {
+            Err(tungstenite::Error::Http(response)) => assert_eq!(response.status(), status),
+            other => panic!("{room}: {other:?}"),
+        }
+        until_refused(&uproar, cause).await;
+    }
+    uproar.stop();
+}
+
+async fn until_refused(uproar: &Uproar, cause: &str) {
+    let line = format!("uproar_fanout_refused_total{{cause=\"{cause}\"}} 1");
+    until(&line, async || http::get(&uproar.admin, "/metrics").await?.body.contains(&line).then_some(()))
+        .await;
 }

@@ -9,7 +9,11 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
     producer::{DeliveryResult, ProducerContext, ThreadedProducer},
 };
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 /// What a client is for. It shows in the brokers' logs and in ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,8 +102,8 @@ impl Clients {
         self.create(&config, context)
     }
 
-    /// The producer of `reactions`.
-    pub(super) fn writer(&self) -> Result<Producer, OpenError> {
+    /// The producer of `reactions`. It says once when it has given up a record because its time was up.
+    pub(super) fn writer(&self, on_given_up: Box<dyn Fn() + Send + Sync>) -> Result<Producer, OpenError> {
         let mut config = self.producer_config(Role::Writer);
         config
             .set("message.timeout.ms", self.config.delivery_timeout_ms.to_string())
@@ -107,7 +111,13 @@ impl Clients {
             // With more, librdkafka writes records twice when a leader changes (its issue 4953): a request that fails makes
             // those behind it fail too, and for those it starts a new epoch, in which the broker can't tell repeats.
             .set("max.in.flight.requests.per.connection", "1");
-        self.create(&config, DeliveryContext { role: Role::Writer })
+        self.create(
+            &config,
+            DeliveryContext {
+                role: Role::Writer,
+                on_given_up: Some(OnGivenUp { call: on_given_up, called: AtomicBool::new(false) }),
+            },
+        )
     }
 
     /// The transactional producer of `aggregates`. It does not linger: a window is sent at once, as a whole.
@@ -122,7 +132,7 @@ impl Clients {
             // A transaction that begins at the heels of the one before is refused until that is marked everywhere, which
             // takes some milliseconds. By default it asks again after 100 ms. The pause grows with each try.
             .set("retry.backoff.ms", "10");
-        self.create(&config, DeliveryContext { role: Role::Committer })
+        self.create(&config, DeliveryContext { role: Role::Committer, on_given_up: None })
     }
 
     /// The settings of every client: ours, then those of the config.
@@ -132,7 +142,13 @@ impl Clients {
             .set("bootstrap.servers", &self.config.brokers)
             .set("client.id", format!("uproar-{role}"))
             .set("socket.keepalive.enable", "true")
-            .set("reconnect.backoff.max.ms", "1000");
+            // After an outage these pauses add up, with half a second of the library's own before it asks for a producer
+            // id: the first record is to be written within 2 s. They grow to 10 s and 1 s by default.
+            .set("reconnect.backoff.max.ms", "500")
+            .set("retry.backoff.max.ms", "500")
+            // Where packets are lost the kernel asks for a connection again after 1, 2, 3 and 4 s, then ever more seldom
+            // (half a minute by default): a new try is sooner there once the network is back. TLS and SASL are part of it.
+            .set("socket.connection.setup.timeout.ms", "5000");
         if role != Role::Committer {
             // A broker that hangs keeps its connections. Until a request to it is given up nobody asks the new leader: a
             // minute by default. The committer's follows the time of its transactions.
@@ -218,6 +234,12 @@ impl ConsumerContext for LogContext {}
 /// Logs, and hands out what became of records.
 pub(super) struct DeliveryContext {
     role: Role,
+    on_given_up: Option<OnGivenUp>,
+}
+
+struct OnGivenUp {
+    call: Box<dyn Fn() + Send + Sync>,
+    called: AtomicBool,
 }
 
 impl ClientContext for DeliveryContext {
@@ -236,7 +258,15 @@ impl ProducerContext for DeliveryContext {
     fn delivery(&self, result: &DeliveryResult<'_>, done: Box<OnDelivery>) {
         match result {
             Ok(_) => done(Ok(())),
-            Err((error, _)) => done(Err(error.clone())),
+            Err((error, _)) => {
+                let timed_out = error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut);
+                if let Some(given_up) = self.on_given_up.as_ref().filter(|_| timed_out)
+                    && !given_up.called.swap(true, Ordering::Relaxed)
+                {
+                    (given_up.call)();
+                }
+                done(Err(error.clone()));
+            }
         }
     }
 }
@@ -260,8 +290,12 @@ pub(super) fn log_error(role: Role, error: &KafkaError, reason: &str) {
     let reason = reason.replace('\n', " ");
     match error {
         KafkaError::Global(RDKafkaErrorCode::PartitionEOF) => {}
-        // A line of the log says the same.
-        KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve) => {
+        // Lines of the log say the same, and the last of these comes with every try to connect.
+        KafkaError::Global(
+            RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::AllBrokersDown,
+        ) => {
             tracing::debug!(target: "librdkafka", %role, %error, reason, "trouble");
         }
         _ => tracing::warn!(target: "librdkafka", %role, %error, reason, "trouble"),
@@ -300,7 +334,7 @@ mod tests {
     fn an_unknown_option_is_invalid_by_its_name_and_its_value_is_not_told() {
         let mut config = config("127.0.0.1:1");
         config.options.insert("sasl.pasword".into(), "secret".into());
-        let Err(error) = (Clients { config }).writer() else { panic!("it was taken") };
+        let Err(error) = (Clients { config }).writer(Box::new(|| {})) else { panic!("it was taken") };
         let text = error.to_string();
         assert!(matches!(error, OpenError::Invalid(_)), "{text}");
         assert!(text.contains("sasl.pasword") && !text.contains("secret"), "{text}");

@@ -125,7 +125,9 @@ mod tests {
             let error = append_error(&KafkaError::MessageProduction(code));
             assert!(matches!(error, AppendError::NotWritten(_)), "{code}");
         }
-        for code in [Code::MessageTimedOut, Code::RequestTimedOut, Code::PurgeInflight, Code::Fatal] {
+        for code in
+            [Code::MessageTimedOut, Code::RequestTimedOut, Code::PurgeQueue, Code::PurgeInflight, Code::Fatal]
+        {
             let error = append_error(&KafkaError::MessageProduction(code));
             assert!(matches!(error, AppendError::Unknown(_)), "{code}");
         }

@@ -1,4 +1,8 @@
-//! Appends to `reactions`: an idempotent producer, replaced when it fails for good.
+//! Appends to `reactions`: an idempotent producer, replaced when it fails for good, and when it has given up a record.
+//!
+//! Why the latter: the client library forgets a record whose time is up, and goes on with those behind it in a new epoch.
+//! Some of them may have been sent with it, in a request whose answer was lost, and be written already: in the new epoch
+//! they would be written again. So all that such a producer still holds is given up, and its outcome is unknown, too.
 
 use super::{
     client::{Clients, OnDelivery, Producer},
@@ -9,62 +13,72 @@ use crate::{AppendError, BoxFuture, OpenError, Writer, placement::partition_of};
 use bytes::Bytes;
 use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
-    producer::BaseRecord,
+    producer::{BaseRecord, Producer as _, PurgeConfig},
 };
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 use tokio::sync::{oneshot, watch};
 use wire::RoomName;
 
+/// So long a producer that is put aside may take to tell what became of its records: it is told at once, unless there are very
+/// many, or the machine is very busy.
+const RESOLVE_WITHIN: Duration = Duration::from_secs(60);
+
 /// The writer.
 pub(super) struct KafkaWriter {
     clients: Arc<Clients>,
     partitions: u32,
-    producer: Mutex<Option<Producer>>,
+    current: Arc<Mutex<Current>>,
     /// Appends that are not resolved.
     pending: Arc<watch::Sender<usize>>,
 }
 
+/// The producer in use; after one that was put aside none, until the next append.
+#[derive(Default)]
+struct Current {
+    producer: Option<Producer>,
+    /// Which one it is.
+    number: u64,
+}
+
 impl KafkaWriter {
     pub(super) fn open(clients: Arc<Clients>, partitions: u32) -> Result<Self, OpenError> {
-        let producer = Mutex::new(Some(clients.writer()?));
-        Ok(Self { clients, partitions, producer, pending: Arc::new(watch::Sender::new(0)) })
+        let current = Arc::<Mutex<Current>>::default();
+        lock(&current).producer(&current, &clients)?;
+        Ok(Self { clients, partitions, current, pending: Arc::new(watch::Sender::new(0)) })
     }
 
     /// Hands a record to the producer. The lock keeps the order of calls.
     fn send(&self, room: &RoomName, value: &Bytes, done: Box<OnDelivery>) {
-        let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
-        let refused = producer.as_ref().and_then(|producer| self.try_send(producer, room, value, done).err());
-        let Some((error, done)) = refused else { return };
+        let mut current = lock(&self.current);
+        let Err((error, done)) = self.try_send(&mut current, room, value, done) else { return };
         if error != KafkaError::MessageProduction(RDKafkaErrorCode::Fatal) {
             return done(Err(error));
         }
         // An idempotent producer that lost count of its records takes none any more. It did not take this one.
         tracing::warn!("the producer failed for good and is replaced");
-        let replaced = match self.clients.writer() {
-            Ok(new) => producer.replace(new),
-            Err(error) => {
-                tracing::error!(%error, "the producer can't be replaced");
-                return done(Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)));
-            }
-        };
-        put_aside(replaced);
-        if let Some(producer) = producer.as_ref()
-            && let Err((error, done)) = self.try_send(producer, room, value, done)
-        {
+        put_aside(current.producer.take());
+        if let Err((error, done)) = self.try_send(&mut current, room, value, done) {
             done(Err(error));
         }
     }
 
     fn try_send(
         &self,
-        producer: &Producer,
+        current: &mut Current,
         room: &RoomName,
         value: &Bytes,
         done: Box<OnDelivery>,
     ) -> Result<(), (KafkaError, Box<OnDelivery>)> {
+        let producer = match current.producer(&self.current, &self.clients) {
+            Ok(producer) => producer,
+            Err(error) => {
+                tracing::error!(%error, "the producer can't be replaced");
+                return Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), done));
+            }
+        };
         let record = BaseRecord::with_opaque_to(&self.clients.config.reactions_topic, done)
             .partition(partition_of(room, self.partitions) as i32)
             .key(room.as_bytes())
@@ -73,16 +87,60 @@ impl KafkaWriter {
     }
 }
 
-/// Drops a producer where nobody waits for it: that may hang. What it holds is resolved by it.
+impl Current {
+    /// The producer; a new one where there is none.
+    fn producer(&mut self, home: &Arc<Mutex<Self>>, clients: &Clients) -> Result<&Producer, OpenError> {
+        let Self { producer, number } = self;
+        Ok(match producer {
+            Some(producer) => producer,
+            none => {
+                *number += 1;
+                let (home, number) = (Arc::downgrade(home), *number);
+                none.insert(clients.writer(Box::new(move || replace(&home, number)))?)
+            }
+        })
+    }
+}
+
+fn lock(current: &Mutex<Current>) -> MutexGuard<'_, Current> {
+    current.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Producer `number` has given up a record. This is called on its own thread, which it can't be dropped on.
+fn replace(current: &Weak<Mutex<Current>>, number: u64) {
+    let Some(current) = current.upgrade() else { return };
+    tracing::warn!("the producer has given up a record and is replaced");
+    let take = move || {
+        let mut current = lock(&current);
+        let taken = if current.number == number { current.producer.take() } else { None };
+        drop(current);
+        give_up(taken);
+    };
+    if let Err(error) = thread::start("kafka-drop", take) {
+        tracing::error!(%error, "no thread to drop a producer on: it may write records twice");
+    }
+}
+
+/// Drops a producer where nobody waits for it: that may hang.
 fn put_aside(producer: Option<Producer>) {
-    if let Err(error) = thread::start("kafka-drop", move || drop(producer)) {
+    if let Err(error) = thread::start("kafka-drop", move || give_up(producer)) {
         tracing::warn!(%error, "no thread to drop a producer on");
+    }
+}
+
+/// Resolves what the producer holds, before it sends it again, and drops it.
+fn give_up(producer: Option<Producer>) {
+    let Some(producer) = producer else { return };
+    producer.purge(PurgeConfig::default().queue().inflight());
+    // Dropped before, it waits half a second, and does not resolve what is left then.
+    if let Err(error) = producer.flush(RESOLVE_WITHIN) {
+        tracing::error!(%error, "a producer that is put aside does not resolve its records");
     }
 }
 
 impl Drop for KafkaWriter {
     fn drop(&mut self) {
-        put_aside(self.producer.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        put_aside(lock(&self.current).producer.take());
     }
 }
 

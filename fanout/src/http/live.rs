@@ -19,9 +19,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
 use std::{io, net::IpAddr, sync::Arc};
-use tokio::net::TcpStream;
 use wire::{FORMAT_VERSION, Hello, RoomName};
 
 /// The WebSocket subprotocol of MQTT (MQTT 5, section 6).
@@ -117,11 +115,9 @@ fn try_hand_over(
     seat: Seat,
     greeting: Greeting,
 ) -> io::Result<()> {
-    let parts = downcast::<TokioIo<TcpStream>>(upgraded)
-        .map_err(|_| io::Error::other("the connection is not a plain TCP connection"))?;
-    let stream = parts.io.into_inner().into_std()?;
+    let (stream, read) = service::http::into_socket(upgraded)?;
     tune(&stream, &shared.config())?;
-    edge.admit(stream, seat, greeting, parts.read_buf)
+    edge.admit(stream, seat, greeting, read)
 }
 
 /// A place here, taken before the upgrade, so that who gets none is told in HTTP.

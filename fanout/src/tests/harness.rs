@@ -160,7 +160,12 @@ impl Stage {
         crate::tune(&listener, &shared.config()).unwrap();
         let address = listener.local_addr().unwrap();
         let (mut running, mut serving) = (JoinSet::new(), JoinSet::new());
-        serving.spawn(service::http::serve(listener, fanout.router(), shutdown.clone()));
+        serving.spawn(service::http::serve(
+            listener,
+            fanout.router(),
+            service::http::Config::private(),
+            shutdown.clone(),
+        ));
         running.spawn(fanout.run(shutdown.clone()));
         Self { log, address, mqtt, broker, config, readiness, shutdown, shared, routes, running, serving }
     }

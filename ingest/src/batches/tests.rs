@@ -10,8 +10,8 @@ fn room(name: &str) -> RoomName {
     name.parse().unwrap()
 }
 
-fn ask(reaction: &str, count: u64) -> Ask {
-    Ask { reactions: vec![(reaction.parse().unwrap(), count)], count }
+fn ask(reaction: &str, count: u64) -> Ask<'_> {
+    Ask { reactions: smallvec::smallvec![(reaction.into(), count)], count }
 }
 
 fn ms(ms: u64) -> Duration {
@@ -35,7 +35,7 @@ impl Table {
     }
 
     fn add(&self, name: &str, reaction: &str, ack: Ack) -> Result<Arc<Verdict>, Refusal> {
-        self.batches.add(room(name), ask(reaction, 1), ack, &self.config, self.now)
+        self.batches.add(&room(name), &ask(reaction, 1), ack, &self.config, self.now)
     }
 
     fn seal(&self) -> Vec<Sealed> {
@@ -201,8 +201,8 @@ fn what_is_abandoned_was_not_written_and_broken_promises_are_counted() {
 fn a_refused_request_leaves_nothing_behind() {
     let mut table = Table::new();
     table.config.max_distinct_per_batch = 1;
-    let two = Ask { reactions: vec![("x".parse().unwrap(), 1), ("y".parse().unwrap(), 1)], count: 2 };
-    let refusal = table.batches.add(room("a"), two, Ack::Durable, &table.config, table.now).unwrap_err();
+    let two = Ask { reactions: smallvec::smallvec![("x".into(), 1), ("y".into(), 1)], count: 2 };
+    let refusal = table.batches.add(&room("a"), &two, Ack::Durable, &table.config, table.now).unwrap_err();
     assert_eq!(refusal, Refusal::RoomTooDiverse(1));
     assert_eq!((table.batches.rooms(), table.seal().len()), (0, 0));
 }
@@ -235,7 +235,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Books {
     answered: BTreeMap<(RoomName, Reaction), u64>,
     committed: BTreeMap<(RoomName, Reaction), u64>,
-    waiting: Vec<(RoomName, Ask, Arc<Verdict>)>,
+    waiting: Vec<(RoomName, Ask<'static>, Arc<Verdict>)>,
 }
 
 fn book(side: &mut BTreeMap<(RoomName, Reaction), u64>, room: &RoomName, reaction: &Reaction, count: u64) {
@@ -263,7 +263,9 @@ impl Books {
     fn close(mut self) {
         for (room, ask, verdict) in std::mem::take(&mut self.waiting) {
             if verdict.get().expect("everyone is told") == Outcome::Committed {
-                ask.reactions.iter().for_each(|(r, n)| book(&mut self.answered, &room, r, *n));
+                ask.reactions.iter().for_each(|(r, n)| {
+                    book(&mut self.answered, &room, &r.parse().unwrap(), *n);
+                });
             }
         }
         self.answered.retain(|_, n| *n > 0);
@@ -281,7 +283,7 @@ proptest! {
             match step {
                 Step::Add { room: r, reaction, count, ack } => {
                     let (name, reaction) = (["a", "b", "c"][r], ["w", "x", "y", "z"][reaction]);
-                    let added = table.batches.add(room(name), ask(reaction, count), ack, &table.config, table.now);
+                    let added = table.batches.add(&room(name), &ask(reaction, count), ack, &table.config, table.now);
                     match (added, ack) {
                         (Ok(verdict), Ack::Durable) => books.waiting.push((room(name), ask(reaction, count), verdict)),
                         (Ok(_), Ack::Received) => {

@@ -126,7 +126,12 @@ async fn a_content_length_over_the_limit_is_refused_before_the_body_is_sent() {
     let listener = service::http::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut server = JoinSet::new();
-    server.spawn(service::http::serve(listener, rig.router.clone(), rig.shutdown.clone()));
+    server.spawn(service::http::serve(
+        listener,
+        rig.front.clone(),
+        service::http::Config::private(),
+        rig.shutdown.clone(),
+    ));
     let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
     let head = format!(
         "POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 4097\r\n\r\n"
@@ -165,7 +170,7 @@ async fn browsers_may_post_from_trusted_origins_and_read_refusals() {
     for (header, value) in [
         ("access-control-allow-origin", "https://a.example"),
         ("access-control-allow-methods", "POST"),
-        ("access-control-allow-headers", "content-type"),
+        ("access-control-allow-headers", "content-type,idempotency-key"),
         ("access-control-max-age", "7200"),
     ] {
         assert_eq!(answer.header(header), Some(value));
@@ -177,7 +182,10 @@ async fn browsers_may_post_from_trusted_origins_and_read_refusals() {
         let answer = rig.ask(request(Method::POST, path, &headers, FIRE)).await;
         assert!(answer.status.is_client_error());
         assert_eq!(answer.header("access-control-allow-origin"), Some("https://b.example"));
-        assert_eq!(answer.header("access-control-expose-headers"), Some("retry-after"));
+        assert_eq!(
+            answer.header("access-control-expose-headers"),
+            Some("retry-after,ratelimit,ratelimit-policy")
+        );
     }
 }
 

@@ -2,13 +2,15 @@
 
 mod commit;
 mod contract;
+mod idempotency;
+mod limits;
 mod outage;
 mod shutdown;
 
-use crate::{Config, Deps, Error, Ingest, config::tests::config, shared::Shared};
+use crate::{Config, Deps, Error, Front, Ingest, config::tests::config, shared::Shared};
 use axum::{
-    Router,
     body::Body,
+    extract::ConnectInfo,
     http::{HeaderMap, Method, Request, StatusCode},
 };
 use eventlog::{EventLog, MemoryLog};
@@ -16,13 +18,12 @@ use http_body_util::BodyExt;
 use service::{CancellationToken, Readiness};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet, time::sleep};
-use tower::ServiceExt;
 use wire::Batch;
 
 /// A tier that runs.
 struct Rig {
     log: Arc<MemoryLog>,
-    router: Router,
+    front: Front,
     shared: Arc<Shared>,
     readiness: Readiness,
     config: watch::Sender<Arc<Config>>,
@@ -51,10 +52,10 @@ impl Rig {
         let readiness = Readiness::default();
         let deps = Deps { log: Arc::<MemoryLog>::clone(&log), readiness: readiness.clone() };
         let ingest = Ingest::new(changes, deps);
-        let (router, shared) = (ingest.router(), Arc::clone(&ingest.shared));
+        let (front, shared) = (ingest.front(), Arc::clone(&ingest.shared));
         let (shutdown, mut run) = (CancellationToken::new(), JoinSet::new());
         run.spawn(ingest.run(shutdown.clone()));
-        Self { log, router, shared, readiness, config, shutdown, run }
+        Self { log, front, shared, readiness, config, shutdown, run }
     }
 
     /// A tier that takes reactions.
@@ -83,18 +84,18 @@ impl Rig {
     }
 
     async fn post(&self, room: &str, body: &str) -> Answer {
-        post(self.router.clone(), room.to_owned(), body.to_owned()).await
+        post(self.front.clone(), room.to_owned(), body.to_owned()).await
     }
 
     async fn ask(&self, request: Request<Body>) -> Answer {
-        ask(self.router.clone(), request).await
+        ask(self.front.clone(), request).await
     }
 
     /// `n` requests of one 🔥, side by side: how they were answered.
     fn crowd(&self, room: &str, n: usize) -> JoinSet<Answer> {
         let mut crowd = JoinSet::new();
         for _ in 0..n {
-            crowd.spawn(post(self.router.clone(), room.to_owned(), FIRE.to_owned()));
+            crowd.spawn(post(self.front.clone(), room.to_owned(), FIRE.to_owned()));
         }
         crowd
     }
@@ -115,16 +116,17 @@ fn request(method: Method, path: &str, headers: &[(&str, &str)], body: impl Into
         .unwrap()
 }
 
-async fn ask(router: Router, request: Request<Body>) -> Answer {
-    let response = router.oneshot(request).await.unwrap();
+async fn ask(front: Front, request: Request<Body>) -> Answer {
+    let peer = request.extensions().get().map_or(([127, 0, 0, 1], 9).into(), |ConnectInfo(peer)| *peer);
+    let response = front.answer(request, peer).await;
     let (status, headers) = (response.status(), response.headers().clone());
     let body = response.into_body().collect().await.unwrap().to_bytes();
     Answer { status, headers, body: String::from_utf8(body.to_vec()).unwrap() }
 }
 
-async fn post(router: Router, room: String, body: String) -> Answer {
+async fn post(front: Front, room: String, body: String) -> Answer {
     let path = format!("/v1/rooms/{room}/reactions");
-    ask(router, request(Method::POST, &path, &[("content-type", "application/json")], body)).await
+    ask(front, request(Method::POST, &path, &[("content-type", "application/json")], body)).await
 }
 
 async fn statuses(crowd: JoinSet<Answer>) -> Vec<u16> {

@@ -52,7 +52,7 @@ async fn in_an_outage_memory_stays_flat_and_nobody_is_told_a_lie() {
     let mut crowd = rig.crowd("r", 100);
     for _ in 0..50 {
         sleep(Duration::from_millis(20)).await;
-        crowd.spawn(post(rig.router.clone(), "r".into(), FIRE.into()));
+        crowd.spawn(post(rig.front.clone(), "r".into(), FIRE.into()));
     }
     // The limit in flight, and one open batch, however many came.
     assert_eq!((rig.log.held_appends(), rig.shared.batches.rooms()), (4, 1));
@@ -120,12 +120,12 @@ async fn requests_and_rooms_over_their_limits_are_refused_at_once() {
     let rig = Rig::open(Config { max_waiting: 3, max_rooms: 2, ..config() }).await;
     rig.log.hold_appends(true);
     let mut crowd = rig.crowd("a", 1);
-    crowd.spawn(post(rig.router.clone(), "b".into(), FIRE.into()));
+    crowd.spawn(post(rig.front.clone(), "b".into(), FIRE.into()));
     until(|| rig.inside() == 2).await;
     let answer = rig.post("c", FIRE).await;
     assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
     assert!(answer.body.contains("2 rooms have reactions waiting"), "{answer:?}");
-    crowd.spawn(post(rig.router.clone(), "a".into(), FIRE.into()));
+    crowd.spawn(post(rig.front.clone(), "a".into(), FIRE.into()));
     until(|| rig.inside() == 3).await;
     let answer = rig.post("a", FIRE).await;
     assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));

@@ -1,14 +1,13 @@
 //! The client processes, seen from the one that starts them.
 
 use super::{
-    client::VIEWERS_PER_SOURCE,
     lines::{Order, Receipt, Standing},
     plan::{Plan, shares},
     servers::Server,
 };
-use crate::{progress::Progress, random};
+use crate::{progress::Progress, random, sources::Sources};
 use anyhow::{Context as _, bail};
-use std::{net::Ipv4Addr, process::Stdio, time::Duration};
+use std::{process::Stdio, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     process::{Child, ChildStdout, Command},
@@ -39,29 +38,6 @@ struct Stand {
     asked: usize,
     silent: bool,
     standing: Standing,
-}
-
-/// Loopback addresses to connect from, each given out once in a run, so that no port is used twice within a minute.
-pub(crate) struct Sources(u32);
-
-impl Sources {
-    pub(crate) fn new() -> Self {
-        Self(random::number() as u32 & 0xffff)
-    }
-
-    /// As many as `viewers` of one process need; none where the server is on another machine.
-    fn take(&mut self, viewers: usize, server: std::net::IpAddr) -> Vec<Ipv4Addr> {
-        if !server.is_ipv4() || !server.is_loopback() {
-            return Vec::new();
-        }
-        let count = viewers.div_ceil(VIEWERS_PER_SOURCE);
-        let mut next = || {
-            self.0 += 1;
-            // 127.1.0.0 up to 127.250.255.255.
-            Ipv4Addr::from_bits(0x7f01_0000 + self.0 % (250 << 16))
-        };
-        (0..count).map(|_| next()).collect()
-    }
 }
 
 impl Clients {
@@ -258,20 +234,5 @@ async fn read(output: ChildStdout, index: usize, said: mpsc::Sender<(usize, Opti
         if said.send((index, standing)).await.is_err() || ended {
             return;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_to_connect_from_are_given_out_once() {
-        let mut sources = Sources(0xffff);
-        let server = Ipv4Addr::LOCALHOST.into();
-        let all: Vec<_> = [sources.take(VIEWERS_PER_SOURCE + 1, server), sources.take(1, server)].concat();
-        assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), 3);
-        assert!(all.iter().all(|address| address.is_loopback() && address.octets()[1] > 0));
-        assert!(sources.take(10, Ipv4Addr::new(192, 0, 2, 1).into()).is_empty());
     }
 }

@@ -1,11 +1,8 @@
 //! Limits of the system that a big run meets, checked before it starts.
 
-use super::{
-    plan::{Candidates, Kind, Plan},
-    proc,
-};
+use super::plan::{Candidates, Kind, Plan};
+use crate::{proc, sources::PER_SOURCE};
 use anyhow::ensure;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Files of a process that are not viewers.
 const SPARE_FILES: usize = 1_100;
@@ -13,13 +10,6 @@ const SPARE_FILES: usize = 1_100;
 const KIB_PER_VIEWER: u64 = 11;
 /// Of a server's memory for a viewer, what the hungriest here is known to need.
 const RUMQTTD_KIB_PER_VIEWER: u64 = 46;
-
-/// Files that this process and its children may open, raised as far as it is allowed without privileges.
-pub(crate) fn raise_files() -> anyhow::Result<usize> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    Ok(usize::try_from(hard).unwrap_or(usize::MAX))
-}
 
 /// Viewers that fit into one process with `files` files.
 pub(crate) fn viewers_per_process(files: usize) -> usize {
@@ -96,7 +86,7 @@ impl System {
             (self.syn_backlog, connecting, "net.ipv4.tcp_max_syn_backlog", "connections may take seconds"),
             (
                 self.ports,
-                2 * super::client::VIEWERS_PER_SOURCE as u64,
+                2 * PER_SOURCE as u64,
                 "net.ipv4.ip_local_port_range (its width)",
                 "connections may find no free port",
             ),

@@ -1,15 +1,15 @@
 //! One server, measured from its start to its end.
 
 use super::{
-    clients::{Clients, Sources},
+    clients::Clients,
     figures::{self, Seen},
     lines::now_us,
     plan::{Candidates, Kind, Plan},
-    proc, publish,
+    publish,
     report::Row,
     servers::Server,
 };
-use crate::{progress::Progress, random};
+use crate::{proc, progress::Progress, random, sources::Sources};
 use anyhow::{Context as _, ensure};
 use std::time::Duration;
 use tokio::time::Instant;

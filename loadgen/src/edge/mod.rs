@@ -5,7 +5,7 @@
 //! - [`servers`], [`publish`]: what is measured, and who causes its frames.
 //! - [`client`], [`clients`], [`lines`]: the processes that hold the viewers, and how they are spoken with.
 //! - [`mqtt`], [`ws`]: as much of the protocols as that needs. A client library costs more than the servers under test.
-//! - [`mod@measure`], [`figures`], [`proc`], [`report`]: a server's run, and what it adds up to.
+//! - [`mod@measure`], [`figures`], [`report`]: a server's run, and what it adds up to.
 
 pub(crate) mod cli;
 pub(crate) mod client;
@@ -16,14 +16,12 @@ mod lines;
 mod measure;
 mod mqtt;
 mod plan;
-mod proc;
 mod publish;
 mod report;
 pub(crate) mod servers;
 mod ws;
 
-use crate::progress::note;
-use clients::Sources;
+use crate::{files, progress::note, sources::Sources};
 use measure::{measure, start_and_measure};
 use plan::{Candidates, Plan};
 use report::{Conditions, NotMeasured, Report};
@@ -31,7 +29,7 @@ use servers::Server;
 
 /// Raises the limits, checks what is asked for, and measures. Whether all is clean.
 pub(crate) async fn run(args: cli::EdgeArgs) -> anyhow::Result<bool> {
-    let plan = args.plan(limits::raise_files()?)?;
+    let plan = args.plan(files::raise()?)?;
     for hint in limits::System::look().hints(&plan) {
         note(&format!("hint: {hint}"));
     }

@@ -1,7 +1,7 @@
 //! What a run found out: a table for people, JSON for programs.
 
-use super::{figures::Figures, plan::Plan, proc};
-use crate::{report::table, spread::Quantiles};
+use super::{figures::Figures, plan::Plan};
+use crate::{proc, report::table, spread::Quantiles};
 use anyhow::Context as _;
 use serde::Serialize;
 use std::{fmt::Write as _, path::Path};

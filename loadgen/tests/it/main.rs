@@ -4,6 +4,7 @@
 
 mod edge;
 mod fake;
+mod ingest;
 
 use fake::{Fake, Knobs, ROOM};
 use nix::{

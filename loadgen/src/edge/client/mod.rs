@@ -12,6 +12,7 @@ use super::{
     mqtt,
     plan::Protocol,
 };
+use crate::sources::PER_SOURCE;
 use anyhow::Context as _;
 use mio::{Events, Interest, Poll, Token, event::Event};
 use receipts::Receipts;
@@ -34,8 +35,6 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// An attempt that takes longer is given up, as client libraries do: after a full listen queue, TCP alone would need
 /// minutes.
 const ATTEMPT_WITHIN: Duration = Duration::from_secs(10);
-/// Viewers that connect from one address: well below the ports that an address has.
-pub(crate) const VIEWERS_PER_SOURCE: usize = 4_096;
 
 /// Serves one order from standard input, until that is closed.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -135,7 +134,7 @@ impl Hall {
             && due <= now
         {
             self.waiting.pop_front();
-            let source = self.desk.order.sources.get(index / VIEWERS_PER_SOURCE);
+            let source = self.desk.order.sources.get(index / PER_SOURCE);
             let source = source.map(|address| SocketAddr::from((*address, 0)));
             self.in_flight += 1;
             let viewer = &mut self.viewers[index];

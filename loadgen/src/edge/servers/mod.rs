@@ -2,29 +2,19 @@
 //! measured.
 //!
 //! - [`floor`], [`mosquitto`], [`uproar`]: how each is started.
-//! - [`process`]: a child, its log, its end.
 
 pub(crate) mod floor;
 mod mosquitto;
-mod process;
 mod uproar;
 
 use super::{
     plan::{Kind, Plan, Protocol, Running},
     publish::Publisher,
 };
-use crate::{http, target::HttpTarget};
-use anyhow::{Context as _, bail};
-use process::Child;
-use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
-    time::Duration,
-};
+use crate::child::{Child, free_address, patiently};
+use anyhow::Context as _;
+use std::net::SocketAddr;
 use tempfile::TempDir;
-use tokio::time::Instant;
-
-/// How long a server may take to start.
-const START_WITHIN: Duration = Duration::from_secs(30);
 
 /// A server with one or more processes that know nothing of each other.
 pub(crate) struct Server {
@@ -142,35 +132,4 @@ async fn start_floor(dir: &std::path::Path, room: &str) -> anyhow::Result<Proces
 async fn with_mqtt(mut child: Child, address: SocketAddr, room: &str) -> anyhow::Result<Process> {
     let publisher = patiently(&mut child, || Publisher::mqtt(address, topic(room))).await?;
     Ok(Process { viewers_at: address, pid: Some(child.pid), publisher, child: Some(child) })
-}
-
-/// Waits until `url` answers 200.
-async fn until_ready(child: &mut Child, target: &HttpTarget, path: &str) -> anyhow::Result<()> {
-    patiently(child, || async {
-        let (status, _) = http::get(target, path, Duration::from_secs(2)).await?;
-        if status == hyper::StatusCode::OK { Ok(()) } else { bail!("{path} answers {status}") }
-    })
-    .await
-}
-
-/// Tries again until it works, the process has ended, or it has taken too long.
-async fn patiently<T, F>(child: &mut Child, mut attempt: impl FnMut() -> F) -> anyhow::Result<T>
-where
-    F: Future<Output = anyhow::Result<T>>,
-{
-    let deadline = Instant::now() + START_WITHIN;
-    loop {
-        match attempt().await {
-            Ok(done) => return Ok(done),
-            Err(error) if child.has_ended() || Instant::now() >= deadline => {
-                return Err(error.context(child.last_words()));
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
-}
-
-/// An address that nobody listens on. Somebody else could take it in between, on a busy machine.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

@@ -1,7 +1,10 @@
 //! Eclipse Mosquitto as it comes, without limits on its connections.
 
-use super::{Process, free_address, process::Child, with_mqtt};
-use crate::edge::plan::Plan;
+use super::{Process, with_mqtt};
+use crate::{
+    child::{Child, free_address},
+    edge::plan::Plan,
+};
 use std::path::{Path, PathBuf};
 use tokio::process::Command;
 

@@ -1,7 +1,8 @@
 //! Uproar, all tiers in one process on an embedded log: for its own viewers, or for its embedded broker.
 
-use super::{Process, free_address, patiently, process::Child, topic, until_ready};
+use super::{Process, topic};
 use crate::{
+    child::{Child, free_address, patiently, until_ready},
     edge::{
         plan::{Kind, Plan},
         publish::Publisher,

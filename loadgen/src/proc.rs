@@ -1,6 +1,7 @@
 //! What the kernel tells about a process and about itself, under `/proc`.
 
 use anyhow::Context as _;
+use serde::Serialize;
 use std::{fs, path::Path};
 
 /// Resident memory of a process, KiB.
@@ -9,10 +10,28 @@ pub(crate) fn rss_kib(pid: u32) -> anyhow::Result<u64> {
     field(&status, "VmRSS:").with_context(|| format!("process {pid} has ended"))
 }
 
-/// CPU time that a process has used, in user and kernel mode, of all its threads.
-pub(crate) fn cpu_ms(pid: u32) -> anyhow::Result<u64> {
+/// CPU time, ms.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Cpu {
+    pub(crate) user_ms: u64,
+    pub(crate) system_ms: u64,
+}
+
+impl Cpu {
+    pub(crate) fn sum_ms(self) -> u64 {
+        self.user_ms + self.system_ms
+    }
+}
+
+/// CPU time that a process has used, of all its threads, those that have ended included.
+pub(crate) fn cpu(pid: u32) -> anyhow::Result<Cpu> {
     let stat = read(&format!("/proc/{pid}/stat"))?;
-    cpu_ms_of(&stat).with_context(|| format!("/proc/{pid}/stat is not understood"))
+    cpu_of(&stat).with_context(|| format!("/proc/{pid}/stat is not understood"))
+}
+
+/// The same, user and kernel mode together.
+pub(crate) fn cpu_ms(pid: u32) -> anyhow::Result<u64> {
+    Ok(cpu(pid)?.sum_ms())
 }
 
 /// Memory that the kernel keeps for the data of all TCP sockets, KiB.
@@ -59,12 +78,12 @@ fn field(text: &str, name: &str) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-fn cpu_ms_of(stat: &str) -> Option<u64> {
+fn cpu_of(stat: &str) -> Option<Cpu> {
     // The name, in parentheses, may hold spaces; `utime` and `stime` are the 12th and 13th field behind it.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     // A tick is 10 ms in every /proc, whatever the kernel's own is (USER_HZ).
-    Some((user + system) * 10)
+    Some(Cpu { user_ms: user * 10, system_ms: system * 10 })
 }
 
 #[cfg(test)]
@@ -74,8 +93,8 @@ mod tests {
     #[test]
     fn cpu_time_is_found_behind_a_name_with_spaces() {
         let stat = "42 (a (b) c) S 1 42 42 0 -1 4194560 900 0 0 0 120 30 5 6 20 0 3 0 77 1 2";
-        assert_eq!(cpu_ms_of(stat), Some(1_500));
-        assert_eq!(cpu_ms_of("42 (a) S 1"), None);
+        assert_eq!(cpu_of(stat), Some(Cpu { user_ms: 1_200, system_ms: 300 }));
+        assert_eq!(cpu_of("42 (a) S 1"), None);
     }
 
     #[test]

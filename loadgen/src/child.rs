@@ -1,12 +1,18 @@
-//! A child process with its log in a file.
+//! Servers that a run starts: child processes with their log in a file, and the wait until they are there.
 
-use anyhow::Context as _;
+use crate::{http, target::HttpTarget};
+use anyhow::{Context as _, bail};
 use std::{
     fs::File,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
-use tokio::process::Command;
+use tokio::{process::Command, time::Instant};
+
+/// How long a server may take to start.
+const START_WITHIN: Duration = Duration::from_secs(30);
 
 /// Dropped, it is killed: servers of a run have nothing to keep.
 pub(crate) struct Child {
@@ -52,4 +58,35 @@ impl Child {
         // It may have ended by itself.
         let _ = self.child.kill().await;
     }
+}
+
+/// Waits until `path` answers 200.
+pub(crate) async fn until_ready(child: &mut Child, target: &HttpTarget, path: &str) -> anyhow::Result<()> {
+    patiently(child, || async {
+        let (status, _) = http::get(target, path, Duration::from_secs(2)).await?;
+        if status == hyper::StatusCode::OK { Ok(()) } else { bail!("{path} answers {status}") }
+    })
+    .await
+}
+
+/// Tries again until it works, the process has ended, or it has taken too long.
+pub(crate) async fn patiently<T, F>(child: &mut Child, mut attempt: impl FnMut() -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let deadline = Instant::now() + START_WITHIN;
+    loop {
+        match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(error) if child.has_ended() || Instant::now() >= deadline => {
+                return Err(error.context(child.last_words()));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// An address that nobody listens on. Somebody else could take it in between, on a busy machine.
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

@@ -1,0 +1,202 @@
+//! The addresses that proxies wrote down, from the nearest to the farthest. `None` stands for what is no address.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header::FORWARDED};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, Ipv6Addr},
+};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Of all lines of `X-Forwarded-For`.
+pub(super) fn x_forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
+    let lines = headers.get_all(X_FORWARDED_FOR).into_iter().rev();
+    lines.map(text).flat_map(|line| line.rsplit(',')).filter(|hop| !hop.trim().is_empty()).map(node)
+}
+
+/// Of all lines of `Forwarded`.
+pub(super) fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
+    let lines = headers.get_all(FORWARDED).into_iter().rev().map(text);
+    lines.flat_map(|line| {
+        let hops: Vec<_> = split(line, ',').filter(|hop| !hop.trim().is_empty()).collect();
+        hops.into_iter().rev().map(hop)
+    })
+}
+
+/// What is not ASCII names no address.
+fn text(value: &HeaderValue) -> &str {
+    value.to_str().unwrap_or("?")
+}
+
+/// The `for` of an element such as `for="[2001:db8::1]:80";proto=https`.
+fn hop(element: &str) -> Option<IpAddr> {
+    let mut found = None;
+    for pair in split(element, ';') {
+        let (name, value) = pair.split_once('=')?;
+        if name.trim().eq_ignore_ascii_case("for") {
+            // Twice is not as it should be: who knows which is whose.
+            if found.is_some() {
+                return None;
+            }
+            found = Some(node(&unquote(value.trim())?)?);
+        }
+    }
+    found
+}
+
+/// An address, perhaps with a port. Names such as `unknown` and `_hidden` are none.
+fn node(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    if let Some(rest) = text.strip_prefix('[') {
+        let (address, port) = rest.split_once(']')?;
+        let rightly = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+        return address.parse::<Ipv6Addr>().ok().filter(|_| rightly).map(IpAddr::V6);
+    }
+    text.parse().ok().or_else(|| {
+        let (address, port) = text.split_once(':')?;
+        address.parse().ok().filter(|_| is_port(port)).map(IpAddr::V4)
+    })
+}
+
+/// A number, or a name that hides it.
+fn is_port(text: &str) -> bool {
+    let hidden = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic());
+    text.parse::<u16>().is_ok() || text.strip_prefix('_').is_some_and(hidden)
+}
+
+/// Splits where `separator` stands outside of quotes. After a quote that nobody closes comes one long piece.
+fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |c| {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ => return c == separator && !quoted,
+        }
+        false
+    })
+}
+
+/// A token as it is, or what stands in quotes.
+fn unquote(text: &str) -> Option<Cow<'_, str>> {
+    let Some(rest) = text.strip_prefix('"') else {
+        return (!text.contains('"')).then_some(Cow::Borrowed(text));
+    };
+    let inner = rest.strip_suffix('"')?;
+    if !inner.contains(['"', '\\']) {
+        return Some(Cow::Borrowed(inner));
+    }
+    let (mut plain, mut chars) = (String::new(), inner.chars());
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => return None,
+            '\\' => plain.push(chars.next()?),
+            c => plain.push(c),
+        }
+    }
+    Some(Cow::Owned(plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(lines: &[&str]) -> Vec<Option<String>> {
+        let mut headers = HeaderMap::new();
+        lines.iter().for_each(|line| {
+            headers.append(FORWARDED, line.parse().unwrap());
+        });
+        forwarded(&headers).map(|hop| hop.map(|address| address.to_string())).collect()
+    }
+
+    fn one(line: &str) -> Option<String> {
+        let hops = read(&[line]);
+        assert_eq!(hops.len(), 1, "{line}");
+        hops[0].clone()
+    }
+
+    #[test]
+    fn the_examples_of_rfc_7239_are_read() {
+        assert_eq!(one("For=\"[2001:db8:cafe::17]:4711\"").as_deref(), Some("2001:db8:cafe::17"));
+        assert_eq!(one("for=192.0.2.60;proto=http;by=203.0.113.43").as_deref(), Some("192.0.2.60"));
+        assert_eq!(one("for=\"_gazonk\""), None);
+        assert_eq!(one("for=unknown"), None);
+        assert_eq!(
+            read(&["for=192.0.2.43, for=198.51.100.17;by=203.0.113.60"]),
+            [Some("198.51.100.17".into()), Some("192.0.2.43".into())]
+        );
+    }
+
+    #[test]
+    fn lines_are_one_list_and_the_last_is_nearest() {
+        let hops = read(&["for=10.0.0.1,for=10.0.0.2", "for=10.0.0.3"]);
+        assert_eq!(hops, ["10.0.0.3", "10.0.0.2", "10.0.0.1"].map(|address| Some(address.to_owned())));
+    }
+
+    #[test]
+    fn quotes_hold_commas_and_semicolons_together() {
+        assert_eq!(one("host=\"a,b;for=9.9.9.9\";for=\"1.2.3.4:_p\"").as_deref(), Some("1.2.3.4"));
+        assert_eq!(one("host=\"a\\\",\";for=1.2.3.4").as_deref(), Some("1.2.3.4"));
+        assert_eq!(one("for=\"1.2.\\3.4\"").as_deref(), Some("1.2.3.4"));
+    }
+
+    #[test]
+    fn what_is_malformed_names_no_address() {
+        for line in [
+            "for",
+            "for=",
+            "for=\"1.2.3.4",
+            "for=\"1.2.3.4, for=5.6.7.8",
+            "for=1.2.3.4;for=5.6.7.8",
+            "for=1.2.3.4\"",
+            "for=\"1.2\"3.4\"",
+            "for=\"1.2.3.4\\\"",
+            "for=[::1",
+            "for=\"[::1]x\"",
+            "for=\"[1.2.3.4]\"",
+            "for=1.2.3.4:99999",
+            "for=1.2.3.4:",
+            "proto=https",
+            "1.2.3.4",
+        ] {
+            assert_eq!(one(line), None, "{line}");
+        }
+    }
+
+    fn scraps() -> impl Strategy<Value = String> {
+        let scrap = prop::sample::select(vec![
+            "for=", "For", "=", "\"", "\\", ",", ";", "[", "]", ":", "1.2.3.4", "::1", "_x", " ", "99999",
+            "by=",
+        ]);
+        prop::collection::vec(scrap, 0..24).prop_map(|scraps| scraps.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_makes_it_panic(
+            lines in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..80), 0..4),
+        ) {
+            let mut headers = HeaderMap::new();
+            for line in lines.iter().filter_map(|line| HeaderValue::from_bytes(line).ok()) {
+                headers.append(FORWARDED, line.clone());
+                headers.append(X_FORWARDED_FOR, line);
+            }
+            let _ = (forwarded(&headers).count(), x_forwarded_for(&headers).count());
+        }
+
+        #[test]
+        fn no_scraps_make_it_panic_and_what_a_proxy_adds_in_a_line_of_its_own_comes_first(line in scraps()) {
+            let mut headers = HeaderMap::new();
+            for name in [FORWARDED, X_FORWARDED_FOR] {
+                headers.append(name, line.parse().unwrap());
+            }
+            headers.append(FORWARDED, HeaderValue::from_static("for=9.9.9.9"));
+            headers.append(X_FORWARDED_FOR, HeaderValue::from_static("9.9.9.9"));
+            let nine = Some([9, 9, 9, 9].into());
+            prop_assert_eq!(forwarded(&headers).next().unwrap(), nine);
+            prop_assert_eq!(x_forwarded_for(&headers).next().unwrap(), nine);
+        }
+    }
+}

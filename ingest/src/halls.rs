@@ -1,0 +1,284 @@
+//! Where requests wait for verdicts. A hall for each thread, so that all who wait there are woken by one of them.
+//!
+//! To wake a task from another thread costs a lock and a system call. So the committer wakes one task a thread, the
+//! hall's herald, and the herald wakes the others on its own thread, which costs next to nothing. Whoever waits can be the
+//! herald; one that leaves passes the office on. That a hall is a thread's matters for speed only: tasks may move.
+//!
+//! Nobody has a timer either: the herald also wakes those who have waited too long, whenever the committer rings.
+
+use crate::verdict::{Outcome, Verdict};
+use slab::Slab;
+use std::{
+    cell::Cell,
+    future::Future,
+    mem,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
+};
+use tokio::time::Instant;
+
+/// More threads than this share halls.
+const HALLS: usize = 32;
+
+/// All halls.
+#[derive(Default)]
+pub(crate) struct Halls([Hall; HALLS]);
+
+/// Those who wait on one thread.
+#[derive(Default)]
+#[repr(align(128))]
+struct Hall(Mutex<Seats>);
+
+#[derive(Default)]
+struct Seats {
+    seats: Slab<Seat>,
+    /// Who is woken by the bell. Somebody, if anybody is here who was not woken yet.
+    herald: Option<usize>,
+}
+
+struct Seat {
+    verdict: Arc<Verdict>,
+    deadline: Instant,
+    /// Gone once it was woken.
+    waker: Option<Waker>,
+}
+
+impl Halls {
+    /// Waits for a verdict until the deadline, or a moment longer: `None`.
+    pub(crate) fn wait(&self, verdict: Arc<Verdict>, deadline: Instant) -> Wait<'_> {
+        Wait { hall: &self.0[thread_index() % HALLS], verdict, deadline, seat: None }
+    }
+
+    /// Has everyone look up whose verdict was given or whose deadline has passed.
+    pub(crate) fn ring(&self) {
+        for hall in &self.0 {
+            let herald = hall.seats().herald();
+            // Not under the lock: the task may run at once.
+            if let Some(waker) = herald {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Hall {
+    fn seats(&self) -> MutexGuard<'_, Seats> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something to a seat. If it is the herald's, the bell may have rung: wakes all who are due.
+    fn at(&self, seat: usize, act: impl FnOnce(&mut Slab<Seat>)) {
+        let mut seats = self.seats();
+        act(&mut seats.seats);
+        let due = if seats.herald.is_none_or(|herald| herald == seat) { seats.call() } else { Vec::new() };
+        drop(seats);
+        due.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Seats {
+    fn herald(&self) -> Option<Waker> {
+        self.seats.get(self.herald?)?.waker.clone()
+    }
+
+    /// Takes the wakers of those who are due. One who is not becomes the herald.
+    fn call(&mut self) -> Vec<Waker> {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        self.herald = None;
+        for (key, seat) in &mut self.seats {
+            if seat.waker.is_none() {
+                continue;
+            }
+            if seat.verdict.get().is_some() || now >= seat.deadline {
+                due.extend(mem::take(&mut seat.waker));
+            } else if self.herald.is_none() {
+                self.herald = Some(key);
+            }
+        }
+        due
+    }
+}
+
+/// Waits for a verdict.
+pub(crate) struct Wait<'a> {
+    hall: &'a Hall,
+    verdict: Arc<Verdict>,
+    deadline: Instant,
+    seat: Option<usize>,
+}
+
+impl Future for Wait<'_> {
+    type Output = Option<Outcome>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Outcome>> {
+        if let Some(outcome) = self.verdict.get() {
+            return Poll::Ready(Some(outcome));
+        }
+        let Some(seat) = self.seat else {
+            self.sit_down(context.waker().clone());
+            return match self.verdict.get() {
+                // Given while it sat down: the bell may have rung before.
+                Some(outcome) => Poll::Ready(Some(outcome)),
+                None => Poll::Pending,
+            };
+        };
+        if Instant::now() >= self.deadline {
+            return Poll::Ready(None);
+        }
+        self.hall.at(seat, |seats| {
+            if let Some(seat) = seats.get_mut(seat) {
+                seat.waker = Some(context.waker().clone());
+            }
+        });
+        Poll::Pending
+    }
+}
+
+impl Wait<'_> {
+    fn sit_down(&mut self, waker: Waker) {
+        let seat = Seat { verdict: Arc::clone(&self.verdict), deadline: self.deadline, waker: Some(waker) };
+        let mut seats = self.hall.seats();
+        let key = seats.seats.insert(seat);
+        seats.herald.get_or_insert(key);
+        drop(seats);
+        self.seat = Some(key);
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if let Some(seat) = self.seat {
+            self.hall.at(seat, |seats| drop(seats.try_remove(seat)));
+        }
+    }
+}
+
+/// A small number of its own for each thread.
+fn thread_index() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static INDEX: Cell<Option<usize>> = const { Cell::new(None) });
+    INDEX.get().unwrap_or_else(|| {
+        let index = NEXT.fetch_add(1, Relaxed);
+        INDEX.set(Some(index));
+        index
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::{
+        task::{JoinSet, yield_now},
+        time::{advance, timeout},
+    };
+
+    struct Rig {
+        halls: Arc<Halls>,
+        waiting: JoinSet<Option<Outcome>>,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            Self { halls: Arc::default(), waiting: JoinSet::new() }
+        }
+
+        /// One more who waits, for a second.
+        async fn wait(&mut self, verdict: &Arc<Verdict>) -> tokio::task::AbortHandle {
+            let (halls, verdict) = (Arc::clone(&self.halls), Arc::clone(verdict));
+            let deadline = Instant::now() + Duration::from_secs(1);
+            let task = self.waiting.spawn(async move { halls.wait(verdict, deadline).await });
+            yield_now().await;
+            task
+        }
+
+        /// How those ended who have ended by now.
+        async fn ended(&mut self) -> Vec<Option<Outcome>> {
+            for _ in 0..10 {
+                yield_now().await;
+            }
+            std::iter::from_fn(|| self.waiting.try_join_next().map(|ended| ended.unwrap_or(None))).collect()
+        }
+
+        fn seats(&self) -> usize {
+            self.halls.0.iter().map(|hall| hall.seats().seats.len()).sum()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_who_wait_get_the_verdict_of_their_batch_when_the_bell_rings() {
+        let mut rig = Rig::new();
+        let [first, second] = [(); 2].map(|()| Arc::<Verdict>::default());
+        for verdict in [&first, &second, &first, &second, &first] {
+            rig.wait(verdict).await;
+        }
+        second.give(Outcome::NotWritten);
+        second.give(Outcome::Committed);
+        rig.halls.ring();
+        assert_eq!(rig.ended().await, [Some(Outcome::NotWritten); 2]);
+        first.give(Outcome::Committed);
+        rig.halls.ring();
+        assert_eq!(rig.ended().await, [Some(Outcome::Committed); 3]);
+        rig.wait(&first).await;
+        assert_eq!(rig.ended().await, [Some(Outcome::Committed)], "who comes late doesn't wait");
+        assert_eq!(rig.seats(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_waited_too_long_are_told_at_the_next_bell() {
+        let mut rig = Rig::new();
+        let verdict = Arc::default();
+        rig.wait(&verdict).await;
+        advance(Duration::from_millis(500)).await;
+        rig.wait(&verdict).await;
+        advance(Duration::from_millis(500)).await;
+        rig.halls.ring();
+        assert_eq!(rig.ended().await, [None]);
+        verdict.give(Outcome::Committed);
+        rig.halls.ring();
+        assert_eq!(rig.ended().await, [Some(Outcome::Committed)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_herald_that_leaves_passes_the_office_on_even_after_the_bell() {
+        let mut rig = Rig::new();
+        let verdict = Arc::default();
+        let herald = rig.wait(&verdict).await;
+        let next = rig.wait(&verdict).await;
+        rig.wait(&verdict).await;
+        herald.abort();
+        assert_eq!(rig.ended().await, [None], "aborted");
+        verdict.give(Outcome::Committed);
+        rig.halls.ring();
+        next.abort();
+        assert_eq!(rig.ended().await.last(), Some(&Some(Outcome::Committed)));
+        assert_eq!(rig.seats(), 0);
+    }
+
+    /// Real threads: nobody is forgotten, whoever leaves when.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn nobody_waits_for_ever() {
+        let halls = Arc::new(Halls::default());
+        for round in 0..2_000u64 {
+            let verdict = Arc::<Verdict>::default();
+            let mut waiting = JoinSet::new();
+            for n in 0..8 {
+                let (halls, verdict) = (Arc::clone(&halls), Arc::clone(&verdict));
+                let deadline = Instant::now() + Duration::from_secs(60);
+                let task = waiting.spawn(async move { halls.wait(verdict, deadline).await });
+                if n == round % 11 {
+                    task.abort();
+                }
+            }
+            verdict.give(Outcome::Committed);
+            halls.ring();
+            let all = async { while waiting.join_next().await.is_some() {} };
+            timeout(Duration::from_secs(30), all).await.expect("all were woken");
+        }
+    }
+}

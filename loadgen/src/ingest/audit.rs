@@ -1,0 +1,165 @@
+//! Whether the rooms' totals are what was accepted.
+
+use super::{plan::Plan, servers::Server};
+use crate::{
+    audit::{Expected, Verdict, Witness, judge},
+    http::{Connection, Failure},
+    payload::Payload,
+    progress::note,
+    target::HttpTarget,
+};
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Request, header::HOST};
+use serde::Serialize;
+use std::time::Duration;
+use tokio::time::Instant;
+use wire::{Counts, Frame, RoomName};
+
+/// Time between two looks at rooms that have not come to rest.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// A window may be seen so long after its end.
+const MARGIN: Duration = Duration::from_millis(500);
+/// How long a snapshot may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Findings that are listed.
+const FINDINGS_MAX: usize = 10;
+
+/// The audit of one server.
+#[derive(Debug, Serialize)]
+pub(crate) struct Audit {
+    pub(crate) server: String,
+    /// Rooms that were posted to.
+    pub(crate) rooms: usize,
+    /// Reactions that were accepted, and those that may or may not have been counted.
+    pub(crate) accepted: u64,
+    pub(crate) unknown: u64,
+    /// Sum of the rooms' totals.
+    pub(crate) counted: u64,
+    pub(crate) clean: bool,
+    /// What is wrong, in words, of the first few rooms.
+    pub(crate) findings: Vec<String>,
+}
+
+/// Compares each room's snapshot with what was accepted, by reaction, when the last window with reactions has closed.
+/// `None` for a server without snapshots.
+pub(crate) async fn audit(plan: &Plan, server: &Server, rooms: &[RoomName]) -> Option<Audit> {
+    let live = server.live.as_ref()?;
+    note(&format!("{}: audit of {} rooms", server.name, rooms.len()));
+    let all = &plan.bodies.all;
+    let expected: Vec<_> = rooms
+        .iter()
+        .enumerate()
+        .map(|(index, room)| (room, expected(server, index, all)))
+        .filter(|(_, expected)| expected.accepted > 0)
+        .collect();
+    let mut audit = Audit {
+        server: server.name.clone(),
+        rooms: expected.len(),
+        accepted: 0,
+        unknown: 0,
+        counted: 0,
+        clean: false,
+        findings: Vec::new(),
+    };
+    let mut look = Look { live, connection: None, from: Instant::now(), patience: plan.settle };
+    for (room, expected) in &expected {
+        match look.at_rest(room).await {
+            Ok(frame) => audit.take(room, &judge(expected, &[], &Witness::snapshot(frame))),
+            Err(error) => {
+                audit.findings.push(format!("{error:#}"));
+                break;
+            }
+        }
+    }
+    if server.odd > 0 {
+        audit.findings.push(format!("{} answers of 202 don't say what was sent", server.odd));
+    }
+    if expected.is_empty() {
+        audit.findings.push("nothing was accepted".to_owned());
+    }
+    audit.clean = audit.findings.is_empty();
+    Some(audit)
+}
+
+impl Audit {
+    fn take(&mut self, room: &RoomName, verdict: &Verdict) {
+        self.accepted += verdict.accepted;
+        self.unknown += verdict.unknown;
+        self.counted += verdict.counted.unwrap_or(0);
+        let left = FINDINGS_MAX.saturating_sub(self.findings.len());
+        self.findings.extend(verdict.findings.iter().take(left).map(|finding| format!("{room}: {finding}")));
+    }
+}
+
+/// What was accepted for a room, over all cases. Rooms are new in each run.
+fn expected(server: &Server, room: usize, payloads: &[Payload]) -> Expected {
+    let sums = |posts: &[u64]| {
+        let mut counts = Counts::new();
+        for (payload, posts) in payloads.iter().zip(&posts[room * payloads.len()..]).filter(|(_, n)| **n > 0)
+        {
+            for (reaction, count) in &payload.counts {
+                *counts.entry(reaction.clone()).or_default() += count * posts;
+            }
+        }
+        counts
+    };
+    let accepted_counts = sums(&server.ledger.accepted);
+    Expected {
+        baseline: None,
+        accepted: accepted_counts.values().sum(),
+        accepted_counts,
+        unknown_counts: sums(&server.ledger.unknown),
+        odd_answers: 0,
+    }
+}
+
+/// Snapshots, one after the other over one connection.
+struct Look<'a> {
+    live: &'a HttpTarget,
+    connection: Option<Connection>,
+    /// When the last reaction was accepted, or later.
+    from: Instant,
+    patience: Duration,
+}
+
+impl Look<'_> {
+    /// The room when its last window with reactions has closed: a frame with a count of 0 follows it, which may not be one
+    /// of an earlier pause. Or what there is when the time is up.
+    async fn at_rest(&mut self, room: &RoomName) -> anyhow::Result<Option<Frame>> {
+        loop {
+            let frame = self.snapshot(room).await.with_context(|| format!("snapshot of {room}"))?;
+            let at_rest = frame.as_ref().is_some_and(|frame| {
+                let two_windows = 2 * Duration::from_millis(frame.window.len_ms());
+                frame.count == 0 && self.from.elapsed() > two_windows + MARGIN
+            });
+            if at_rest || self.from.elapsed() >= self.patience {
+                return Ok(frame);
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    async fn snapshot(&mut self, room: &RoomName) -> anyhow::Result<Option<Frame>> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::open(self.live, PATIENCE).await?,
+        };
+        let request = Request::get(self.live.path(&format!("/v1/rooms/{room}")))
+            .header(HOST, &self.live.address)
+            .body(Full::new(Bytes::new()))?;
+        let answer = tokio::time::timeout(PATIENCE, connection.send(request)).await.context("no answer")?;
+        let (status, body) = match answer {
+            Ok(answer) => answer,
+            Err(Failure::Unsent) => bail!("the server closed the connection"),
+            Err(Failure::Broken(why)) => bail!(why),
+        };
+        self.connection = Some(connection);
+        match status.as_u16() {
+            200 => Ok(Some(Frame::decode(&body)?)),
+            404 => Ok(None),
+            other => bail!("{other} {}", String::from_utf8_lossy(&body)),
+        }
+    }
+}

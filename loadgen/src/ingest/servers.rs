@@ -1,0 +1,159 @@
+//! The servers under test. All of them stay up for the whole run: one that nobody posts to costs next to nothing.
+
+use super::{
+    plan::{Candidate, Kind, Plan},
+    requests::{Ledger, Requests},
+};
+use crate::{
+    child::{Child, free_address, patiently, until_ready},
+    proc::{self, Cpu},
+    target::HttpTarget,
+};
+use anyhow::{Context as _, ensure};
+use std::{
+    net::{SocketAddr, ToSocketAddrs as _},
+    path::Path,
+    sync::Arc,
+};
+use tempfile::TempDir;
+use tokio::process::Command;
+use wire::RoomName;
+
+/// One server, and what was posted to it so far.
+pub(crate) struct Server {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) requests: Arc<Requests>,
+    pub(crate) ledger: Ledger,
+    /// Answers of 202 that don't say what was sent.
+    pub(crate) odd: u64,
+    /// Where its snapshots are.
+    pub(crate) live: Option<HttpTarget>,
+    /// Why it is no longer measured.
+    pub(crate) failed: Option<String>,
+    pid: Option<u32>,
+    child: Option<Child>,
+    _folder: Option<TempDir>,
+}
+
+/// Where a server is, and how it is looked at.
+struct Place {
+    url: HttpTarget,
+    pid: Option<u32>,
+    live: Option<HttpTarget>,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Starts `candidate`, and returns when it takes requests.
+    pub(crate) async fn start(
+        plan: &Plan,
+        candidate: &Candidate,
+        rooms: &[RoomName],
+    ) -> anyhow::Result<Self> {
+        let (place, folder) = match candidate {
+            Candidate::Running { url, pid } => {
+                let live = plan.live_url.clone().or_else(|| Some(url.clone()));
+                (Place { url: url.clone(), pid: *pid, live, child: None }, None)
+            }
+            Candidate::Start(kind) => {
+                let folder = tempfile::tempdir().context("no temporary folder")?;
+                let place = match kind {
+                    Kind::Bare => start_bare(folder.path()).await?,
+                    _ => start_uproar(plan, *kind, folder.path()).await?,
+                };
+                (place, Some(folder))
+            }
+        };
+        let mut addresses = place.url.address.to_socket_addrs().context("its address")?;
+        Ok(Self {
+            name: candidate.name(),
+            address: addresses.next().context("it has no address")?,
+            requests: Arc::new(Requests::new(&place.url, rooms, &plan.bodies)),
+            ledger: Ledger::new(rooms.len(), plan.bodies.all.len()),
+            odd: 0,
+            live: place.live,
+            failed: None,
+            pid: place.pid,
+            child: place.child,
+            _folder: folder,
+        })
+    }
+
+    /// CPU time so far, of the whole process; `None` where it can't be seen.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Option<Cpu>> {
+        self.look(proc::cpu)
+    }
+
+    /// Resident memory, where it can be seen.
+    pub(crate) fn rss_kib(&self) -> anyhow::Result<Option<u64>> {
+        self.look(proc::rss_kib)
+    }
+
+    fn look<T>(&self, look: impl Fn(u32) -> anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+        let words = || self.child.as_ref().map(Child::last_words).unwrap_or_default();
+        let seen = self.pid.map(look).transpose();
+        seen.with_context(|| format!("{} has ended: {}", self.name, words()))
+    }
+
+    /// Ends what was started.
+    pub(crate) async fn end(self) {
+        if let Some(child) = self.child {
+            child.end().await;
+        }
+    }
+}
+
+async fn start_bare(dir: &Path) -> anyhow::Result<Place> {
+    let address = free_address()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["bare", "--listen", &address.to_string()]);
+    let mut child = Child::start(command, dir)?;
+    let url: HttpTarget = format!("http://{address}").parse()?;
+    patiently(&mut child, || async { Ok(url.connect().await?) }).await?;
+    Ok(Place { url, pid: Some(child.pid), live: None, child: Some(child) })
+}
+
+async fn start_uproar(plan: &Plan, kind: Kind, dir: &Path) -> anyhow::Result<Place> {
+    let there = plan.uproar.is_file();
+    ensure!(there, "there is no {} (--uproar names it)", plan.uproar.display());
+    let (http, admin) = (free_address()?, free_address()?);
+    let mut command = Command::new(&plan.uproar);
+    command.arg(if kind == Kind::UproarKafka { "ingest" } else { "all" });
+    for setting in settings(plan, kind, http, admin, dir) {
+        command.args(["--set", &setting]);
+    }
+    let mut child = Child::start(command, dir)?;
+    until_ready(&mut child, &format!("http://{admin}").parse()?, "/readyz").await?;
+    let url: HttpTarget = format!("http://{http}").parse()?;
+    let live = if kind == Kind::UproarKafka { plan.live_url.clone() } else { Some(url.clone()) };
+    Ok(Place { url, pid: Some(child.pid), live, child: Some(child) })
+}
+
+fn settings(plan: &Plan, kind: Kind, http: SocketAddr, admin: SocketAddr, dir: &Path) -> Vec<String> {
+    let mut all = vec![
+        format!("ingest.listen={http}"),
+        format!("service.admin_listen={admin}"),
+        "log_output.level=warn,rumqttd=off".to_owned(),
+    ];
+    if let (Kind::UproarKafka, Some(brokers)) = (kind, &plan.kafka) {
+        let name = format!("ingest-{}", crate::random::token());
+        all.extend([
+            "log.kind=kafka".to_owned(),
+            format!("log.kafka.brokers={brokers}"),
+            format!("log.kafka.reactions_topic={name}-reactions"),
+            format!("log.kafka.aggregates_topic={name}-aggregates"),
+        ]);
+    } else {
+        all.extend([
+            format!("log.embedded.dir={}", dir.join("data").display()),
+            "fanout.mqtt.enabled=false".to_owned(),
+        ]);
+    }
+    if kind == Kind::UproarReceived {
+        all.push("ingest.ack=received".to_owned());
+    }
+    // Later ones win.
+    all.extend(plan.set.iter().cloned());
+    all
+}

@@ -1,0 +1,139 @@
+//! `loadgen ingest`, run as people run it.
+
+use serde_json::Value;
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    process::Stdio,
+};
+use tokio::process::Command;
+
+struct Run {
+    code: Option<i32>,
+    text: String,
+    report: Value,
+}
+
+async fn ingest(args: &str) -> Run {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["ingest", "--warm-up", "50ms", "--duration", "300ms", "--report", report.to_str().unwrap()])
+        .args(args.split_whitespace())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap();
+    let report = std::fs::read(&report).ok();
+    Run {
+        code: output.status.code(),
+        text: String::from_utf8([output.stdout, output.stderr].concat()).unwrap(),
+        report: report.map_or(Value::Null, |json| serde_json::from_slice(&json).unwrap()),
+    }
+}
+
+/// A server that says the same to every request, on as many connections as come; ends with the test's process.
+fn parrot(answer: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4_096];
+                while stream.read(&mut buffer).is_ok_and(|length| length > 0) {
+                    if stream.write_all(answer.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_closed_loop_measures_the_bare_server() {
+    let run = ingest("--servers bare --connections 8 --rooms 1,10 --body tap,batch --rounds 2").await;
+    assert_eq!(run.code, Some(0), "{}", run.text);
+    assert!(run.text.contains("INGEST clean"), "{}", run.text);
+    let rows = run.report["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 4, "two bodies, two numbers of rooms");
+    for row in rows {
+        assert_eq!((&row["server"], &row["load"]), (&"bare".into(), &"closed".into()));
+        assert_eq!(row["rounds"].as_array().unwrap().len(), 2);
+        assert!(row["answers_per_s"].as_f64() > Some(10.0), "{row}");
+        assert!(row["cpu_s_per_million"].as_f64() > Some(0.0), "{row}");
+        assert!(row["from_send"]["p50_us"].as_u64() <= row["from_send"]["p99_us"].as_u64(), "{row}");
+        assert_eq!((&row["from_schedule"], &row["refused"]), (&Value::Null, &serde_json::json!({})));
+    }
+}
+
+#[tokio::test]
+async fn several_posters_and_requests_on_a_connection_work_too() {
+    let run =
+        ingest("--servers bare --connections 5 --rooms 7 --body tap --rounds 1 --posters 2 --pipeline 4")
+            .await;
+    assert_eq!(run.code, Some(0), "{}", run.text);
+    assert!(run.report["rows"][0]["answers_per_s"].as_f64() > Some(10.0), "{}", run.text);
+}
+
+#[tokio::test]
+async fn an_open_loop_keeps_its_rate_and_measures_from_the_schedule() {
+    let run = ingest("--servers bare --connections 8 --rate 200,1000 --late 10s").await;
+    assert_eq!(run.code, Some(0), "{}", run.text);
+    for (row, due) in [(&run.report["rows"][0], 60), (&run.report["rows"][1], 300)] {
+        assert_eq!((&row["due"], &row["not_sent"]), (&due.into(), &0.into()), "{row}");
+        assert_eq!(row["from_schedule"]["samples"], due, "each of them has its time");
+        assert!(row["from_schedule"]["max_us"].as_u64() >= row["from_send"]["p50_us"].as_u64(), "{row}");
+    }
+}
+
+#[tokio::test]
+async fn an_overload_is_a_multiple_of_what_a_closed_loop_gets_through() {
+    let run = ingest("--servers bare --connections 4 --overload 0.5,2").await;
+    assert_eq!(run.code, Some(0), "{}", run.text);
+    let rows = run.report["rows"].as_array().unwrap();
+    let loads: Vec<_> = rows.iter().map(|row| row["load"].as_str().unwrap()).collect();
+    assert_eq!(loads, ["capacity", "0.5x", "2x", "1x again"]);
+    let rate = |row: usize| rows[row]["rate_per_s"].as_f64().unwrap();
+    assert!((rate(2) / rate(1) - 4.0).abs() < 0.1, "{} {}", rate(1), rate(2));
+    for row in &rows[1..] {
+        let accounted = row["from_send"]["samples"].as_u64().unwrap() + row["not_sent"].as_u64().unwrap();
+        assert_eq!(row["due"].as_u64().unwrap(), accounted, "sent and answered, or not sent: {row}");
+    }
+}
+
+#[tokio::test]
+async fn refusals_in_a_closed_loop_are_shown_with_what_they_say() {
+    let port = parrot("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nfull");
+    let run =
+        ingest(&format!("--target http://127.0.0.1:{port} --connections 2 --rooms 1 --body tap --rounds 1"))
+            .await;
+    assert_eq!(run.code, Some(1), "{}", run.text);
+    assert!(run.text.contains("answers 503; the first: 503: full"), "{}", run.text);
+    assert_eq!(run.report["rows"][0]["accepted_per_s"], 0.0);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_understood_is_named() {
+    let port = parrot("HTTP/1.1 202 Accepted\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n");
+    let run =
+        ingest(&format!("--target http://127.0.0.1:{port} --connections 2 --rooms 1 --body tap --rounds 1"))
+            .await;
+    assert_eq!(run.code, Some(1), "{}", run.text);
+    assert!(run.text.contains("an answer with a transfer-encoding (chunked)"), "{}", run.text);
+    assert!(run.report["rows"][0]["broken"].as_u64() > Some(0), "{}", run.text);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_start_is_named_and_the_others_are_measured() {
+    let run = ingest(
+        "--servers uproar,bare --uproar /no/such/file --connections 2 --rooms 1 --body tap --rounds 1",
+    )
+    .await;
+    assert_eq!(run.code, Some(1), "{}", run.text);
+    assert_eq!(run.report["rows"][0]["server"], "bare");
+    assert!(run.text.contains("there is no /no/such/file"), "{}", run.text);
+}

@@ -1,0 +1,213 @@
+//! What a worker knows of a connection: whether it works, and when it last moved.
+//!
+//! Written by the connection's own thread with each read, write and request, so it has to cost next to nothing: times are
+//! the worker's ticks, and all is relaxed. Nothing is decided here but when to cut.
+
+use futures_util::task::AtomicWaker;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed},
+    },
+    task::Waker,
+};
+
+/// The worker's clock: ticks since its start.
+pub(super) type Ticks = Arc<AtomicU32>;
+
+/// How long a connection may do what, in ticks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For the head of a request.
+    pub(super) head: u32,
+    /// Without anything that moves.
+    pub(super) idle: u32,
+}
+
+/// How a connection is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// When the request under way is answered.
+    Gracefully = 1,
+    /// At once.
+    Now = 2,
+}
+
+/// One connection.
+pub(super) struct Activity {
+    now: Ticks,
+    /// The last byte in either direction.
+    moved_at: AtomicU32,
+    /// When the head began that is being read; the first one begins with the connection.
+    head_at: AtomicU32,
+    in_head: AtomicBool,
+    /// Requests that a handler works on.
+    busy: AtomicU32,
+    /// Frames come at any time there: a read isn't the start of a head.
+    http2: AtomicBool,
+    leave: AtomicU8,
+    waker: AtomicWaker,
+}
+
+impl Activity {
+    pub(super) fn new(now: Ticks) -> Self {
+        let tick = now.load(Relaxed);
+        Self {
+            now,
+            moved_at: AtomicU32::new(tick),
+            head_at: AtomicU32::new(tick),
+            in_head: AtomicBool::new(true),
+            busy: AtomicU32::new(0),
+            http2: AtomicBool::new(false),
+            leave: AtomicU8::new(0),
+            waker: AtomicWaker::new(),
+        }
+    }
+
+    /// Bytes came.
+    pub(super) fn read(&self) {
+        let now = self.now.load(Relaxed);
+        self.moved_at.store(now, Relaxed);
+        if !self.in_head.load(Relaxed) && self.busy.load(Relaxed) == 0 && !self.http2.load(Relaxed) {
+            self.head_at.store(now, Relaxed);
+            self.in_head.store(true, Relaxed);
+        }
+    }
+
+    /// Bytes went.
+    pub(super) fn wrote(&self) {
+        self.moved_at.store(self.now.load(Relaxed), Relaxed);
+    }
+
+    /// The head of a request is complete. The guard lives while a handler works on it.
+    pub(super) fn request(self: &Arc<Self>, http2: bool) -> Busy {
+        self.in_head.store(false, Relaxed);
+        self.http2.store(http2, Relaxed);
+        self.busy.fetch_add(1, Relaxed);
+        Busy(Arc::clone(self))
+    }
+
+    /// Why the connection has to end by now, if it has to.
+    pub(super) fn overdue(&self, patience: Patience) -> Option<(Leave, &'static str)> {
+        let since = |at: &AtomicU32| self.now.load(Relaxed).wrapping_sub(at.load(Relaxed));
+        if self.busy.load(Relaxed) > 0 {
+            None
+        } else if self.in_head.load(Relaxed) && since(&self.head_at) > patience.head {
+            Some((Leave::Now, "head"))
+        } else if since(&self.moved_at) > patience.idle {
+            // One that didn't leave when it was asked to has a peer that takes nothing.
+            let asked = self.leave.load(Relaxed) != 0;
+            Some((if asked { Leave::Now } else { Leave::Gracefully }, "idle"))
+        } else {
+            None
+        }
+    }
+
+    /// Asks the connection to end. Whether it was asked for the first time.
+    pub(super) fn ask_to_leave(&self, how: Leave) -> bool {
+        let before = self.leave.fetch_max(how as u8, Relaxed);
+        if before < how as u8 {
+            self.waker.wake();
+        }
+        before == 0
+    }
+
+    /// Who is woken when the connection is asked to end.
+    pub(super) fn register(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    /// Whether the connection was asked to end.
+    pub(super) fn leave(&self) -> Option<Leave> {
+        match self.leave.load(Relaxed) {
+            0 => None,
+            1 => Some(Leave::Gracefully),
+            _ => Some(Leave::Now),
+        }
+    }
+}
+
+/// A handler works on a request.
+pub(super) struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Relaxed);
+        self.0.wrote();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Patience = Patience { head: 10, idle: 75 };
+
+    fn rig() -> (Ticks, Arc<Activity>) {
+        let now = Ticks::default();
+        (Arc::clone(&now), Arc::new(Activity::new(now)))
+    }
+
+    #[test]
+    fn a_connection_has_to_speak_soon_and_to_finish_its_heads() {
+        let (now, connection) = rig();
+        now.store(10, Relaxed);
+        assert_eq!(connection.overdue(PATIENCE), None);
+        connection.read();
+        now.store(11, Relaxed);
+        assert_eq!(connection.overdue(PATIENCE), Some((Leave::Now, "head")));
+
+        drop(connection.request(false));
+        now.store(40, Relaxed);
+        assert_eq!(connection.overdue(PATIENCE), None, "idle between requests");
+        connection.read();
+        now.store(50, Relaxed);
+        connection.read();
+        assert_eq!(connection.overdue(PATIENCE), None);
+        now.store(51, Relaxed);
+        connection.read();
+        assert_eq!(
+            connection.overdue(PATIENCE),
+            Some((Leave::Now, "head")),
+            "a byte now and then is not enough"
+        );
+    }
+
+    #[test]
+    fn one_that_works_is_left_alone_and_one_that_rests_too_long_leaves() {
+        let (now, connection) = rig();
+        let busy = connection.request(false);
+        now.store(1_000, Relaxed);
+        assert_eq!(connection.overdue(PATIENCE), None);
+        drop(busy);
+        now.store(1_075, Relaxed);
+        assert_eq!(connection.overdue(PATIENCE), None);
+        now.store(1_076, Relaxed);
+        assert_eq!(connection.overdue(PATIENCE), Some((Leave::Gracefully, "idle")));
+        assert!(connection.ask_to_leave(Leave::Gracefully));
+        assert_eq!(connection.overdue(PATIENCE), Some((Leave::Now, "idle")), "it was asked and did not go");
+    }
+
+    #[test]
+    fn frames_of_http2_are_not_heads() {
+        let (now, connection) = rig();
+        drop(connection.request(true));
+        connection.read();
+        now.store(70, Relaxed);
+        assert_eq!(connection.overdue(PATIENCE), None);
+        connection.read();
+        now.store(140, Relaxed);
+        assert_eq!(connection.overdue(PATIENCE), None, "a ping is a sign of life");
+    }
+
+    #[test]
+    fn leaving_at_once_goes_over_leaving_gracefully() {
+        let (_, connection) = rig();
+        assert_eq!(connection.leave(), None);
+        assert!(connection.ask_to_leave(Leave::Gracefully));
+        assert_eq!(connection.leave(), Some(Leave::Gracefully));
+        assert!(!connection.ask_to_leave(Leave::Now), "not the first time");
+        assert!(!connection.ask_to_leave(Leave::Gracefully));
+        assert_eq!(connection.leave(), Some(Leave::Now));
+    }
+}

@@ -1,0 +1,60 @@
+//! Limits of a listener. The defaults stand in `config/default.toml`.
+
+use serde::Deserialize;
+use std::thread::available_parallelism;
+
+/// Section `http`: all public listeners.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Threads that serve connections; 0: as many as there are cores.
+    pub threads: usize,
+    /// Connections at a time; more are answered 503 and closed. Those that became WebSockets don't count.
+    pub max_connections: usize,
+    /// The head of a request has to arrive within this, and the first one soon after the connection.
+    pub header_timeout_ms: u64,
+    /// A connection on which nothing moves for so long is closed, unless a request is being answered.
+    pub idle_timeout_ms: u64,
+    /// Longest head of a request.
+    pub max_header_bytes: u32,
+    /// HTTP/2: requests under way on a connection at a time.
+    pub max_streams_per_connection: u32,
+}
+
+impl Config {
+    /// For listeners that only operators reach, and for tests.
+    pub fn private() -> Self {
+        Self {
+            threads: 1,
+            max_connections: 1_000,
+            header_timeout_ms: 10_000,
+            idle_timeout_ms: 75_000,
+            max_header_bytes: 16_384,
+            max_streams_per_connection: 100,
+        }
+    }
+
+    /// Adds every violation as `(key, what would be right)`; keys are relative to this section.
+    pub fn validate(&self, refuse: &mut dyn FnMut(&str, String)) {
+        for (key, value, least, most) in [
+            ("threads", self.threads as u64, 0, 1_024),
+            ("max_connections", self.max_connections as u64, 1, 10_000_000),
+            ("header_timeout_ms", self.header_timeout_ms, 1_000, 600_000),
+            ("idle_timeout_ms", self.idle_timeout_ms, 1_000, 3_600_000),
+            // hyper reads heads into a buffer of at least 8 KiB.
+            ("max_header_bytes", self.max_header_bytes.into(), 8_192, 1 << 20),
+            ("max_streams_per_connection", self.max_streams_per_connection.into(), 1, 100_000),
+        ] {
+            if !(least..=most).contains(&value) {
+                refuse(key, format!("must be {least} to {most}, is {value}"));
+            }
+        }
+    }
+
+    pub(super) fn threads(&self) -> usize {
+        match self.threads {
+            0 => available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        }
+    }
+}

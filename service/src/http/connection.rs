@@ -1,0 +1,84 @@
+//! One connection: requests in, answers out, until either side has enough.
+
+use super::{
+    App, Config,
+    activity::{Activity, Leave},
+    socket::Socket,
+};
+use hyper::{Version, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioTimer},
+    server::conn::auto::Builder,
+};
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+use tokio::net::TcpStream;
+
+/// HTTP/2: a peer that doesn't answer a ping is gone.
+const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+
+/// How connections are served.
+pub(super) fn builder(config: &Config) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    let buffer = config.max_header_bytes as usize;
+    // The deadline for heads is kept by the worker: a timer for each request would cost more than the rest of it.
+    builder.http1().header_read_timeout(None).max_buf_size(buffer);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING.0)
+        .keep_alive_timeout(PING.1)
+        .max_header_list_size(config.max_header_bytes)
+        .max_concurrent_streams(config.max_streams_per_connection);
+    builder
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve<A: App>(
+    app: A,
+    builder: Arc<Builder<TokioExecutor>>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    activity: Arc<Activity>,
+) {
+    let socket = Socket::new(stream, Arc::clone(&activity));
+    let service = service_fn(|request: hyper::Request<_>| {
+        let busy = activity.request(request.version() == Version::HTTP_2);
+        let answer = app.respond(request, peer);
+        async move {
+            let answer = answer.await;
+            drop(busy);
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let mut connection = pin!(builder.serve_connection_with_upgrades(socket, service));
+    let (mut registered, mut leaving) = (false, false);
+    poll_fn(|context| {
+        // It is this task that polls, and nobody else: once is enough, until it was woken.
+        if !registered || leaving {
+            registered = true;
+            activity.register(context.waker());
+        }
+        match activity.leave() {
+            Some(Leave::Now) => return Poll::Ready(()),
+            Some(Leave::Gracefully) if !leaving => {
+                leaving = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            _ => {}
+        }
+        connection.as_mut().poll(context).map(|ended| {
+            if let Err(error) = ended {
+                tracing::trace!(%error, "a connection broke");
+            }
+        })
+    })
+    .await;
+}

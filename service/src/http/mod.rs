@@ -1,0 +1,93 @@
+//! Serving HTTP/1.1 and HTTP/2 (with prior knowledge) until told to stop.
+//!
+//! One task accepts; each connection then lives on one of the `workers`, a thread with a runtime of its own, so that
+//! a request never changes threads (docs/decisions/0007). `connection` hands requests to an [`App`]; `activity` is what a
+//! worker knows of a connection, to cut those that say nothing, or not enough.
+
+mod activity;
+mod app;
+mod config;
+mod connection;
+mod socket;
+#[cfg(test)]
+mod tests;
+mod workers;
+
+pub use app::App;
+pub use config::Config;
+pub use socket::into_socket;
+
+use crate::metrics::{HTTP_CONNECTIONS_CUT, HTTP_CONNECTIONS_REFUSED};
+use std::{
+    io::{self, Write as _},
+    time::Duration,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+use workers::Workers;
+
+/// The whole answer to a connection that is one too many.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+content-type: application/problem+json\r\n\
+retry-after: 1\r\n\
+connection: close\r\n\
+content-length: 104\r\n\r\n\
+{\"status\":503,\"title\":\"Service Unavailable\",\"detail\":\"the server has no place for more connections now\"}";
+
+/// Pause when the process can't accept, for want of files or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Binds `address`; the error names it.
+pub async fn bind(address: &str) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        io::Error::new(error.kind(), format!("can't listen on {address}: {error}; is another process there?"))
+    })
+}
+
+/// Serves `app` until `shutdown`; then accepts nobody, and returns when the requests under way are answered.
+/// Connections that were upgraded are not waited for.
+pub async fn serve(
+    listener: TcpListener,
+    app: impl App,
+    config: Config,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let workers = Workers::start(app, &config)?;
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) if workers.connections() < config.max_connections => {
+                    if let Err(error) = workers.admit(stream, peer) {
+                        tracing::debug!(%error, "a connection was gone before it was served");
+                    }
+                }
+                Ok((stream, _)) => refuse(stream),
+                // Gone before it was accepted (accept(2)).
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::warn!(%error, "connections can't be accepted at the moment");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            () = shutdown.cancelled() => break,
+        }
+    }
+    drop(listener);
+    workers.leave().await;
+    Ok(())
+}
+
+/// Says that there is no place, if that fits into the socket, and closes.
+fn refuse(stream: TcpStream) {
+    metrics::counter!(HTTP_CONNECTIONS_REFUSED).increment(1);
+    // It does: the socket is new.
+    let _ = stream.into_std().and_then(|mut stream| stream.write(FULL));
+}
+
+/// Counts a connection that was closed by us.
+fn count_cut(cause: &'static str) {
+    metrics::counter!(HTTP_CONNECTIONS_CUT, "cause" => cause).increment(1);
+}

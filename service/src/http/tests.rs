@@ -1,0 +1,180 @@
+//! The server against raw sockets.
+
+use super::*;
+use axum::{Router, routing::get};
+use std::sync::Arc;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::Notify,
+    task::JoinHandle,
+    time::timeout,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const HI: &[u8] = b"GET /hi HTTP/1.1\r\nhost: x\r\n\r\n";
+
+struct Rig {
+    address: std::net::SocketAddr,
+    /// `/slow` was asked.
+    begun: Arc<Notify>,
+    /// Lets `/slow` answer.
+    go: Arc<Notify>,
+    shutdown: CancellationToken,
+    served: JoinHandle<io::Result<()>>,
+}
+
+async fn serving(config: Config) -> Rig {
+    let go = Arc::new(Notify::new());
+    let begun = Arc::new(Notify::new());
+    let (begin, wait) = (Arc::clone(&begun), Arc::clone(&go));
+    let slow = get(move || async move {
+        begin.notify_one();
+        wait.notified().await;
+        "slow"
+    });
+    let router = Router::new().route("/hi", get(|| async { "hi" })).route("/slow", slow);
+    let listener = bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    #[expect(clippy::disallowed_methods, reason = "ends with the test")]
+    let served = tokio::spawn(serve(listener, router, config, shutdown.clone()));
+    Rig { address, begun, go, shutdown, served }
+}
+
+fn hasty() -> Config {
+    Config { header_timeout_ms: 1_000, idle_timeout_ms: 1_500, ..Config::private() }
+}
+
+impl Rig {
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+}
+
+/// Sends, and reads until the text ends an answer.
+async fn ask(stream: &mut TcpStream, request: &[u8], end: &str) -> String {
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    let mut buffer = [0; 4_096];
+    while !answer.ends_with(end) {
+        let length = timeout(PATIENCE, stream.read(&mut buffer)).await.unwrap().unwrap();
+        assert!(length > 0, "closed after {answer:?}");
+        answer.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
+    }
+    answer
+}
+
+/// What comes until the other side closes.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut rest = Vec::new();
+    // A reset is an end as well.
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("the connection is still open");
+    String::from_utf8(rest).unwrap()
+}
+
+#[tokio::test]
+async fn requests_are_answered_one_after_the_other_over_one_connection() {
+    let rig = serving(Config::private()).await;
+    let mut stream = rig.connect().await;
+    for _ in 0..3 {
+        assert!(ask(&mut stream, HI, "hi").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    }
+    let both = ask(&mut stream, &[HI, HI].concat(), "hi").await;
+    assert!(both.matches("200 OK").count() == 2 || ask(&mut stream, b"", "hi").await.contains("200 OK"));
+}
+
+#[tokio::test]
+async fn a_connection_that_never_speaks_is_cut() {
+    let rig = serving(hasty()).await;
+    assert_eq!(rest(&mut rig.connect().await).await, "");
+}
+
+#[tokio::test]
+async fn a_head_that_comes_byte_by_byte_is_cut_although_bytes_keep_coming() {
+    let rig = serving(hasty()).await;
+    let mut stream = rig.connect().await;
+    ask(&mut stream, HI, "hi").await;
+    let (mut reader, mut writer) = stream.into_split();
+    let trickle = async {
+        while writer.write_all(b"G").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let mut byte = [0];
+    let cut = async { matches!(reader.read(&mut byte).await, Ok(0) | Err(_)) };
+    let cut = timeout(PATIENCE, async { tokio::join!(cut, trickle).0 }).await.unwrap();
+    assert!(cut);
+}
+
+#[tokio::test]
+async fn a_connection_that_rests_is_closed_but_not_while_a_request_is_being_answered() {
+    let rig = serving(hasty()).await;
+    let mut resting = rig.connect().await;
+    let mut working = rig.connect().await;
+    ask(&mut resting, HI, "hi").await;
+    working.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut late = rig.connect().await;
+    assert_eq!(rest(&mut resting).await, "");
+    // Two more deadlines pass.
+    assert_eq!(rest(&mut late).await, "");
+    assert_eq!(rest(&mut rig.connect().await).await, "");
+    rig.go.notify_one();
+    assert!(ask(&mut working, b"", "slow").await.contains("200 OK"));
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_so() {
+    let rig = serving(Config { max_connections: 1, ..Config::private() }).await;
+    let mut first = rig.connect().await;
+    ask(&mut first, HI, "hi").await;
+    let answer = rest(&mut rig.connect().await).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{head}");
+    assert!(
+        head.contains("retry-after: 1") && head.contains(&format!("content-length: {}", body.len())),
+        "{head}"
+    );
+    assert!(body.starts_with(r#"{"status":503,"#), "{body}");
+
+    // Its place is free again once it left.
+    drop(first);
+    let again = async {
+        loop {
+            let mut stream = rig.connect().await;
+            stream.write_all(HI).await.unwrap();
+            let mut byte = [0; 12];
+            if stream.read_exact(&mut byte).await.is_ok() && byte.ends_with(b"200") {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, again).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_long_is_refused() {
+    let rig = serving(Config::private()).await;
+    let mut stream = rig.connect().await;
+    let request = format!("GET /hi HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(20_000));
+    let _ = stream.write_all(request.as_bytes()).await;
+    let answer = rest(&mut stream).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_shutdown_answers_what_is_under_way_and_closes_the_rest() {
+    let rig = serving(Config::private()).await;
+    let mut idle = rig.connect().await;
+    ask(&mut idle, HI, "hi").await;
+    let mut working = rig.connect().await;
+    working.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    rig.begun.notified().await;
+    rig.shutdown.cancel();
+    assert_eq!(rest(&mut idle).await, "");
+    assert!(!rig.served.is_finished());
+    rig.go.notify_one();
+    let answer = rest(&mut working).await;
+    assert!(answer.ends_with("slow") && answer.contains("connection: close"), "{answer}");
+    timeout(PATIENCE, rig.served).await.unwrap().unwrap().unwrap();
+    assert!(TcpStream::connect(rig.address).await.is_err());
+}

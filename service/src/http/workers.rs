@@ -1,0 +1,178 @@
+//! Threads that serve connections, each with a runtime of its own.
+
+use super::{
+    App, Config,
+    activity::{Activity, Leave, Patience, Ticks},
+    connection, count_cut,
+};
+use crate::metrics::HTTP_CONNECTIONS;
+use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
+use slab::Slab;
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use tokio::{
+    net::TcpStream,
+    runtime::Handle,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How often connections are looked at: deadlines are kept to this.
+const TICK: Duration = Duration::from_millis(250);
+
+/// All workers of a listener. Dropped, they end at once, with their connections.
+pub(super) struct Workers<A> {
+    app: A,
+    builder: Arc<Builder<TokioExecutor>>,
+    workers: Vec<Worker>,
+    count: Arc<AtomicUsize>,
+    connections: TaskTracker,
+}
+
+/// One thread.
+struct Worker {
+    handle: Handle,
+    ticks: Ticks,
+    /// Those that it serves.
+    seats: Arc<Mutex<Slab<Arc<Activity>>>>,
+    end: CancellationToken,
+}
+
+impl<A: App> Workers<A> {
+    pub(super) fn start(app: A, config: &Config) -> io::Result<Self> {
+        let patience =
+            Patience { head: in_ticks(config.header_timeout_ms), idle: in_ticks(config.idle_timeout_ms) };
+        let workers =
+            (0..config.threads()).map(|index| Worker::start(index, patience)).collect::<Result<_, _>>()?;
+        let builder = Arc::new(connection::builder(config));
+        Ok(Self { app, builder, workers, count: Arc::default(), connections: TaskTracker::new() })
+    }
+
+    /// How many connections there are.
+    pub(super) fn connections(&self) -> usize {
+        self.count.load(Relaxed)
+    }
+
+    /// Gives a connection to the worker that has the fewest.
+    pub(super) fn admit(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+        let Some(worker) = self.workers.iter().min_by_key(|worker| worker.seats().len()) else {
+            return Ok(());
+        };
+        // Answers are small and must not wait for more (Nagle).
+        stream.set_nodelay(true)?;
+        // From the acceptor's runtime to the worker's.
+        let stream = stream.into_std()?;
+        let activity = Arc::new(Activity::new(Arc::clone(&worker.ticks)));
+        let seat = Seat::take(&self.count, &worker.seats, &activity);
+        let (app, builder) = (self.app.clone(), Arc::clone(&self.builder));
+        let serve = async move {
+            let _seat = seat;
+            if let Ok(stream) = TcpStream::from_std(stream) {
+                connection::serve(app, builder, stream, peer, activity).await;
+            }
+        };
+        self.connections.spawn_on(serve, &worker.handle);
+        Ok(())
+    }
+
+    /// Answers the requests under way, and ends.
+    pub(super) async fn leave(self) {
+        self.connections.close();
+        for worker in &self.workers {
+            worker.seats().iter().for_each(|(_, activity)| {
+                activity.ask_to_leave(Leave::Gracefully);
+            });
+        }
+        self.connections.wait().await;
+    }
+}
+
+impl Worker {
+    fn start(index: usize, patience: Patience) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (ticks, seats, end) =
+            (Ticks::default(), Arc::<Mutex<Slab<_>>>::default(), CancellationToken::new());
+        let sweep = sweep(Arc::clone(&ticks), Arc::clone(&seats), patience);
+        let ended = end.clone().cancelled_owned();
+        std::thread::Builder::new().name(format!("http-{index}")).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = sweep => {}
+                    () = ended => {}
+                }
+            });
+        })?;
+        Ok(Self { handle, ticks, seats, end })
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Slab<Arc<Activity>>> {
+        lock(&self.seats)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}
+
+/// The worker's clock, and the end of connections that say too little.
+async fn sweep(ticks: Ticks, seats: Arc<Mutex<Slab<Arc<Activity>>>>, patience: Patience) {
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        ticks.fetch_add(1, Relaxed);
+        for (_, activity) in lock(&seats).iter() {
+            if let Some((how, cause)) = activity.overdue(patience)
+                && activity.ask_to_leave(how)
+            {
+                count_cut(cause);
+            }
+        }
+    }
+}
+
+/// A connection's place, given back when dropped.
+struct Seat {
+    count: Arc<AtomicUsize>,
+    seats: Arc<Mutex<Slab<Arc<Activity>>>>,
+    key: usize,
+}
+
+impl Seat {
+    fn take(
+        count: &Arc<AtomicUsize>,
+        seats: &Arc<Mutex<Slab<Arc<Activity>>>>,
+        activity: &Arc<Activity>,
+    ) -> Self {
+        count.fetch_add(1, Relaxed);
+        metrics::gauge!(HTTP_CONNECTIONS).increment(1);
+        let key = lock(seats).insert(Arc::clone(activity));
+        Self { count: Arc::clone(count), seats: Arc::clone(seats), key }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        lock(&self.seats).remove(self.key);
+        self.count.fetch_sub(1, Relaxed);
+        metrics::gauge!(HTTP_CONNECTIONS).decrement(1);
+    }
+}
+
+fn in_ticks(ms: u64) -> u32 {
+    u32::try_from(ms.div_ceil(TICK.as_millis() as u64)).unwrap_or(u32::MAX)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
