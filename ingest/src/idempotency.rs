@@ -7,7 +7,7 @@
 
 mod key;
 
-pub(crate) use key::{IDEMPOTENCY_KEY, key};
+pub(crate) use key::{IDEMPOTENCY_KEY, key, pattern};
 
 use crate::{
     ids::{Hashed, Id},

@@ -2,6 +2,7 @@
 
 use crate::{
     config::{Ack, Config, Live},
+    idempotency,
     refusal::Refusal,
 };
 use serde_json::{Map, Value, json};
@@ -64,7 +65,8 @@ fn idempotency_key(config: &Config) -> Value {
     };
     json!({
         "name": "Idempotency-Key", "in": "header", "required": false, "description": description,
-        "schema": { "type": "string", "pattern": "^[A-Za-z0-9._~-]{1,64}$" },
+        "schema": { "type": "string", "pattern": idempotency::pattern() },
+        "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
     })
 }
 

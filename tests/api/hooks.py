@@ -1,6 +1,8 @@
-"""What the API's document can't say, for schemathesis: two formats of strings."""
+"""What the API's document can't say, for schemathesis: two formats of strings, and what a key stands for."""
 
+import itertools
 import json
+import re
 
 import schemathesis
 from hypothesis import strategies as st
@@ -18,3 +20,14 @@ bodies = st.one_of(
     st.fixed_dictionaries({"reactions": st.dictionaries(reactions, counts, min_size=1, max_size=8)}),
 )
 schemathesis.openapi.format("reactions", bodies.map(json.dumps))
+
+
+# An idempotency key belongs to one request and its repeats. Keys that are malformed stay so.
+key = "Idempotency-Key"
+numbers = itertools.count()
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    if case.headers and re.fullmatch("[!-~]{1,64}", str(case.headers.get(key, ""))):
+        case.headers[key] = f"request-{next(numbers)}"

@@ -10,6 +10,12 @@ pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 /// Longest key. A UUID has 36.
 const KEY_BYTES_MAX: usize = 64;
 
+/// What [`key`] takes, as a regular expression: bare without quotes, commas and semicolons, or in quotes.
+pub(crate) fn pattern() -> String {
+    let (bare, quoted) = (r"[!#-+\--:<-~]", r#"(?:[!#-\[\]-~]|\\["\\])"#);
+    format!(r#"^(?:{bare}{{1,{KEY_BYTES_MAX}}}|"{quoted}{{1,{KEY_BYTES_MAX}}}")$"#)
+}
+
 /// The header is there, and is not one key of 1 to 64 visible ASCII characters.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
