@@ -194,9 +194,11 @@ impl Ledger {
             }
             add()
         };
-        let (Some(id), Some(bounds)) = (caller.key, limits.keys) else {
+        let Some(id) = caller.key else {
             return taken_and_added().map(|counted| (counted, false));
         };
+        // They may have been turned off while the body came.
+        let bounds = limits.keys.ok_or(Refusal::KeysOff)?;
         let request = Keyed { id, fingerprint: self.secret.fingerprint(body) };
         let (counted, repeat) = self.idempotency.once(request, bounds, now, taken_and_added)?;
         if repeat {
