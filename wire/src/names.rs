@@ -26,8 +26,9 @@ impl RoomName {
         if name.is_empty() {
             return Err(NameError::RoomEmpty);
         }
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '~' | '-');
-        if let Some(c) = name.chars().find(|c| !allowed(*c)) {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b'-');
+        // Every character that is not ASCII begins with a byte that is not allowed.
+        if let Some(c) = name.chars().nth(name.bytes().take_while(|byte| allowed(*byte)).count()) {
             return Err(NameError::RoomCharacter(c));
         }
         if name.len() > ROOM_NAME_LEN_MAX {
