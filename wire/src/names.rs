@@ -27,9 +27,9 @@ impl RoomName {
             return Err(NameError::RoomEmpty);
         }
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b'-');
-        // Every character that is not ASCII begins with a byte that is not allowed.
-        if let Some(c) = name.chars().nth(name.bytes().take_while(|byte| allowed(*byte)).count()) {
-            return Err(NameError::RoomCharacter(c));
+        // What is before that byte is ASCII: a character begins there.
+        if let Some(at) = name.bytes().position(|byte| !allowed(byte)) {
+            return Err(NameError::RoomCharacter(name[at..].chars().next().unwrap_or_default()));
         }
         if name.len() > ROOM_NAME_LEN_MAX {
             return Err(NameError::RoomTooLong(name.len()));
