@@ -130,7 +130,7 @@ async fn tiers(
             let (limits, shutdown) = (config.http.clone(), tasks.shutdown());
             match front {
                 Some(front) => {
-                    tasks.spawn("http", http::serve(listener, front.with(routes), limits, shutdown))
+                    tasks.spawn("http", http::serve(listener, front.with(routes), limits, shutdown));
                 }
                 None => tasks.spawn("http", http::serve(listener, routes, limits, shutdown)),
             }

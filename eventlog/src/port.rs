@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use tokio::sync::oneshot;
 use wire::{Aggregate, RoomName};
 
 /// A future that can be kept in a trait object.
@@ -33,13 +34,25 @@ pub enum OpenError {
     Invalid(String),
 }
 
+/// Hears once what became of an append: on any thread, perhaps before the call that handed the record over returns. It must not
+/// block, nor call the writer. Dropped without a call: nobody knows.
+pub type Done = Box<dyn FnOnce(Result<(), AppendError>) + Send + Sync>;
+
 /// Appends to `reactions`.
 pub trait Writer: Send + Sync + 'static {
     /// Appends one batch to the partition of its room. The value is handed over before this returns, in call order;
-    /// the future resolves once the record is durable (all in-sync replicas, or synced to disk), or can't be made so.
-    /// Dropping the future takes nothing back. The adapter bounds what it holds and how long it tries: past the
-    /// bounds the future resolves with an error.
-    fn append(&self, room: RoomName, value: Bytes) -> BoxFuture<'static, Result<(), AppendError>>;
+    /// `done` hears when the record is durable (all in-sync replicas, or synced to disk), or can't be made so.
+    /// The adapter bounds what it holds and how long it tries: past the bounds `done` hears an error.
+    fn send(&self, room: RoomName, value: Bytes, done: Done);
+
+    /// The same, to be awaited. Dropping the future takes nothing back.
+    fn append(&self, room: RoomName, value: Bytes) -> BoxFuture<'static, Result<(), AppendError>> {
+        let (answer, answered) = oneshot::channel();
+        self.send(room, value, Box::new(move |result| drop(answer.send(result))));
+        Box::pin(async {
+            answered.await.unwrap_or_else(|_| Err(AppendError::Unknown("the log is gone".into())))
+        })
+    }
 
     /// Waits until every append is resolved, `deadline` at the most.
     fn flush(&self, deadline: Duration) -> BoxFuture<'_, ()>;

@@ -14,6 +14,7 @@ use crate::{
 };
 use bytes::Bytes;
 use dashmap::{DashMap, Entry};
+use smallvec::SmallVec;
 use std::{
     mem,
     sync::{
@@ -42,7 +43,8 @@ pub(crate) struct Batches {
 
 struct Room {
     open: Option<Open>,
-    in_flight: usize,
+    /// The verdicts of the batches under way.
+    in_flight: SmallVec<[Arc<Verdict>; 2]>,
     /// Whether it stands in the queue. A room with an open batch does, or has a batch in flight whose end puts it there.
     queued: bool,
     /// When a batch was last committed; at first, when the room came.
@@ -57,8 +59,17 @@ struct Open {
     verdict: Arc<Verdict>,
 }
 
-/// A batch that takes no more reactions and is to be appended. One that is dropped without [`Batches::end`] has an
-/// unknown outcome.
+/// What was given up.
+pub(crate) struct Abandoned {
+    /// Rooms with something under way.
+    pub(crate) rooms: usize,
+    /// Batches under way.
+    pub(crate) unresolved: usize,
+    /// Promised reactions of open batches.
+    pub(crate) lost: u64,
+}
+
+/// A batch that takes no more reactions and is to be appended. It has to come back to [`Batches::end`].
 pub(crate) struct Sealed {
     /// Its room.
     pub(crate) room: RoomName,
@@ -79,12 +90,6 @@ impl Sealed {
     }
 }
 
-impl Drop for Sealed {
-    fn drop(&mut self) {
-        self.verdict.give(Outcome::Unknown);
-    }
-}
-
 impl Batches {
     /// Adds to the room's open batch. The verdict is given when that batch has ended.
     pub(crate) fn add(
@@ -102,8 +107,13 @@ impl Batches {
             // It came in between.
             Entry::Occupied(entry) => self.add_to(entry.into_ref().pair_mut(), ask, ack, config, now),
             Entry::Vacant(entry) => {
-                let mut new =
-                    Room { open: None, in_flight: 0, queued: false, progress_at: now, retry_at: None };
+                let mut new = Room {
+                    open: None,
+                    in_flight: SmallVec::new(),
+                    queued: false,
+                    progress_at: now,
+                    retry_at: None,
+                };
                 if self.room_count.fetch_add(1, Ordering::Relaxed) >= config.max_rooms {
                     self.room_count.fetch_sub(1, Ordering::Relaxed);
                     return Err(Refusal::TooManyRooms(config.max_rooms));
@@ -157,11 +167,11 @@ impl Batches {
                 }
                 room.queued = false;
                 // Otherwise the end of a batch in flight puts the room into the queue again.
-                if room.in_flight >= config.in_flight_per_room {
+                if room.in_flight.len() >= config.in_flight_per_room {
                     return None;
                 }
                 let open = room.open.take()?;
-                room.in_flight += 1;
+                room.in_flight.push(Arc::clone(&open.verdict));
                 Some(open)
             });
             sealed.extend(open.map(|open| open.seal(name)));
@@ -173,7 +183,7 @@ impl Batches {
     pub(crate) fn end(&self, mut sealed: Sealed, outcome: Outcome, now: Instant) {
         if let Entry::Occupied(mut entry) = self.rooms.entry(sealed.room.clone()) {
             let room = entry.get_mut();
-            room.in_flight -= 1;
+            room.in_flight.retain(|verdict| !Arc::ptr_eq(verdict, &sealed.verdict));
             if outcome == Outcome::Committed {
                 room.progress_at = now;
                 room.retry_at = None;
@@ -186,23 +196,25 @@ impl Batches {
                 if !mem::replace(&mut room.queued, true) {
                     self.queue().push(entry.key().clone());
                 }
-            } else if room.in_flight == 0 {
+            } else if room.in_flight.is_empty() {
                 self.forget(entry);
             }
         }
         sealed.verdict.give(outcome);
     }
 
-    /// Gives up all open batches: nothing of them was or will be written. How many promised reactions that breaks.
-    pub(crate) fn abandon(&self) -> u64 {
-        let mut lost = 0;
+    /// Gives up all batches: nothing of the open ones was or will be written, and nobody knows of those under way.
+    pub(crate) fn abandon(&self) -> Abandoned {
+        let mut abandoned = Abandoned { rooms: self.rooms(), unresolved: 0, lost: 0 };
         for mut room in self.rooms.iter_mut() {
             if let Some(open) = room.open.take() {
-                lost += open.combined.promised();
+                abandoned.lost += open.combined.promised();
                 open.verdict.give(Outcome::NotWritten);
             }
+            abandoned.unresolved += room.in_flight.len();
+            room.in_flight.iter().for_each(|verdict| verdict.give(Outcome::Unknown));
         }
-        lost
+        abandoned
     }
 
     /// How many rooms have something under way.
@@ -242,7 +254,7 @@ impl Batches {
 impl Room {
     /// A room is stalled when the log takes nothing more of it, and has not for a while: a request would only wait.
     fn refuse_if_stalled(&self, config: &Config, now: Instant) -> Result<(), Refusal> {
-        let blocked = self.in_flight >= config.in_flight_per_room || self.retry_at.is_some();
+        let blocked = self.in_flight.len() >= config.in_flight_per_room || self.retry_at.is_some();
         let silent = now.saturating_duration_since(self.progress_at);
         if blocked && silent >= Duration::from_millis(config.stall_ms) {
             return Err(Refusal::Stalled(config.stall_ms));

@@ -1,11 +1,7 @@
-//! Turns open batches into records, and says what became of them.
+//! Turns open batches into records, and has those who wait look up when records have ended.
 
-use crate::{
-    Error, batches::Sealed, config::Config, metrics::BATCHES, shared::Shared, troubles::Troubles,
-    verdict::Outcome,
-};
-use eventlog::{AppendError, Writer};
-use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use crate::{Error, batches::Abandoned, config::Config, ending::Ending, shared::Shared};
+use eventlog::Writer;
 use service::{CancellationToken, Condition};
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -16,36 +12,22 @@ use tokio::{
 /// While there is something to do, those who have waited too long are looked for so often, and gauges are set.
 const LOOK: Duration = Duration::from_millis(50);
 
-type Appended = (Sealed, Result<(), AppendError>);
-
 /// The one task that appends.
 pub(crate) struct Committer {
     shared: Arc<Shared>,
     writer: Arc<dyn Writer>,
     ready: Condition,
-    /// Bounded by rooms times batches in flight of each.
-    appends: FuturesUnordered<BoxFuture<'static, Appended>>,
     /// When batches were handed over last. The next ones are a commit interval later, or at once if that has passed.
     passed_at: Option<Instant>,
-    /// When those who wait were last asked to look up.
-    rang_at: Instant,
+    /// When it was last looked for those who have waited too long.
+    looked_at: Instant,
     /// Nobody waits and nothing is open, and the gauges say so.
     at_rest: bool,
-    troubles: Troubles,
 }
 
 impl Committer {
     pub(crate) fn new(shared: Arc<Shared>, writer: Arc<dyn Writer>, ready: Condition) -> Self {
-        Self {
-            shared,
-            writer,
-            ready,
-            appends: FuturesUnordered::new(),
-            passed_at: None,
-            rang_at: Instant::now(),
-            at_rest: true,
-            troubles: Troubles::default(),
-        }
+        Self { shared, writer, ready, passed_at: None, looked_at: Instant::now(), at_rest: true }
     }
 
     /// Lets requests in. Commits until the shutdown, then what was accepted before it.
@@ -83,19 +65,11 @@ impl Committer {
         let busy = !self.at_rest || shared.gate.inside() > 0;
         tokio::select! {
             () = due(&shared, self.passed_at) => self.hand_over(),
-            Some(appended) = self.appends.next() => {
-                self.ended(appended);
-                while let Some(Some(appended)) = self.appends.next().now_or_never() {
-                    self.ended(appended);
-                }
-                self.ring();
-            }
-            () = sleep_until(self.rang_at + LOOK), if busy => {}
+            () = shared.bell.notified() => shared.halls.ring(),
+            () = sleep_until(self.looked_at + LOOK), if busy => {}
         }
-        if self.rang_at.elapsed() >= LOOK {
-            self.ring();
-            self.gauge();
-            self.troubles.report(Instant::now().into_std());
+        if self.looked_at.elapsed() >= LOOK {
+            self.look();
         }
     }
 
@@ -106,42 +80,23 @@ impl Committer {
         self.passed_at = Some(now);
         self.at_rest = false;
         for sealed in self.shared.batches.seal(&live.config, now.into_std()) {
-            let append = self.writer.append(sealed.room.clone(), sealed.value.clone());
-            self.appends.push(append.map(|result| (sealed, result)).boxed());
+            let (room, value) = (sealed.room.clone(), sealed.value.clone());
+            self.writer.send(room, value, Ending::of(sealed, &self.shared));
         }
     }
 
-    fn ring(&mut self) {
-        self.rang_at = Instant::now();
-        self.shared.halls.ring();
-    }
-
-    fn gauge(&mut self) {
-        let (rooms, inside) = (self.shared.batches.rooms(), self.shared.gate.inside());
-        self.shared.meters.open_rooms.set(rooms as f64);
-        self.shared.meters.idempotency_keys.set(self.shared.ledger.keys() as f64);
-        self.shared.meters.waiting.set(inside as f64);
-        self.at_rest = rooms == 0 && inside == 0 && self.troubles.are_told();
-    }
-
-    fn ended(&mut self, (sealed, result): Appended) {
-        let now = Instant::now().into_std();
-        let (outcome, label) = match &result {
-            Ok(()) => (Outcome::Committed, "committed"),
-            Err(AppendError::NotWritten(_)) => (Outcome::NotWritten, "not_written"),
-            Err(AppendError::Unknown(_)) => (Outcome::Unknown, "unknown"),
-        };
-        match result {
-            Ok(()) => self.shared.meters.committed.increment(sealed.count),
-            Err(error) => {
-                let in_doubt = if outcome == Outcome::Unknown { sealed.promised() } else { 0 };
-                self.shared.meters.in_doubt.increment(in_doubt);
-                self.troubles.add(&sealed, error, in_doubt);
-            }
-        }
-        metrics::counter!(BATCHES, "outcome" => label).increment(1);
-        self.shared.meters.commit_seconds.record(now.saturating_duration_since(sealed.since));
-        self.shared.batches.end(sealed, outcome, now);
+    /// Finds those who have waited too long, and shows how things stand.
+    fn look(&mut self) {
+        let Shared { batches, gate, halls, ledger, meters, .. } = &*self.shared;
+        self.looked_at = Instant::now();
+        halls.ring();
+        let mut troubles = self.shared.troubles();
+        troubles.report(self.looked_at.into_std());
+        let (rooms, inside) = (batches.rooms(), gate.inside());
+        meters.open_rooms.set(rooms as f64);
+        meters.idempotency_keys.set(ledger.keys() as f64);
+        meters.waiting.set(inside as f64);
+        self.at_rest = rooms == 0 && inside == 0 && troubles.are_told();
     }
 
     /// Lets nobody in, and commits what was accepted. At the deadline everyone who still waits is told.
@@ -157,15 +112,11 @@ impl Committer {
                 () = self.turn() => {}
             }
         }
-        self.troubles.close();
-        self.gauge();
-        let rooms = self.shared.batches.rooms();
-        let lost = self.shared.batches.abandon();
-        let unresolved = self.appends.len();
-        self.appends.clear();
-        self.ring();
-        self.writer.flush(deadline.saturating_duration_since(Instant::now())).await;
+        let Abandoned { rooms, unresolved, lost } = self.shared.batches.abandon();
         self.shared.meters.in_doubt.increment(lost);
+        self.look();
+        self.shared.troubles().close();
+        self.writer.flush(deadline.saturating_duration_since(Instant::now())).await;
         if rooms > 0 {
             return Err(Error::Drain { rooms, unresolved, lost });
         }

@@ -14,6 +14,7 @@ mod client;
 mod combine;
 mod committer;
 mod config;
+mod ending;
 mod gate;
 mod halls;
 mod http;

@@ -70,6 +70,9 @@ pub fn describe() {
 pub(crate) struct Meters {
     pub(crate) accepted: Counter,
     pub(crate) requests_accepted: Counter,
+    pub(crate) batches_committed: Counter,
+    pub(crate) batches_not_written: Counter,
+    pub(crate) batches_unknown: Counter,
     pub(crate) committed: Counter,
     pub(crate) in_doubt: Counter,
     pub(crate) commit_seconds: Histogram,
@@ -84,6 +87,9 @@ impl Meters {
         Self {
             accepted: counter!(ACCEPTED),
             requests_accepted: counter!(REQUESTS, "status" => "202"),
+            batches_committed: counter!(BATCHES, "outcome" => "committed"),
+            batches_not_written: counter!(BATCHES, "outcome" => "not_written"),
+            batches_unknown: counter!(BATCHES, "outcome" => "unknown"),
             committed: counter!(COMMITTED),
             in_doubt: counter!(IN_DOUBT),
             commit_seconds: histogram!(COMMIT_SECONDS),

@@ -7,10 +7,11 @@ use crate::{
     halls::Halls,
     limits::Ledger,
     metrics::Meters,
+    troubles::Troubles,
 };
 use arc_swap::ArcSwap;
-use std::sync::Arc;
-use tokio::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::{sync::Notify, time::Instant};
 
 /// What the routes and the committer share.
 pub(crate) struct Shared {
@@ -20,6 +21,9 @@ pub(crate) struct Shared {
     pub(crate) halls: Halls,
     pub(crate) ledger: Ledger,
     pub(crate) meters: Meters,
+    /// Batches have ended: those who wait are to look up.
+    pub(crate) bell: Notify,
+    troubles: Mutex<Troubles>,
 }
 
 impl Shared {
@@ -31,12 +35,19 @@ impl Shared {
             halls: Halls::default(),
             ledger: Ledger::new(Instant::now().into_std()),
             meters: Meters::new(),
+            bell: Notify::new(),
+            troubles: Mutex::default(),
         }
     }
 
     /// The configuration as it is now.
     pub(crate) fn live(&self) -> Arc<Live> {
         self.live.load_full()
+    }
+
+    /// What failed lately.
+    pub(crate) fn troubles(&self) -> MutexGuard<'_, Troubles> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The configuration has changed.

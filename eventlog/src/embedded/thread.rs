@@ -12,7 +12,9 @@ use super::{
     store::{Head, Offsets, Store, TrimBefore},
     tail::Tail,
 };
-use crate::{AppendError, CommitError, Cut, FollowedRecord, OpenError, metrics::WRITE_SECONDS, placement};
+use crate::{
+    AppendError, CommitError, Cut, Done, FollowedRecord, OpenError, metrics::WRITE_SECONDS, placement,
+};
 use bytes::Bytes;
 use metrics::histogram;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
@@ -26,7 +28,7 @@ pub(super) enum Job {
     Append {
         room: RoomName,
         value: Bytes,
-        answer: oneshot::Sender<Result<(), AppendError>>,
+        done: Done,
     },
     /// Cuts, by a member.
     Commit {
@@ -64,7 +66,7 @@ pub(super) struct Thread {
 #[derive(Default)]
 struct Gathered {
     records: Vec<(RoomName, Bytes)>,
-    answers: Vec<oneshot::Sender<Result<(), AppendError>>>,
+    done: Vec<Done>,
     bytes: usize,
 }
 
@@ -74,9 +76,9 @@ impl Thread {
         let mut next = jobs.blocking_recv();
         while let Some(job) = next.take() {
             match job {
-                Job::Append { room, value, answer } => {
+                Job::Append { room, value, done } => {
                     let mut gathered = Gathered::default();
-                    gathered.add(room, value, answer);
+                    gathered.add(room, value, done);
                     next = gathered.fill(&mut jobs);
                     self.append(gathered);
                 }
@@ -95,8 +97,8 @@ impl Thread {
             Some(why) => Err(AppendError::NotWritten(why)),
             None => self.write_group(gathered.records).map_err(AppendError::Unknown),
         };
-        for answer in gathered.answers {
-            let _ = answer.send(result.clone());
+        for done in gathered.done {
+            done(result.clone());
         }
     }
 
@@ -195,17 +197,17 @@ impl Drop for Thread {
 }
 
 impl Gathered {
-    fn add(&mut self, room: RoomName, value: Bytes, answer: oneshot::Sender<Result<(), AppendError>>) {
+    fn add(&mut self, room: RoomName, value: Bytes, done: Done) {
         self.bytes += record_size(&room, &value);
         self.records.push((room, value));
-        self.answers.push(answer);
+        self.done.push(done);
     }
 
     /// Takes the appends that are in the queue. Gives the job that ended it, if it is of another kind.
     fn fill(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Option<Job> {
         while self.bytes < GROUP_BYTES_MAX {
             match jobs.try_recv() {
-                Ok(Job::Append { room, value, answer }) => self.add(room, value, answer),
+                Ok(Job::Append { room, value, done }) => self.add(room, value, done),
                 other => return other.ok(),
             }
         }

@@ -1,10 +1,10 @@
 //! Appends: handed to the writing thread through a bounded queue.
 
 use super::{Shared, thread::Job};
-use crate::{AppendError, BoxFuture, Writer};
+use crate::{AppendError, BoxFuture, Done, Writer};
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{mpsc::error::TrySendError, oneshot};
+use tokio::sync::mpsc::error::TrySendError;
 use wire::RoomName;
 
 pub(super) struct EmbeddedWriter {
@@ -12,18 +12,19 @@ pub(super) struct EmbeddedWriter {
 }
 
 impl Writer for EmbeddedWriter {
-    fn append(&self, room: RoomName, value: Bytes) -> BoxFuture<'static, Result<(), AppendError>> {
-        let (answer, answered) = oneshot::channel();
-        let sent = self.shared.jobs().and_then(|jobs| {
-            jobs.try_send(Job::Append { room, value, answer }).map_err(|error| match error {
-                TrySendError::Full(_) => "too many appends wait for the disk".to_owned(),
-                TrySendError::Closed(_) => super::GONE.to_owned(),
-            })
-        });
-        Box::pin(async {
-            sent.map_err(AppendError::NotWritten)?;
-            answered.await.unwrap_or_else(|_| Err(AppendError::Unknown(super::GONE.into())))
-        })
+    fn send(&self, room: RoomName, value: Bytes, done: Done) {
+        let jobs = match self.shared.jobs() {
+            Ok(jobs) => jobs,
+            Err(why) => return done(Err(AppendError::NotWritten(why))),
+        };
+        let (why, job) = match jobs.try_send(Job::Append { room, value, done }) {
+            Ok(()) => return,
+            Err(TrySendError::Full(job)) => ("too many appends wait for the disk", job),
+            Err(TrySendError::Closed(job)) => (super::GONE, job),
+        };
+        if let Job::Append { done, .. } = job {
+            done(Err(AppendError::NotWritten(why.to_owned())));
+        }
     }
 
     fn flush(&self, deadline: Duration) -> BoxFuture<'_, ()> {

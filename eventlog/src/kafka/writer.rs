@@ -9,17 +9,20 @@ use super::{
     errors::append_error,
     thread,
 };
-use crate::{AppendError, BoxFuture, OpenError, Writer, placement::partition_of};
+use crate::{BoxFuture, Done, OpenError, Writer, placement::partition_of};
 use bytes::Bytes;
 use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
     producer::{BaseRecord, Producer as _, PurgeConfig},
 };
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::Notify;
 use wire::RoomName;
 
 /// So long a producer that is put aside may take to tell what became of its records: it is told at once, unless there are very
@@ -31,8 +34,7 @@ pub(super) struct KafkaWriter {
     clients: Arc<Clients>,
     partitions: u32,
     current: Arc<Mutex<Current>>,
-    /// Appends that are not resolved.
-    pending: Arc<watch::Sender<usize>>,
+    pending: Arc<Pending>,
 }
 
 /// The producer in use; after one that was put aside none, until the next append.
@@ -47,11 +49,11 @@ impl KafkaWriter {
     pub(super) fn open(clients: Arc<Clients>, partitions: u32) -> Result<Self, OpenError> {
         let current = Arc::<Mutex<Current>>::default();
         lock(&current).producer(&current, &clients)?;
-        Ok(Self { clients, partitions, current, pending: Arc::new(watch::Sender::new(0)) })
+        Ok(Self { clients, partitions, current, pending: Arc::default() })
     }
 
     /// Hands a record to the producer. The lock keeps the order of calls.
-    fn send(&self, room: &RoomName, value: &Bytes, done: Box<OnDelivery>) {
+    fn hand_over(&self, room: &RoomName, value: &Bytes, done: Box<OnDelivery>) {
         let mut current = lock(&self.current);
         let Err((error, done)) = self.try_send(&mut current, room, value, done) else { return };
         if error != KafkaError::MessageProduction(RDKafkaErrorCode::Fatal) {
@@ -145,27 +147,51 @@ impl Drop for KafkaWriter {
 }
 
 impl Writer for KafkaWriter {
-    fn append(&self, room: RoomName, value: Bytes) -> BoxFuture<'static, Result<(), AppendError>> {
-        let (resolve, resolved) = oneshot::channel();
-        self.pending.send_modify(|pending| *pending += 1);
+    fn send(&self, room: RoomName, value: Bytes, done: Done) {
         let pending = Arc::clone(&self.pending);
-        let done: OnDelivery = Box::new(move |outcome| {
-            drop(resolve.send(outcome.map_err(|error| append_error(&error))));
-            pending.send_modify(|pending| *pending -= 1);
+        pending.begin();
+        let delivered: OnDelivery = Box::new(move |outcome| {
+            done(outcome.map_err(|error| append_error(&error)));
+            pending.end();
         });
-        self.send(&room, &value, Box::new(done));
-        Box::pin(async {
-            resolved.await.unwrap_or_else(|_| Err(AppendError::Unknown("the producer was dropped".into())))
-        })
+        self.hand_over(&room, &value, Box::new(delivered));
     }
 
     fn flush(&self, deadline: Duration) -> BoxFuture<'_, ()> {
-        let mut pending = self.pending.subscribe();
         Box::pin(async move {
-            let empty = pending.wait_for(|pending| *pending == 0);
-            if tokio::time::timeout(deadline, empty).await.is_err() {
+            if tokio::time::timeout(deadline, self.pending.none()).await.is_err() {
                 tracing::warn!("appends are unresolved after the flush's deadline");
             }
         })
+    }
+}
+
+/// How many appends are not resolved.
+#[derive(Default)]
+struct Pending {
+    count: AtomicUsize,
+    none: Notify,
+}
+
+impl Pending {
+    fn begin(&self) {
+        self.count.fetch_add(1, SeqCst);
+    }
+
+    fn end(&self) {
+        if self.count.fetch_sub(1, SeqCst) == 1 {
+            self.none.notify_waiters();
+        }
+    }
+
+    async fn none(&self) {
+        loop {
+            // Made before the look, so that an end between the two is not missed.
+            let none = self.none.notified();
+            if self.count.load(SeqCst) == 0 {
+                return;
+            }
+            none.await;
+        }
     }
 }

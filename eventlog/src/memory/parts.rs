@@ -2,12 +2,12 @@
 
 use super::{Shared, State};
 use crate::{
-    AppendError, BoxFuture, CommitError, Committer, Cut, Feed, FeedError, FeedEvent, FeedEvents, FollowEvent,
+    BoxFuture, CommitError, Committer, Cut, Done, Feed, FeedError, FeedEvent, FeedEvents, FollowEvent,
     FollowedRecord, Follower, OpenError, Writer,
 };
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{Mutex, oneshot, watch};
+use tokio::sync::{Mutex, watch};
 use wire::RoomName;
 
 /// Records in one event of a follower, at the most.
@@ -65,12 +65,8 @@ struct MemoryWriter {
 }
 
 impl Writer for MemoryWriter {
-    fn append(&self, room: RoomName, value: Bytes) -> BoxFuture<'static, Result<(), AppendError>> {
-        let (answer, answered) = oneshot::channel();
-        self.shared.change(|state| state.append(room, value, answer));
-        Box::pin(async {
-            answered.await.unwrap_or_else(|_| Err(AppendError::Unknown("the log was dropped".into())))
-        })
+    fn send(&self, room: RoomName, value: Bytes, done: Done) {
+        self.shared.change(|state| state.append(room, value, done));
     }
 
     fn flush(&self, deadline: Duration) -> BoxFuture<'_, ()> {

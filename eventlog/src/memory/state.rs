@@ -1,20 +1,20 @@
 //! What the log in memory holds, and its rules. Nothing here waits.
 
 use super::CommitFault;
-use crate::{AppendError, CommitError, Cut, FeedError, FeedEvent, OpenError, Record, decode, placement};
+use crate::{
+    AppendError, CommitError, Cut, Done, FeedError, FeedEvent, OpenError, Record, decode, placement,
+};
 use bytes::Bytes;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
-use tokio::sync::oneshot;
 use wire::RoomName;
 
 /// Records in one event, at the most.
 const RECORDS_PER_EVENT: usize = 500;
 
 type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
-pub(super) type Answer = oneshot::Sender<Result<(), AppendError>>;
 
 pub(super) struct State {
     clock: Clock,
@@ -28,7 +28,7 @@ pub(super) struct State {
     last_member: u64,
     last_epoch: u64,
     /// Appends that wait to be let go.
-    pub(super) held: VecDeque<(RoomName, Bytes, Answer)>,
+    pub(super) held: VecDeque<(RoomName, Bytes, Done)>,
     holding_appends: bool,
     pub(super) fail_appends: Option<AppendError>,
     pub(super) hold_commits: bool,
@@ -114,9 +114,9 @@ impl State {
 
     // Appends.
 
-    pub(super) fn append(&mut self, room: RoomName, value: Bytes, answer: Answer) {
+    pub(super) fn append(&mut self, room: RoomName, value: Bytes, done: Done) {
         if self.holding_appends {
-            self.held.push_back((room, value, answer));
+            self.held.push_back((room, value, done));
             return;
         }
         let result = match &self.fail_appends {
@@ -131,15 +131,14 @@ impl State {
                 Ok(())
             }
         };
-        // Who dropped the future doesn't want to know.
-        let _ = answer.send(result);
+        done(result);
     }
 
     pub(super) fn hold_appends(&mut self, hold: bool) {
         self.holding_appends = hold;
         if !hold {
-            for (room, value, answer) in std::mem::take(&mut self.held) {
-                self.append(room, value, answer);
+            for (room, value, done) in std::mem::take(&mut self.held) {
+                self.append(room, value, done);
             }
         }
     }

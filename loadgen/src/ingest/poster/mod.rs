@@ -33,9 +33,13 @@ use std::{
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// How long opening a connection may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// The same for one that broke. Everything else waits meanwhile.
-const RECONNECT_WITHIN: Duration = Duration::from_millis(200);
-/// Requests that are sent before answers are read, and sockets that are read before requests are sent.
+/// The same for one attempt. After a full listen queue TCP alone would wait for a second and more. A connection that broke
+/// gets one: everything else waits meanwhile.
+const ATTEMPT_WITHIN: Duration = Duration::from_millis(200);
+/// Time between two bursts of connections.
+const BURST_INTERVAL: Duration = Duration::from_millis(2);
+/// Requests that are sent before answers are read, sockets that are read before requests are sent, and connections that
+/// are opened in a row.
 const BURST: usize = 128;
 /// Sockets are their own tokens.
 const ALARM: Token = Token(usize::MAX);
@@ -107,17 +111,28 @@ impl Poster {
         })
     }
 
+    /// Opens all connections, not faster than a listen queue is emptied: one that overflows would hold TCP up for many
+    /// seconds, and a server may close those that were idle meanwhile.
     fn connect_all(&mut self) -> anyhow::Result<()> {
         for index in 0..self.connections.len() {
-            self.connect(index, CONNECT_WITHIN)
-                .with_context(|| format!("cannot connect to {} ({index} are)", self.order.address))?;
+            if index % BURST == BURST - 1 {
+                std::thread::sleep(BURST_INTERVAL);
+            }
+            let deadline = Instant::now() + CONNECT_WITHIN;
+            while let Err(error) = self.connect(index) {
+                if error.kind() != ErrorKind::TimedOut || Instant::now() >= deadline {
+                    let address = self.order.address;
+                    return Err(error).with_context(|| format!("cannot connect to {address} ({index} are)"));
+                }
+            }
         }
         Ok(())
     }
 
-    fn connect(&mut self, index: usize, within: Duration) -> std::io::Result<()> {
+    fn connect(&mut self, index: usize) -> std::io::Result<()> {
         let source = self.order.sources.get(index / PER_SOURCE).copied();
-        self.connections[index].open(self.order.address, source, within, self.poll.registry(), Token(index))
+        let registry = self.poll.registry();
+        self.connections[index].open(self.order.address, source, ATTEMPT_WITHIN, registry, Token(index))
     }
 
     fn post(&mut self) -> anyhow::Result<()> {
@@ -327,7 +342,7 @@ impl Poster {
         if self.phase == Phase::Stop {
             return;
         }
-        if let Err(error) = self.connect(index, RECONNECT_WITHIN) {
+        if let Err(error) = self.connect(index) {
             self.outcome.connect_errors += 1;
             self.outcome.note(|| format!("cannot connect: {error}"));
         } else if self.order.pace.is_none() {

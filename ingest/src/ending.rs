@@ -1,0 +1,58 @@
+//! The end of a batch: what the log says of it goes to its room, to the metrics, and to those who wait.
+
+use crate::{batches::Sealed, shared::Shared, verdict::Outcome};
+use eventlog::{AppendError, Done};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// A batch that is with the log. Dropped, its outcome is unknown.
+pub(crate) struct Ending {
+    shared: Arc<Shared>,
+    sealed: Option<Sealed>,
+}
+
+impl Ending {
+    /// What the log is to call.
+    pub(crate) fn of(sealed: Sealed, shared: &Arc<Shared>) -> Done {
+        let ending = Self { shared: Arc::clone(shared), sealed: Some(sealed) };
+        Box::new(move |result| ending.with(result))
+    }
+
+    fn with(mut self, result: Result<(), AppendError>) {
+        self.end(result);
+    }
+
+    fn end(&mut self, result: Result<(), AppendError>) {
+        let Some(sealed) = self.sealed.take() else { return };
+        let (meters, now) = (&self.shared.meters, Instant::now().into_std());
+        meters.commit_seconds.record(now.saturating_duration_since(sealed.since));
+        let outcome = match result {
+            Ok(()) => {
+                meters.committed.increment(sealed.count);
+                meters.batches_committed.increment(1);
+                Outcome::Committed
+            }
+            Err(error) => self.failed(&sealed, error),
+        };
+        self.shared.batches.end(sealed, outcome, now);
+        self.shared.bell.notify_one();
+    }
+
+    fn failed(&self, sealed: &Sealed, error: AppendError) -> Outcome {
+        let meters = &self.shared.meters;
+        let (outcome, counter, in_doubt) = match &error {
+            AppendError::NotWritten(_) => (Outcome::NotWritten, &meters.batches_not_written, 0),
+            AppendError::Unknown(_) => (Outcome::Unknown, &meters.batches_unknown, sealed.promised()),
+        };
+        counter.increment(1);
+        meters.in_doubt.increment(in_doubt);
+        self.shared.troubles().add(sealed, error, in_doubt);
+        outcome
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.end(Err(AppendError::Unknown("the log is gone".into())));
+    }
+}
