@@ -15,6 +15,7 @@ use crate::{
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use metrics::{Counter, counter};
 use std::{
+    fmt::Write as _,
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -114,7 +115,8 @@ impl Standing {
         let mut text = String::with_capacity(64);
         for (kind, left) in left.into_iter().filter_map(|(kind, left)| Some((kind, left?))) {
             let comma = if text.is_empty() { "" } else { ", " };
-            text += &format!("{comma}\"{}\";r={};t={}", kind.name(), left.tokens, seconds(left.next));
+            let (name, tokens, next_s) = (kind.name(), left.tokens, seconds(left.next));
+            let _ = write!(text, "{comma}\"{name}\";r={tokens};t={next_s}");
         }
         if let Ok(text) = HeaderValue::try_from(text) {
             headers.insert(RATE_LIMIT, text);
@@ -192,9 +194,11 @@ impl Ledger {
             }
             add()
         };
-        let (Some(id), Some(bounds)) = (caller.key, limits.keys) else {
+        let Some(id) = caller.key else {
             return taken_and_added().map(|counted| (counted, false));
         };
+        // They may have been turned off while the body came.
+        let bounds = limits.keys.ok_or(Refusal::KeysOff)?;
         let request = Keyed { id, fingerprint: self.secret.fingerprint(body) };
         let (counted, repeat) = self.idempotency.once(request, bounds, now, taken_and_added)?;
         if repeat {

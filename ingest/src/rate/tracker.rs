@@ -37,24 +37,13 @@ pub(crate) struct Tracker {
 
 #[derive(Default)]
 struct Shard {
-    /// Where in `slots` a client is.
-    places: HashMap<Id, usize, Hashed>,
-    slots: Vec<Slot>,
-    /// The slot that was looked at last for a place.
+    buckets: HashMap<Id, Buckets, Hashed>,
+    /// The clients in `buckets`, to look for a place among.
+    clients: Vec<Id>,
+    /// The client that was looked at last.
     hand: usize,
-    /// The buckets of all who have no slot.
+    /// The buckets of all who have no place.
     shared: Buckets,
-}
-
-struct Slot {
-    client: Id,
-    buckets: Buckets,
-}
-
-impl Slot {
-    fn is_full(&self, now: u64) -> bool {
-        self.buckets.iter().all(|full_at| *full_at <= now)
-    }
 }
 
 impl Tracker {
@@ -76,56 +65,49 @@ impl Tracker {
         let now = now.saturating_duration_since(self.start).as_nanos() as u64;
         let shard = &self.shards[client.shard(SHARDS)];
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = shard.place(client, now, max_clients.div_ceil(SHARDS));
-        let buckets = match place {
-            Some(place) => &mut shard.slots[place].buckets,
-            None => &mut shard.shared,
-        };
-        (quota.take(&mut buckets[kind as usize], cost, now), place.is_none())
+        let take = |buckets: &mut Buckets| quota.take(&mut buckets[kind as usize], cost, now);
+        if let Some(buckets) = shard.buckets.get_mut(&client) {
+            return (take(buckets), false);
+        }
+        if !shard.has_place(now, max_clients.div_ceil(SHARDS)) {
+            return (take(&mut shard.shared), true);
+        }
+        let mut buckets = [0; 2];
+        let taken = take(&mut buckets);
+        shard.clients.push(client);
+        shard.buckets.insert(client, buckets);
+        (taken, false)
     }
 }
 
 impl Shard {
-    /// The client's slot, which may be a new one.
-    fn place(&mut self, client: Id, now: u64, max: usize) -> Option<usize> {
-        if let Some(place) = self.places.get(&client) {
-            return Some(*place);
-        }
-        if self.slots.len() < max {
-            self.slots.push(Slot { client, buckets: [0; 2] });
-            self.places.insert(client, self.slots.len() - 1);
-            return Some(self.slots.len() - 1);
-        }
-        for _ in 0..LOOKS.min(self.slots.len()) {
-            self.hand = (self.hand + 1) % self.slots.len();
-            if !self.slots[self.hand].is_full(now) {
-                continue;
+    /// Whether there is a place for one more, which another may have to leave.
+    fn has_place(&mut self, now: u64, max: usize) -> bool {
+        for _ in 0..LOOKS {
+            if self.clients.len() < max {
+                return true;
             }
-            self.places.remove(&self.slots[self.hand].client);
-            if self.slots.len() <= max {
-                self.slots[self.hand] = Slot { client, buckets: [0; 2] };
-                self.places.insert(client, self.hand);
-                return Some(self.hand);
-            }
-            // The bound was lowered while running.
-            self.slots.swap_remove(self.hand);
-            if let Some(moved) = self.slots.get(self.hand) {
-                self.places.insert(moved.client, self.hand);
+            self.hand = (self.hand + 1) % self.clients.len();
+            let client = self.clients[self.hand];
+            let is_full = |buckets: &Buckets| buckets.iter().all(|full_at| *full_at <= now);
+            if self.buckets.get(&client).is_none_or(is_full) {
+                self.clients.swap_remove(self.hand);
+                self.buckets.remove(&client);
             }
         }
-        None
+        self.clients.len() < max
     }
 }
 
 #[cfg(test)]
 impl Tracker {
-    /// How many clients have a slot.
+    /// How many clients have a place.
     pub(crate) fn clients(&self) -> usize {
         let count = |shard: &Mutex<Shard>| {
             let shard = shard.lock().unwrap();
-            assert_eq!(shard.places.len(), shard.slots.len());
-            assert!(shard.places.iter().all(|(client, place)| shard.slots[*place].client == *client));
-            shard.slots.len()
+            assert_eq!(shard.buckets.len(), shard.clients.len());
+            assert!(shard.clients.iter().all(|client| shard.buckets.contains_key(client)));
+            shard.clients.len()
         };
         self.shards.iter().map(count).sum()
     }
