@@ -21,9 +21,9 @@ use tokio::{
 };
 
 /// So long that all of a crowd are there before the first one is cut.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(4);
-const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-const BODY_TIMEOUT: Duration = Duration::from_secs(4);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(3);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
+const BODY_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often those that are slow send a byte. Their requests would take minutes so.
 const BYTE_INTERVAL: Duration = Duration::from_millis(500);
 /// Of each kind.
@@ -145,9 +145,11 @@ async fn two_thousand_that_say_too_little_disturb_nobody_and_leave_nothing_behin
     let waves: u32 = if is_long() { 10 } else { 3 };
     let mut after_kib = vec![uproar.resident_kib()];
     for wave in 1..=waves {
+        let opening = Instant::now();
         let opened = open(&uproar.http, CROWD * KINDS.len()).await.into_iter().zip(all.clone());
         let connections = metric(&uproar, "uproar_http_connections").await;
-        assert!(connections >= (CROWD * KINDS.len()) as f64, "only {connections} are there");
+        assert!(connections >= (CROWD * KINDS.len()) as f64, "{connections} after {:?}", opening.elapsed());
+        let there = opening.elapsed();
         let mut crowd: JoinSet<_> =
             opened.map(|(connection, how)| hold(uproar.http.clone(), connection, how)).collect();
         let mut posters = Posters::open(&uproar.http, "final", 20).await;
@@ -163,7 +165,7 @@ async fn two_thousand_that_say_too_little_disturb_nobody_and_leave_nothing_behin
         }
         let memory_kib = uproar.resident_kib();
         println!(
-            "wave {wave}: gone after {:?}; posts took up to {longest:?}; memory {memory_kib} KiB",
+            "wave {wave}: all there after {there:?}, gone after {:?}; posts took up to {longest:?}; memory {memory_kib} KiB",
             start.elapsed()
         );
         let n = f64::from(wave) * CROWD as f64;
