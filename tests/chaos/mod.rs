@@ -57,7 +57,7 @@ impl Chaos {
 }
 
 /// One chaos at a time: they load a small machine enough.
-async fn turn() -> MutexGuard<'static, ()> {
+pub async fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::const_new(());
     TURN.lock().await
 }
@@ -67,6 +67,6 @@ fn rounds(few: u64) -> u64 {
     number_from_env("UPROAR_CHAOS_ROUNDS").unwrap_or(few)
 }
 
-fn number_from_env(name: &str) -> Option<u64> {
+pub fn number_from_env(name: &str) -> Option<u64> {
     env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }

@@ -20,10 +20,11 @@ pub use socket::into_socket;
 use crate::metrics::{HTTP_CONNECTIONS_CUT, HTTP_CONNECTIONS_REFUSED};
 use std::{
     io::{self, Write as _},
+    net::SocketAddr,
     time::Duration,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream, lookup_host},
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
@@ -37,14 +38,38 @@ connection: close\r\n\
 content-length: 104\r\n\r\n\
 {\"status\":503,\"title\":\"Service Unavailable\",\"detail\":\"the server has no place for more connections now\"}";
 
+/// Connections that may wait to be accepted, if net.core.somaxconn allows it. A crowd comes at once, and who finds no place
+/// tries again after a second only; the 128 of the standard library are too few for that.
+const BACKLOG: u32 = 4_096;
+
 /// Pause when the process can't accept, for want of files or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Binds `address`; the error names it.
 pub async fn bind(address: &str) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
+    listen(address).await.map_err(|error| {
         io::Error::new(error.kind(), format!("can't listen on {address}: {error}; is another process there?"))
     })
+}
+
+/// Listens on the first address of a name that can be bound.
+async fn listen(name: &str) -> io::Result<TcpListener> {
+    let mut result = Err(io::Error::new(io::ErrorKind::InvalidInput, "the name has no address"));
+    for address in lookup_host(name).await? {
+        result = listen_on(address);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // So that a restart doesn't wait for connections of before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves `app` until `shutdown`; then accepts nobody, and returns when the requests under way are answered.
