@@ -123,15 +123,7 @@ async fn bodies_of_unknown_length_have_the_same_limit_and_have_to_come_soon() {
 #[tokio::test]
 async fn a_content_length_over_the_limit_is_refused_before_the_body_is_sent() {
     let rig = Rig::open(config()).await;
-    let listener = service::http::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let mut server = JoinSet::new();
-    server.spawn(service::http::serve(
-        listener,
-        rig.front.clone(),
-        service::http::Config::private(),
-        rig.shutdown.clone(),
-    ));
+    let (address, _server) = rig.serve().await;
     let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
     let head = format!(
         "POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 4097\r\n\r\n"

@@ -180,15 +180,7 @@ async fn a_connection_tells_its_peer() {
     let proxies = vec!["127.0.0.1".into()];
     let one = Config { rate_per_s: 1, rate_burst: 1, trusted_proxies: proxies, ..config() };
     let rig = Rig::open(one).await;
-    let listener = service::http::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let mut server = JoinSet::new();
-    server.spawn(service::http::serve(
-        listener,
-        rig.front.clone(),
-        service::http::Config::private(),
-        rig.shutdown.clone(),
-    ));
+    let (address, _server) = rig.serve().await;
     let status = async |client: &str| {
         let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
         let length = FIRE.len();

@@ -16,7 +16,7 @@ use axum::{
 use eventlog::{EventLog, MemoryLog};
 use http_body_util::BodyExt;
 use service::{CancellationToken, Readiness};
-use std::{sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet, time::sleep};
 use wire::Batch;
 
@@ -63,6 +63,16 @@ impl Rig {
         let rig = Self::start(MemoryLog::new(4), config);
         until(|| rig.readiness.missing().is_empty()).await;
         rig
+    }
+
+    /// Serves it on a socket, for as long as the set lives.
+    async fn serve(&self) -> (SocketAddr, JoinSet<io::Result<()>>) {
+        let listener = service::http::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut server = JoinSet::new();
+        let (front, limits) = (self.front.clone(), service::http::Config::private());
+        server.spawn(service::http::serve(listener, front, limits, self.shutdown.clone()));
+        (address, server)
     }
 
     async fn reload(&self, config: Config) {

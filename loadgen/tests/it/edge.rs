@@ -1,33 +1,13 @@
 //! `loadgen edge`, run as people run it.
 
+use super::{Run, run};
 use rumqttc::{AsyncClient, MqttOptions, QoS};
 use serde_json::Value;
 use std::{net::TcpListener, process::Stdio, time::Duration};
 use tokio::process::{Child, Command};
 
-struct Run {
-    code: Option<i32>,
-    text: String,
-    report: Value,
-}
-
 async fn edge(args: &str) -> Run {
-    let folder = tempfile::tempdir().unwrap();
-    let report = folder.path().join("report.json");
-    let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
-        .args(["edge", "--report", report.to_str().unwrap()])
-        .args(args.split_whitespace())
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .unwrap();
-    let report = std::fs::read(&report).ok();
-    Run {
-        code: output.status.code(),
-        text: String::from_utf8([output.stdout, output.stderr].concat()).unwrap(),
-        report: report.map_or(Value::Null, |json| serde_json::from_slice(&json).unwrap()),
-    }
+    run(&format!("edge {args}")).await
 }
 
 /// A floor of one's own, and its port.

@@ -1,36 +1,14 @@
 //! `loadgen ingest`, run as people run it.
 
+use super::{Run, run};
 use serde_json::Value;
 use std::{
     io::{Read as _, Write as _},
     net::TcpListener,
-    process::Stdio,
 };
-use tokio::process::Command;
-
-struct Run {
-    code: Option<i32>,
-    text: String,
-    report: Value,
-}
 
 async fn ingest(args: &str) -> Run {
-    let folder = tempfile::tempdir().unwrap();
-    let report = folder.path().join("report.json");
-    let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
-        .args(["ingest", "--warm-up", "50ms", "--duration", "300ms", "--report", report.to_str().unwrap()])
-        .args(args.split_whitespace())
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .unwrap();
-    let report = std::fs::read(&report).ok();
-    Run {
-        code: output.status.code(),
-        text: String::from_utf8([output.stdout, output.stderr].concat()).unwrap(),
-        report: report.map_or(Value::Null, |json| serde_json::from_slice(&json).unwrap()),
-    }
+    run(&format!("ingest --warm-up 50ms --duration 300ms {args}")).await
 }
 
 /// A server that says the same to every request, on as many connections as come; ends with the test's process.

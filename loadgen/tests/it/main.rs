@@ -12,7 +12,11 @@ use nix::{
     unistd::Pid,
 };
 use serde_json::Value;
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    time::Duration,
+};
 use tokio::process::{Child, Command};
 
 /// 300 requests, watched by four viewers.
@@ -55,15 +59,29 @@ impl Running {
     }
 
     async fn end(self) -> Run {
-        let output = self.child.wait_with_output().await.unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        let report = std::fs::read(&self.report).ok();
-        Run {
+        Run::of(self.child.wait_with_output().await.unwrap(), &self.report)
+    }
+}
+
+impl Run {
+    fn of(output: Output, report: &Path) -> Self {
+        let report = std::fs::read(report).ok();
+        Self {
             code: output.status.code(),
-            text: String::from_utf8(said).unwrap(),
+            text: String::from_utf8([output.stdout, output.stderr].concat()).unwrap(),
             report: report.map_or(Value::Null, |json| serde_json::from_slice(&json).unwrap()),
         }
     }
+}
+
+/// A run with a report, to its end.
+async fn run(args: &str) -> Run {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report.json");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    command.args(args.split_whitespace()).arg("--report").arg(&report);
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap();
+    Run::of(output, &report)
 }
 
 async fn crowd(fake: &Fake, args: &str) -> Run {
