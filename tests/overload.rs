@@ -2,7 +2,7 @@
 //! them. Who is accepted is served as before, who is refused hears so at once, and nothing grows.
 //!
 //! The machine may be small and has other work, and posters share it with the server. So nothing is compared with a time on a clock:
-//! rounds of one run are compared with each other, and what is compared is measured again, up to three times, before it
+//! rounds of one run are compared with each other, and what is compared is measured again, a few times, before it
 //! counts as wrong: a limit so loose that noise can't break it would not find a fault either. What noise can't excuse (a
 //! wrong answer, a lost reaction) is checked in each of them.
 

@@ -26,8 +26,8 @@ async fn measure(uproar: &Uproar, dir: &Path) -> Vec<Value> {
         "--pid",
         &uproar.pid().to_string(),
     ]);
-    command.args(["--overload", "1,2,5,0.5", "--connections", CONNECTIONS, "--warm-up", "300ms", "--audit"]);
-    let length = round(Duration::from_millis(1_200));
+    command.args(["--overload", "1,2,5,0.5", "--connections", CONNECTIONS, "--warm-up", "200ms", "--audit"]);
+    let length = round(Duration::from_millis(700));
     command.args(["--duration", &format!("{}ms", length.as_millis())]);
     command.arg("--report").arg(&report).stdin(Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
@@ -129,8 +129,9 @@ async fn posts_beyond_what_the_machine_can_do_wait_outside_and_those_inside_are_
     let dir = tempfile::tempdir().unwrap();
     // Short windows, so that the audit doesn't wait for the last ones.
     let uproar = Plan::new("all", dir.path()).set("aggregator.interval_ms=500").start().await;
+    // Posters and others have the same CPU: more rounds, and short ones, so that each load gets a quiet moment.
     let (mut best, mut left) = ([Best::NONE; 3], Vec::new());
-    for _ in 0..TRIES {
+    for _ in 0..2 * TRIES {
         let rows = measure(&uproar, dir.path()).await;
         check_answers(&rows);
         let memory = |row: &Value| row["rss_after_kib"].as_u64().unwrap();
