@@ -1,9 +1,9 @@
 //! The tier that accepts reactions and commits them as batches.
 //!
-//! The way of a reaction: `http` checks the request (`request`, `refusal`), knows a client that is too fast and a
-//! request that is a repeat (`limits`), and lets it in (`gate`); `batches` adds it
-//! to its room's open batch (`combine`); at each tick the `committer` seals the open batches and appends them; the
-//! batch's `verdict` answers all requests in it at once.
+//! The way of a reaction: `http` checks the request (`request`, `refusal`), knows a client that is too fast and a request that
+//! is a repeat (`limits`), and lets it in (`gate`); `batches` adds it to its room's open batch (`combine`); the `committer`
+//! seals the open batches, at once after a rest and else after the commit interval, and hands them to the log; the `ending` of
+//! a batch gives the `verdict` for all requests in it, which wait in the `halls`.
 //!
 //! - 202 is durable (`ack = "durable"`), 503 and 429 are not counted, 504 is unknown.
 //! - While the log is away, counts go on combining in place; a room that makes no progress refuses requests at once.
