@@ -24,7 +24,7 @@ pub(crate) type Source = Box<dyn Fn() -> Part + Send + Sync>;
 pub(crate) fn router(sources: Vec<Source>) -> Router {
     let sources = Arc::new(sources);
     let handler = async move || answer(&document_of(&sources));
-    Router::new().route(PATH, get(handler).fallback(wrong_method))
+    Router::new().route(PATH, get(handler).fallback(async || wrong_method()))
 }
 
 /// For paths that are no route.
@@ -32,7 +32,7 @@ pub(crate) async fn nothing_here() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("nothing is here; {PATH} says what is"))
 }
 
-async fn wrong_method() -> Problem {
+fn wrong_method() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the description of the API is read by GET")
 }
 
@@ -63,8 +63,7 @@ fn document_of(sources: &[Source]) -> Value {
 /// The route of the document itself.
 fn own() -> Part {
     let mut part = Part::default();
-    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the description of the API is read by GET");
-    let mut responses = part.responses([("method", problem)]);
+    let mut responses = part.responses([("method", wrong_method())]);
     responses["405"]["headers"]["Allow"] = json!({ "required": true, "schema": { "const": "GET,HEAD" } });
     let found = json!({
         "description": "OpenAPI 3.1, with the limits in force.",

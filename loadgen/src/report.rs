@@ -11,6 +11,12 @@ use anyhow::Context as _;
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt::Write as _, path::Path, time::Duration};
 
+/// Writes the report of a scenario as JSON.
+pub(crate) fn save(report: &impl Serialize, path: &Path) -> anyhow::Result<()> {
+    let json = serde_json::to_string_pretty(report)?;
+    std::fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
+}
+
 /// All figures of a run. Field names are a contract: programs read them.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -90,12 +96,6 @@ impl Report {
             viewers,
             audit,
         }
-    }
-
-    /// Writes the report as JSON.
-    pub(crate) fn save(&self, path: &Path) -> anyhow::Result<()> {
-        let json = serde_json::to_string_pretty(self)?;
-        std::fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// The report as tables, without a line break at its end.

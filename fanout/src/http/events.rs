@@ -4,7 +4,6 @@
 use super::{
     Routes,
     live::{seat, watch},
-    peer::Peer,
     room::Room,
 };
 use crate::{
@@ -21,6 +20,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::stream;
+use service::http::Peer;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},

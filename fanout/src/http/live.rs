@@ -2,7 +2,6 @@
 
 use super::{
     Routes,
-    peer::Peer,
     refusal::Refusal,
     room::{Room, Rooms},
 };
@@ -19,6 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hyper::upgrade::{OnUpgrade, Upgraded};
+use service::http::Peer;
 use std::{io, net::IpAddr, sync::Arc};
 use wire::{FORMAT_VERSION, Hello, RoomName};
 

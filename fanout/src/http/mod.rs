@@ -8,7 +8,6 @@
 mod events;
 mod live;
 mod openapi;
-mod peer;
 mod refusal;
 mod room;
 mod snapshot;

@@ -4,8 +4,7 @@ use super::{Arrival, finish};
 use crate::shared::Shared;
 use axum::{
     BoxError, Router,
-    body::{Body, Bytes, HttpBody},
-    extract::ConnectInfo,
+    body::{Bytes, HttpBody},
     http::{HeaderMap, HeaderValue, Method, Request, header},
     response::Response,
 };
@@ -13,7 +12,6 @@ use futures_util::future::Either;
 use hyper::body::Incoming;
 use service::http::App;
 use std::{future::Future, net::SocketAddr, sync::Arc};
-use tower::ServiceExt as _;
 
 /// Answers POSTs of reactions itself, and has the routes answer all else: preflights, mistakes, names that are
 /// percent-encoded. The routes have a way to the same handler; the router, its layers and the copies between them cost as much
@@ -43,7 +41,7 @@ impl Front {
     /// Answers one request.
     pub(crate) fn answer<B>(
         &self,
-        mut request: Request<B>,
+        request: Request<B>,
         peer: SocketAddr,
     ) -> impl Future<Output = Response> + Send + use<B>
     where
@@ -51,9 +49,7 @@ impl Front {
         B::Error: Into<BoxError>,
     {
         let Some(room) = room(&request) else {
-            request.extensions_mut().insert(ConnectInfo(peer));
-            let answer = self.routes.clone().oneshot(request.map(Body::new));
-            return Either::Left(async { answer.await.unwrap_or_else(|never| match never {}) });
+            return Either::Left(service::http::answer(&self.routes, request, peer));
         };
         let shared = Arc::clone(&self.shared);
         // What is not needed any more is dropped before anything is waited for: it would hold the connection's buffer.

@@ -21,17 +21,14 @@ use crate::{
 use axum::{
     Router,
     body::{Body, HttpBody},
-    extract::{ConnectInfo, Path, Request, State, rejection::PathRejection},
+    extract::{Path, Request, State, rejection::PathRejection},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
 };
 use bytes::Bytes;
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use service::http::Peer;
+use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use wire::RoomName;
@@ -62,11 +59,9 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
 async fn post_reactions(
     State(shared): State<Arc<Shared>>,
     room: Result<Path<String>, PathRejection>,
+    Peer(peer): Peer,
     request: Request,
 ) -> Response {
-    // Without a connection, as in tests of routes, there is only ourselves.
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let peer = peer.map_or(Ipv4Addr::LOCALHOST.into(), |peer| peer.0.ip());
     let Ok(Path(room)) = room else { return refuse(&Refusal::RoomEncoding) };
     match Arrival::of(&shared, &room, request.headers(), peer) {
         Ok(arrival) => finish(&shared, arrival, request.into_body()).await,

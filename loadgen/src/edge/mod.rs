@@ -36,7 +36,7 @@ pub(crate) async fn run(args: cli::EdgeArgs) -> anyhow::Result<bool> {
     let report = compare(&plan).await;
     show(&report);
     if let Some(path) = &plan.report {
-        report.save(path)?;
+        crate::report::save(&report, path)?;
     }
     Ok(report.clean)
 }

@@ -1,10 +1,9 @@
 //! What a run found out: a table for people, JSON for programs.
 
 use super::{figures::Figures, plan::Plan};
-use crate::{proc, report::table, spread::Quantiles};
-use anyhow::Context as _;
+use crate::{machine::Machine, report::table, spread::Quantiles};
 use serde::Serialize;
-use std::{fmt::Write as _, path::Path};
+use std::fmt::Write as _;
 
 /// All figures of a run. Field names are a contract: programs read them.
 #[derive(Debug, Serialize)]
@@ -21,10 +20,8 @@ pub(crate) struct Report {
 /// What the figures depend on.
 #[derive(Debug, Serialize)]
 pub(crate) struct Conditions {
-    pub(crate) cores: usize,
-    pub(crate) kernel: Option<String>,
-    pub(crate) load_average_before: Option<String>,
-    pub(crate) optimized_build: bool,
+    #[serde(flatten)]
+    pub(crate) machine: Machine,
     pub(crate) viewers: usize,
     pub(crate) silent: usize,
     pub(crate) server_processes: usize,
@@ -162,10 +159,7 @@ impl Row {
 impl Conditions {
     pub(crate) fn of(plan: &Plan) -> Self {
         Self {
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-            kernel: proc::kernel(),
-            load_average_before: proc::load_average(),
-            optimized_build: !cfg!(debug_assertions),
+            machine: Machine::now(),
             viewers: plan.viewers,
             silent: plan.silent,
             server_processes: plan.server_processes,
@@ -178,23 +172,18 @@ impl Conditions {
     }
 
     fn to_text(&self) -> String {
-        let mut text = format!(
-            "{} viewers, {} frames, one every {} ms; {} cores, kernel {}, load average before: {}; \
-             {} process(es) a server, {} client processes, {} connections to each under way at a time",
+        format!(
+            "{} viewers, {} frames, one every {} ms; {}; \
+             {} process(es) a server, {} client processes, {} connections to each under way at a time{}",
             self.viewers,
             self.frames,
             self.interval_ms,
-            self.cores,
-            self.kernel.as_deref().unwrap_or("unknown"),
-            self.load_average_before.as_deref().unwrap_or("unknown"),
+            self.machine.to_text(),
             self.server_processes,
             self.client_processes,
             self.connecting,
-        );
-        if !self.optimized_build {
-            text += "\nnot an optimized build: the figures mean little (cargo build --release)";
-        }
-        text
+            self.machine.warning(),
+        )
     }
 }
 
@@ -204,12 +193,6 @@ impl Report {
         // Nothing measured is not nothing missed.
         let clean = clean && !servers.is_empty();
         Self { scenario: "edge", conditions, servers, not_measured, clean }
-    }
-
-    /// Writes the report as JSON.
-    pub(crate) fn save(&self, path: &Path) -> anyhow::Result<()> {
-        let json = serde_json::to_string_pretty(self)?;
-        std::fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// The report as a table, without a line break at its end.

@@ -53,7 +53,7 @@ pub(crate) async fn run(args: cli::IngestArgs) -> anyhow::Result<bool> {
     }
     show(&report);
     if let Some(path) = &plan.report {
-        report.save(path)?;
+        crate::report::save(&report, path)?;
     }
     Ok(report.clean)
 }

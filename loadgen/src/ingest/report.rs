@@ -6,10 +6,9 @@ use super::{
     plan::{Mode, Plan},
     tables,
 };
-use crate::proc;
-use anyhow::Context as _;
+use crate::machine::Machine;
 use serde::Serialize;
-use std::{fmt::Write as _, path::Path};
+use std::fmt::Write as _;
 
 /// All figures of a run. Field names are a contract: programs read them.
 #[derive(Debug, Serialize)]
@@ -29,10 +28,8 @@ pub(crate) struct Report {
 /// What the figures depend on.
 #[derive(Debug, Serialize)]
 pub(crate) struct Conditions {
-    pub(crate) cores: usize,
-    pub(crate) kernel: Option<String>,
-    pub(crate) load_average_before: Option<String>,
-    pub(crate) optimized_build: bool,
+    #[serde(flatten)]
+    pub(crate) machine: Machine,
     pub(crate) rounds: u32,
     pub(crate) duration_ms: u64,
     pub(crate) warm_up_ms: u64,
@@ -55,10 +52,7 @@ impl Conditions {
     pub(crate) fn of(plan: &Plan) -> Self {
         let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Self {
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-            kernel: proc::kernel(),
-            load_average_before: proc::load_average(),
-            optimized_build: !cfg!(debug_assertions),
+            machine: Machine::now(),
             rounds: plan.rounds,
             duration_ms: ms(plan.duration),
             warm_up_ms: ms(plan.warm_up),
@@ -71,23 +65,18 @@ impl Conditions {
     }
 
     fn to_text(&self) -> String {
-        let mut text = format!(
+        format!(
             "{} round(s) of {} ms after {} ms of warm-up; {} posting thread(s), {} request(s) under way on a connection; \
-             a batch counts {} reactions; {} cores, kernel {}, load average before: {}",
+             a batch counts {} reactions; {}{}",
             self.rounds,
             self.duration_ms,
             self.warm_up_ms,
             self.posters,
             self.pipeline,
             self.batch_reactions,
-            self.cores,
-            self.kernel.as_deref().unwrap_or("unknown"),
-            self.load_average_before.as_deref().unwrap_or("unknown"),
-        );
-        if !self.optimized_build {
-            text += "\nnot an optimized build: the figures mean little (cargo build --release)";
-        }
-        text
+            self.machine.to_text(),
+            self.machine.warning(),
+        )
     }
 }
 
@@ -109,12 +98,6 @@ impl Report {
             Mode::Overload(_) => "overload",
         };
         Self { scenario: "ingest", mode, conditions, rows, audits, failures, clean }
-    }
-
-    /// Writes the report as JSON.
-    pub(crate) fn save(&self, path: &Path) -> anyhow::Result<()> {
-        let json = serde_json::to_string_pretty(self)?;
-        std::fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// The report for people, without a line break at its end.
@@ -176,10 +159,7 @@ mod tests {
 
     fn conditions() -> Conditions {
         Conditions {
-            cores: 2,
-            kernel: None,
-            load_average_before: None,
-            optimized_build: true,
+            machine: Machine { cores: 2, kernel: None, load_average_before: None, optimized_build: true },
             rounds: 3,
             duration_ms: 5_000,
             warm_up_ms: 1_000,

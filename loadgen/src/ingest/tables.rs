@@ -24,9 +24,6 @@ pub(crate) fn compare(rows: &[Row]) -> String {
     ];
     let cells = |row: &Row| {
         [
-            row.case.body.name().to_owned(),
-            row.case.rooms.to_string(),
-            row.case.connections.to_string(),
             format!("{:.0}", row.answers_per_s),
             number(row.cpu_s_per_million),
             format!("{} / {}", number(row.cpu_user_s_per_million), number(row.cpu_system_s_per_million)),
@@ -63,9 +60,6 @@ pub(crate) fn curve(rows: &[Row]) -> String {
     let cells = |row: &Row| {
         let four = |q: &Quantiles| vec![q.p50_us, q.p90_us, q.p99_us, q.max_us];
         [
-            row.case.body.name().to_owned(),
-            row.case.rooms.to_string(),
-            row.case.connections.to_string(),
             row.rate_per_s.map_or_else(|| "-".to_owned(), |rate| rate.to_string()),
             format!("{:.0}", row.accepted_per_s),
             times(row.from_schedule, four),
@@ -104,9 +98,6 @@ pub(crate) fn overload(rows: &[Row]) -> String {
         let refused: Vec<_> =
             row.refused_per_s.iter().map(|(status, n)| format!("{status}: {n:.0}")).collect();
         [
-            row.case.body.name().to_owned(),
-            row.case.rooms.to_string(),
-            row.case.connections.to_string(),
             row.load.clone(),
             row.rate_per_s.map_or_else(|| "-".to_owned(), |rate| rate.to_string()),
             format!("{:.0}", row.accepted_per_s),
@@ -123,7 +114,17 @@ pub(crate) fn overload(rows: &[Row]) -> String {
 
 fn all<const N: usize>(head: &[[&str; N]], rows: &[Row], cells: impl Fn(&Row) -> Vec<String>) -> String {
     let head = head.iter().map(|line| line.map(str::to_owned).to_vec());
-    let rows = rows.iter().map(|row| [vec![row.server.clone()], cells(row)].concat());
+    // What was measured comes first in each table.
+    let subject = |row: &Row| {
+        let case = &row.case;
+        vec![
+            row.server.clone(),
+            case.body.name().to_owned(),
+            case.rooms.to_string(),
+            case.connections.to_string(),
+        ]
+    };
+    let rows = rows.iter().map(|row| [subject(row), cells(row)].concat());
     table(&head.chain(rows).collect::<Vec<_>>())
 }
 

@@ -1,13 +1,18 @@
 //! What answers requests.
 
 use axum::{
-    Router,
-    body::Body,
-    extract::{ConnectInfo, Request},
+    BoxError, Router,
+    body::{Body, Bytes, HttpBody},
+    extract::{ConnectInfo, FromRequestParts},
+    http::{Request, request::Parts},
     response::Response,
 };
 use hyper::body::Incoming;
-use std::{convert::Infallible, future::Future, net::SocketAddr};
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
 use tower::Service;
 
 /// What answers requests. Cloned for each connection.
@@ -15,30 +20,47 @@ pub trait App: Clone + Send + Sync + 'static {
     /// Answers one request of `peer`.
     fn respond(
         &self,
-        request: hyper::Request<Incoming>,
+        request: Request<Incoming>,
         peer: SocketAddr,
     ) -> impl Future<Output = Response> + Send + 'static;
 }
 
-/// Handlers find the peer as [`ConnectInfo`].
+/// Handlers find the peer as [`Peer`].
 impl App for Router {
     fn respond(
         &self,
-        request: hyper::Request<Incoming>,
+        request: Request<Incoming>,
         peer: SocketAddr,
     ) -> impl Future<Output = Response> + Send + 'static {
-        let mut request: Request = request.map(Body::new);
-        request.extensions_mut().insert(ConnectInfo(peer));
-        let answer = self.clone().call(request);
-        async move {
-            match answer.await {
-                Ok(response) => response,
-                Err(error) => never(error),
-            }
-        }
+        answer(self, request, peer)
     }
 }
 
-fn never<T>(error: Infallible) -> T {
-    match error {}
+/// Has `routes` answer one request of `peer`.
+pub fn answer<B>(
+    routes: &Router,
+    request: Request<B>,
+    peer: SocketAddr,
+) -> impl Future<Output = Response> + Send + use<B>
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(ConnectInfo(peer));
+    let answer = routes.clone().call(request);
+    async { answer.await.unwrap_or_else(|never| match never {}) }
+}
+
+/// The address of the connection's peer, for handlers.
+pub struct Peer(pub IpAddr);
+
+impl<S: Send + Sync> FromRequestParts<S> for Peer {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let info = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        // Without a connection, as in tests of routes, there is only ourselves.
+        Ok(Self(info.map_or(Ipv4Addr::LOCALHOST.into(), |info| info.0.ip())))
+    }
 }

@@ -13,7 +13,7 @@ mod socket;
 mod tests;
 mod workers;
 
-pub use app::App;
+pub use app::{App, Peer, answer};
 pub use config::Config;
 pub use socket::into_socket;
 

@@ -11,10 +11,7 @@ use slab::Slab;
 use std::{
     io,
     net::SocketAddr,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 use tokio::{
@@ -32,7 +29,6 @@ pub(super) struct Workers<A> {
     app: A,
     builder: Arc<Builder<TokioExecutor>>,
     workers: Vec<Worker>,
-    count: Arc<AtomicUsize>,
     connections: TaskTracker,
 }
 
@@ -52,12 +48,12 @@ impl<A: App> Workers<A> {
         let workers =
             (0..config.threads()).map(|index| Worker::start(index, patience)).collect::<Result<_, _>>()?;
         let builder = Arc::new(connection::builder(config));
-        Ok(Self { app, builder, workers, count: Arc::default(), connections: TaskTracker::new() })
+        Ok(Self { app, builder, workers, connections: TaskTracker::new() })
     }
 
     /// How many connections there are.
     pub(super) fn connections(&self) -> usize {
-        self.count.load(Relaxed)
+        self.connections.len()
     }
 
     /// Gives a connection to the worker that has the fewest.
@@ -70,7 +66,7 @@ impl<A: App> Workers<A> {
         // From the acceptor's runtime to the worker's.
         let stream = stream.into_std()?;
         let activity = Arc::new(Activity::new(Arc::clone(&worker.ticks)));
-        let seat = Seat::take(&self.count, &worker.seats, &activity);
+        let seat = Seat::take(&worker.seats, &activity);
         let (app, builder) = (self.app.clone(), Arc::clone(&self.builder));
         let serve = async move {
             let _seat = seat;
@@ -143,28 +139,21 @@ async fn sweep(ticks: Ticks, seats: Arc<Mutex<Slab<Arc<Activity>>>>, patience: P
 
 /// A connection's place, given back when dropped.
 struct Seat {
-    count: Arc<AtomicUsize>,
     seats: Arc<Mutex<Slab<Arc<Activity>>>>,
     key: usize,
 }
 
 impl Seat {
-    fn take(
-        count: &Arc<AtomicUsize>,
-        seats: &Arc<Mutex<Slab<Arc<Activity>>>>,
-        activity: &Arc<Activity>,
-    ) -> Self {
-        count.fetch_add(1, Relaxed);
+    fn take(seats: &Arc<Mutex<Slab<Arc<Activity>>>>, activity: &Arc<Activity>) -> Self {
         metrics::gauge!(HTTP_CONNECTIONS).increment(1);
         let key = lock(seats).insert(Arc::clone(activity));
-        Self { count: Arc::clone(count), seats: Arc::clone(seats), key }
+        Self { seats: Arc::clone(seats), key }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         lock(&self.seats).remove(self.key);
-        self.count.fetch_sub(1, Relaxed);
         metrics::gauge!(HTTP_CONNECTIONS).decrement(1);
     }
 }
