@@ -10,7 +10,7 @@ use axum::{
 };
 use futures_util::future::Either;
 use hyper::body::Incoming;
-use service::http::{Answer, App, Plain};
+use service::http::{Answer, App, Plain, answer_plain};
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
 /// Answers POSTs of reactions itself, and has the routes answer all else: preflights, mistakes, names that are
@@ -36,25 +36,42 @@ impl App for Front {
         request: &Plain<'_>,
         peer: SocketAddr,
     ) -> Option<impl Future<Output = Answer> + Send + use<'a>> {
-        // What is no name is answered by the routes' way.
-        let room = room(request.target).filter(|_| request.method == "POST")?.parse().ok()?;
+        let room = room(request.target)?;
+        match request.method {
+            "POST" => self.answer_post(room, request, peer).map(Either::Left),
+            // Preflights: else the connections of browsers, and of proxies before them, would leave the short way. Boxed, as
+            // they are few, and long.
+            "OPTIONS" => answer_plain(&self.routes, request, peer).map(Box::pin).map(Either::Right),
+            _ => None,
+        }
+    }
+}
+
+impl Front {
+    /// Answers a plain POST, if the room may be one.
+    fn answer_post<'a>(
+        &'a self,
+        room: &str,
+        request: &Plain<'_>,
+        peer: SocketAddr,
+    ) -> Option<impl Future<Output = Answer> + Send + use<'a>> {
+        let room = room.parse().ok()?;
         let live = self.shared.live();
         let (head, origin, others) = heads(request, &live);
         let origin = origin.and_then(|origin| trusted_origin(&live, origin));
         let arrival = Arrival::check(&self.shared, &live, room, &head, (&others, peer.ip()));
-        let joined = arrival.and_then(|arrival| Joined::join(&self.shared, &live, arrival, request.body));
+        let mut joined = arrival.and_then(|arrival| Joined::join(&self.shared, &live, arrival, request.body));
         Some(async move {
+            // By reference: else it would be here twice.
             let mut answer = match joined {
-                Ok(joined) => joined.answer().await,
+                Ok(ref mut joined) => joined.answer().await,
                 Err(refused) => refused,
             };
             share_with(origin, &mut answer);
             answer
         })
     }
-}
 
-impl Front {
     /// Adds other routes of the same listener. They must not have an answer for what is no route: there is one.
     pub fn with(self, routes: Router) -> Self {
         Self { routes: self.routes.merge(routes), ..self }

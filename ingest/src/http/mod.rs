@@ -27,7 +27,7 @@ use axum::{
 };
 use bytes::Bytes;
 use service::http::{Answer, Peer};
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{mem, net::IpAddr, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use wire::RoomName;
@@ -103,7 +103,7 @@ impl Arrival {
         Self::check(shared, &shared.live(), room, &head, (headers, peer))
     }
 
-    /// Checks the head of a request; `headers` are looked at for limits and keys only.
+    /// Checks the head of a request; `headers` are those that limits and keys look at.
     fn check(
         shared: &Shared,
         live: &Live,
@@ -140,7 +140,7 @@ async fn finish<B: HttpBody<Data = Bytes>>(shared: &Shared, arrival: Arrival, bo
         Err(refusal) => Err(refuse_with(&refusal, arrival.standing)),
     };
     match joined {
-        Ok(joined) => joined.answer().await,
+        Ok(mut joined) => joined.answer().await,
         Err(refused) => refused,
     }
 }
@@ -154,7 +154,7 @@ struct Joined<'a> {
     /// Where it is answered when they are durable.
     wait: Option<Wait<'a>>,
     /// A shutdown waits for it.
-    ticket: Ticket<'a>,
+    ticket: Option<Ticket<'a>>,
     standing: Standing,
     patience_ms: u64,
 }
@@ -162,26 +162,23 @@ struct Joined<'a> {
 impl<'a> Joined<'a> {
     /// Adds the body to its room's open batch. An error is the answer.
     fn join(shared: &'a Shared, live: &Live, mut arrival: Arrival, body: &[u8]) -> Result<Self, Answer> {
-        match Self::add(shared, live, &mut arrival, body) {
-            Ok((counted, repeat, wait, ticket)) => {
-                let Arrival { standing, patience_ms, .. } = arrival;
-                Ok(Self { shared, count: counted, repeat, wait, ticket, standing, patience_ms })
-            }
-            Err(refusal) => Err(refuse_with(&refusal, arrival.standing)),
-        }
+        Self::try_join(shared, live, &mut arrival, body)
+            .map_err(|refusal| refuse_with(&refusal, arrival.standing))
     }
 
-    #[expect(clippy::type_complexity, reason = "taken apart at once")]
-    fn add(
+    fn try_join(
         shared: &'a Shared,
         live: &Live,
         arrival: &mut Arrival,
         body: &[u8],
-    ) -> Result<(u64, bool, Option<Wait<'a>>, Ticket<'a>), Refusal> {
+    ) -> Result<Self, Refusal> {
+        let Arrival { room, caller, standing, max_body_bytes, patience_ms } = arrival;
+        if body.len() > *max_body_bytes {
+            return Err(Refusal::BodyTooLong(*max_body_bytes));
+        }
         let ask = request::parse(body, live)?;
-        let ticket = shared.gate.enter(live.config.max_waiting)?;
+        let ticket = Some(shared.gate.enter(live.config.max_waiting)?);
         let now = Instant::now();
-        let Arrival { room, caller, standing, patience_ms, .. } = arrival;
         let add = || {
             let verdict = shared.batches.add(room, &ask, live.config.ack, &live.config, now.into_std())?;
             let waits = live.config.ack == Ack::Durable;
@@ -191,32 +188,40 @@ impl<'a> Joined<'a> {
         let (counted, repeat) =
             shared.ledger.count(&live.limits, caller, asked, now.into_std(), standing, add)?;
         let deadline = now + Duration::from_millis(*patience_ms);
-        let wait = counted.verdict.map(|verdict| shared.halls.wait(verdict, deadline));
-        Ok((counted.count, repeat, wait, ticket))
+        Ok(Self {
+            shared,
+            count: counted.count,
+            repeat,
+            wait: counted.verdict.map(|verdict| shared.halls.wait(verdict, deadline)),
+            ticket,
+            standing: mem::take(standing),
+            patience_ms: *patience_ms,
+        })
     }
 
-    /// Waits until the reactions are durable.
-    async fn answer(self) -> Answer {
-        let outcome = match self.wait {
+    /// Waits until the reactions are durable. Once.
+    async fn answer(&mut self) -> Answer {
+        let outcome = match &mut self.wait {
             Some(wait) => wait.await,
             None => Some(Outcome::Committed),
         };
+        self.ticket = None;
+        let standing = mem::take(&mut self.standing);
         let refusal = match outcome {
             Some(Outcome::Committed) => {
-                drop(self.ticket);
                 self.shared.meters.requests_accepted.increment(1);
                 if !self.repeat {
                     self.shared.meters.accepted.increment(self.count);
                 }
                 let mut answer = accepted(self.count);
-                self.standing.tell(&mut answer);
+                standing.tell(&mut answer);
                 return answer;
             }
             Some(Outcome::NotWritten) => Refusal::NotWritten,
             Some(Outcome::Unknown) => Refusal::Unknown,
             None => Refusal::TimedOut(self.patience_ms),
         };
-        refuse_with(&refusal, self.standing)
+        refuse_with(&refusal, standing)
     }
 }
 

@@ -6,6 +6,7 @@ mod idempotency;
 mod limits;
 mod outage;
 mod shutdown;
+mod ways;
 
 use crate::{Config, Deps, Error, Front, Ingest, config::tests::config, shared::Shared};
 use axum::{

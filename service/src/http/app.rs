@@ -63,6 +63,16 @@ where
     async { answer.await.unwrap_or_else(|never| match never {}) }
 }
 
+/// Has `routes` answer a plain request, which has to be one that they answer shortly.
+pub fn answer_plain(
+    routes: &Router,
+    request: &Plain<'_>,
+    peer: SocketAddr,
+) -> Option<impl Future<Output = Answer> + Send + use<>> {
+    let answer = answer(routes, request.to_request()?, peer);
+    Some(async { Answer::of(answer.await).await })
+}
+
 /// The address of the connection's peer, for handlers.
 pub struct Peer(pub IpAddr);
 

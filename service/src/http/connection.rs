@@ -78,8 +78,8 @@ async fn attend<F: Future>(
 ) -> Option<F::Output> {
     let (mut registered, mut leaving) = (false, false);
     poll_fn(|context| {
-        // It is this task that polls, and nobody else: once is enough, until it was woken.
-        if !registered || leaving {
+        // It is this task that polls, and nobody else: once is enough, until it was asked. Then it may be asked once more.
+        if !registered || activity.leave().is_some() {
             registered = true;
             activity.register(context.waker());
         }

@@ -3,6 +3,10 @@
 //! What is not plain is not an error: the HTTP library reads the same bytes again, from their start, and judges. So nothing is
 //! decided here that could be decided differently there.
 
+use axum::{
+    body::{Body, Bytes},
+    http,
+};
 use httparse::{Header, Request, Status};
 use std::mem::MaybeUninit;
 
@@ -25,6 +29,15 @@ impl<'a> Plain<'a> {
     /// The headers as they were sent: names in any case.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
         self.headers.iter().map(|header| (header.name, header.value))
+    }
+
+    /// A copy as routes take it, if it can be one.
+    pub(super) fn to_request(&self) -> Option<http::Request<Body>> {
+        let mut request = http::Request::builder().method(self.method).uri(self.target);
+        for (name, value) in self.headers() {
+            request = request.header(name, value);
+        }
+        request.body(Bytes::copy_from_slice(self.body).into()).ok()
     }
 }
 

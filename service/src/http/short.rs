@@ -210,3 +210,6 @@ async fn write(stream: &mut TcpStream, activity: &Activity, answer: &Answer, las
     activity.wrote();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

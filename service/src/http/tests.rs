@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 const HI: &[u8] = b"GET /hi HTTP/1.1\r\nhost: x\r\n\r\n";
 
 struct Rig {
@@ -41,7 +41,7 @@ async fn serving(config: Config) -> Rig {
     Rig { address, begun, go, shutdown, served }
 }
 
-fn hasty() -> Config {
+pub(super) fn hasty() -> Config {
     Config { header_timeout_ms: 1_000, idle_timeout_ms: 1_500, ..Config::private() }
 }
 
@@ -52,7 +52,7 @@ impl Rig {
 }
 
 /// Sends, and reads until the text ends an answer.
-async fn ask(stream: &mut TcpStream, request: &[u8], end: &str) -> String {
+pub(super) async fn ask(stream: &mut TcpStream, request: &[u8], end: &str) -> String {
     stream.write_all(request).await.unwrap();
     let mut answer = String::new();
     let mut buffer = [0; 4_096];
@@ -65,7 +65,7 @@ async fn ask(stream: &mut TcpStream, request: &[u8], end: &str) -> String {
 }
 
 /// What comes until the other side closes.
-async fn rest(stream: &mut TcpStream) -> String {
+pub(super) async fn rest(stream: &mut TcpStream) -> String {
     let mut rest = Vec::new();
     // A reset is an end as well.
     let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("the connection is still open");

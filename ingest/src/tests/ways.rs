@@ -1,0 +1,156 @@
+//! The short way and the long one give the same answers.
+
+use super::*;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// A header that nobody here looks at, and with which no request is plain.
+const LONG: &str = "te: trailers\r\n";
+
+/// Answers over a connection of its own: status line and headers in order, and the body.
+async fn asked(address: SocketAddr, requests: &[String]) -> Vec<(Vec<String>, String)> {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut answers = Vec::new();
+    for request in requests {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        answers.push(loop {
+            let mut buffer = [0; 4_096];
+            let length = stream.read(&mut buffer).await.unwrap();
+            assert!(length > 0, "closed after {text:?} to {request:?}");
+            text.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let lines: Vec<_> = head.split("\r\n").map(str::to_owned).collect();
+            let length = lines.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+            if body.len() == length.parse::<usize>().unwrap() {
+                break (lines, body.to_owned());
+            }
+        });
+    }
+    answers
+}
+
+/// The short way tells the date before the length, and the other one behind it.
+fn is_short(lines: &[String]) -> bool {
+    let at = |name: &str| lines.iter().position(|line| line.starts_with(name)).unwrap();
+    at("date: ") < at("content-length: ")
+}
+
+fn without_date(mut lines: Vec<String>) -> Vec<String> {
+    lines.retain(|line| !line.starts_with("date: "));
+    lines[1..].sort();
+    lines
+}
+
+fn post(room: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "POST /v1/rooms/{room}/reactions HTTP/1.1\r\nhost: x\r\n{headers}content-length: {length}\r\n\r\n{body}"
+    )
+}
+
+/// Asks both ways, as two clients who are told apart, and compares; the status codes.
+async fn compare(config: Config, requests: &[String]) -> Vec<u16> {
+    let rig = Rig::open(Config { trusted_proxies: vec!["127.0.0.0/8".into()], ..config }).await;
+    let (address, _server) = rig.serve().await;
+    let of = |client: &str| -> Vec<String> {
+        let own = format!("host: x\r\nx-forwarded-for: {client}\r\n");
+        requests.iter().map(|request| request.replace("host: x\r\n", &own)).collect()
+    };
+    let short = asked(address, &of("10.0.0.1")).await;
+    let long = of("10.0.0.2")
+        .iter()
+        .map(|request| request.replacen("host:", &format!("{LONG}host:"), 1))
+        .collect::<Vec<_>>();
+    let long = asked(address, &long).await;
+    let mut statuses = Vec::new();
+    for (request, (short, long)) in requests.iter().zip(short.into_iter().zip(long)) {
+        assert!(is_short(&short.0) && !is_short(&long.0), "{request}: {short:?}, {long:?}");
+        statuses.push(short.0[0]["HTTP/1.1 ".len()..][..3].parse().unwrap());
+        let [short, long] = [short, long].map(|(lines, body)| (without_date(lines), body));
+        assert_eq!(short, long, "{request}");
+    }
+    statuses
+}
+
+const JSON: &str = "content-type: application/json\r\n";
+
+#[tokio::test]
+async fn answers_are_the_same() {
+    let strict = Config {
+        rooms: vec!["final".into()],
+        cors_origins: vec!["https://a.example".into()],
+        max_distinct_per_request: 2,
+        ..config()
+    };
+    let with = |headers: &str| post("final", &[JSON, headers].concat(), FIRE);
+    let with_body = |body: &str| post("final", JSON, body);
+    let preflight = "OPTIONS /v1/rooms/final/reactions HTTP/1.1\r\nhost: x\r\norigin: https://a.example\r\n\
+                     access-control-request-method: POST\r\naccess-control-request-headers: content-type\r\n\r\n";
+    let cases = [
+        (with(""), 202),
+        (with_body(r#"{"reaction":"🔥","count":7}"#), 202),
+        (with_body(r#"{"reaction":"🔥","count":777}"#), 202),
+        (post("final", "Content-Type: text/plain;charset=UTF-8\r\n", FIRE), 202),
+        (post("final", "Content-Type: text/plain\r\nContent-Type: nonsense\r\n", FIRE), 202),
+        (with("Content-Encoding: identity\r\n"), 202),
+        (with("Origin: https://a.example\r\n"), 202),
+        (with("origin: https://b.example\r\n"), 202),
+        (with("connection: keep-alive\r\n"), 202),
+        (with_body("{"), 400),
+        (with_body(""), 400),
+        (post("other", JSON, FIRE), 404),
+        (with_body(&" ".repeat(4_097)), 413),
+        (post("final", "", FIRE), 415),
+        (post("final", "content-type: application/json; é=1\r\n", FIRE), 415),
+        (with("content-encoding: gzip\r\n"), 415),
+        (post("final", "content-type: x\r\norigin: https://a.example\r\n", FIRE), 415),
+        (with_body(r#"{"reaction":""}"#), 422),
+        (preflight.to_owned(), 200),
+        (preflight.replace("a.example", "b.example"), 200),
+        ("OPTIONS /v1/rooms/final/reactions HTTP/1.1\r\nhost: x\r\n\r\n".to_owned(), 405),
+    ];
+    let (requests, expected): (Vec<_>, Vec<_>) = cases.into_iter().unzip();
+    assert_eq!(compare(strict, &requests).await, expected);
+}
+
+#[tokio::test]
+async fn limits_and_keys_are_the_same() {
+    let with = |headers: &str, body: &str| post("final", &[JSON, headers].concat(), body);
+    let other = r#"{"reaction":"👏"}"#;
+    let cases = [
+        (with("Idempotency-Key: a\r\n", FIRE), 202),
+        (with("idempotency-key: \"a\"\r\n", FIRE), 202),
+        (with("idempotency-key: a\r\n", other), 422),
+        (with("idempotency-key: a b\r\n", other), 400),
+        (with("idempotency-key: a\r\nidempotency-key: a\r\n", FIRE), 400),
+        (with("", FIRE), 202),
+        (with("origin: https://a.example\r\n", FIRE), 429),
+    ];
+    let (requests, expected): (Vec<_>, Vec<_>) = cases.into_iter().unzip();
+    // So slow that no token comes back meanwhile.
+    let limited = Config { rate_per_s: 1, rate_burst: 4, ..config() };
+    let statuses = compare(limited, &requests).await;
+    assert_eq!(statuses, expected);
+
+    let keyless = Config { max_idempotency_keys: 0, ..config() };
+    assert_eq!(compare(keyless, &[with("idempotency-key: a\r\n", FIRE)]).await, [400]);
+}
+
+#[tokio::test]
+async fn each_request_is_counted_once_whatever_its_way() {
+    let rig = Rig::open(config()).await;
+    let (address, _server) = rig.serve().await;
+    let mut requests = vec![post("final", JSON, FIRE); 20];
+    requests.push(post("final", &[JSON, LONG].concat(), FIRE));
+    requests.push(post("final", JSON, FIRE));
+    let answers = asked(address, &requests).await;
+    let short: Vec<_> = answers.iter().map(|(lines, _)| is_short(lines)).collect();
+    assert_eq!(short, [vec![true; 20], vec![false; 2]].concat(), "who left the short way doesn't come back");
+    assert!(
+        answers.iter().all(|(lines, body)| lines[0] == "HTTP/1.1 202 Accepted" && body == "{\"accepted\":1}")
+    );
+    until(|| rig.total("final") == 22).await;
+}

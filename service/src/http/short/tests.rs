@@ -1,0 +1,301 @@
+//! The short way against raw sockets, and that whatever is not for it is answered by the library all the same.
+
+use super::{super::tests::*, *};
+use crate::{
+    CancellationToken,
+    http::{Config, bind, serve},
+};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::Request,
+    http::StatusCode,
+    response::Response,
+    routing::{get, post},
+};
+use hyper::body::Incoming;
+use std::io;
+use tokio::{
+    io::AsyncReadExt,
+    sync::Notify,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+
+/// Answers `/echo` with the way that a request came, and its body; `/slow` when it may.
+#[derive(Clone)]
+struct Echo {
+    begun: Arc<Notify>,
+    go: Arc<Notify>,
+    routes: Router,
+}
+
+impl App for Echo {
+    fn respond(
+        &self,
+        request: hyper::Request<Incoming>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Response> + Send + 'static {
+        self.routes.respond(request, peer)
+    }
+
+    fn plain<'a>(
+        &'a self,
+        request: &Plain<'_>,
+        _: SocketAddr,
+    ) -> Option<impl Future<Output = Answer> + Send + use<'a>> {
+        let slow = request.target == "/slow";
+        let body = format!("short {};", String::from_utf8_lossy(request.body));
+        (slow || request.target == "/echo").then_some(async move {
+            if slow {
+                self.begun.notify_one();
+                self.go.notified().await;
+            }
+            Answer::new(StatusCode::OK, "text/plain", body)
+        })
+    }
+}
+
+struct Rig {
+    address: SocketAddr,
+    begun: Arc<Notify>,
+    go: Arc<Notify>,
+    shutdown: CancellationToken,
+    served: JoinHandle<io::Result<()>>,
+}
+
+async fn serving(config: Config) -> Rig {
+    let routes = Router::new()
+        .route("/echo", post(async |body: Bytes| format!("long {};", String::from_utf8_lossy(&body))))
+        .route("/other", get(async |_: Request| "other;"));
+    let (begun, go) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+    let app = Echo { begun: Arc::clone(&begun), go: Arc::clone(&go), routes };
+    let listener = bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    #[expect(clippy::disallowed_methods, reason = "ends with the test")]
+    let served = tokio::spawn(serve(listener, app, config, shutdown.clone()));
+    Rig { address, begun, go, shutdown, served }
+}
+
+impl Rig {
+    async fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+}
+
+fn post_of(path: &str, headers: &str, body: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nhost: x\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
+}
+
+fn echo(body: &str) -> String {
+    post_of("/echo", "", body)
+}
+
+/// The body of one answer.
+async fn said(stream: &mut TcpStream, request: &str) -> String {
+    let answer = ask(stream, request.as_bytes(), ";").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+#[tokio::test]
+async fn plain_requests_are_answered_by_the_short_way_one_after_the_other() {
+    let rig = serving(Config::private()).await;
+    let mut stream = rig.connect().await;
+    for body in ["a", "", "b"] {
+        assert_eq!(said(&mut stream, &echo(body)).await, format!("short {body};"));
+    }
+}
+
+#[tokio::test]
+async fn requests_that_are_sent_together_are_answered_in_their_order() {
+    let rig = serving(Config::private()).await;
+    let (mut reader, mut writer) = rig.connect().await.into_split();
+    // Far more than are read at once, so that some come in two pieces.
+    let bodies: Vec<_> = (0..2_000).map(|n| format!("{n:04};")).collect();
+    let all: String = bodies.iter().map(|body| echo(body)).collect();
+    let sent = writer.write_all(all.as_bytes());
+    let answers = async {
+        let (mut answers, mut buffer) = (String::new(), [0; 4_096]);
+        while !answers.ends_with("1999;;") {
+            let length = timeout(PATIENCE, reader.read(&mut buffer)).await.unwrap().unwrap();
+            assert!(length > 0, "closed after {answers:?}");
+            answers.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
+        }
+        answers
+    };
+    let (sent, answers) = tokio::join!(sent, answers);
+    sent.unwrap();
+    let said: Vec<_> = answers.split("short ").skip(1).map(|rest| &rest[..5]).collect();
+    assert_eq!(said, bodies);
+}
+
+/// A connection whose short way goes on in this thread, and what it had kept at its end. Time stands still, unless nobody has
+/// anything to do: so all that was sent has been read when it goes on.
+async fn alone() -> (TcpStream, JoinHandle<(End, BytesMut)>) {
+    let listener = bind("127.0.0.1:0").await.unwrap();
+    let peer = listener.local_addr().unwrap();
+    let client = TcpStream::connect(peer).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    client.set_nodelay(true).unwrap();
+    let app = Echo { begun: Arc::default(), go: Arc::default(), routes: Router::new() };
+    let activity = Arc::new(Activity::new(Arc::default()));
+    let mut short = Short { app, stream, peer, activity, max_head: 8_192, kept: BytesMut::new() };
+    #[expect(clippy::disallowed_methods, reason = "ends with the test")]
+    let end = tokio::spawn(async move { (short.serve().await, short.kept) });
+    (client, end)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_may_come_in_pieces() {
+    let (mut stream, end) = alone().await;
+    let whole = echo("a");
+    let head = whole.len() - 1;
+    for at in [1, 20, head - 1, head] {
+        let (start, rest) = whole.split_at(at);
+        stream.write_all(start.as_bytes()).await.unwrap();
+        sleep(MOMENT / 2).await;
+        assert_eq!(said(&mut stream, rest).await, "short a;", "after {start:?}");
+    }
+    drop(stream);
+    assert_eq!(end.await.unwrap(), (End::Closed, BytesMut::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_comes_in_many_pieces_or_too_slowly_or_breaks_off_is_the_librarys() {
+    let whole = echo("a");
+    let (mut stream, end) = alone().await;
+    let mut sent = 0;
+    while !end.is_finished() {
+        stream.write_all(&whole.as_bytes()[sent..=sent]).await.unwrap();
+        sent += 1;
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(sent, PIECES_MAX as usize + 1);
+    assert_eq!(end.await.unwrap(), (End::Unusual, whole[..sent].into()));
+
+    for at in [1, whole.len() - 1] {
+        let (mut stream, end) = alone().await;
+        assert_eq!(said(&mut stream, &whole).await, "short a;");
+        stream.write_all(&whole.as_bytes()[..at]).await.unwrap();
+        sleep(MOMENT - Duration::from_millis(5)).await;
+        assert!(!end.is_finished());
+        assert_eq!(end.await.unwrap(), (End::Unusual, whole[..at].into()));
+
+        let (mut stream, end) = alone().await;
+        stream.write_all(&whole.as_bytes()[..at]).await.unwrap();
+        let since = Instant::now();
+        stream.shutdown().await.unwrap();
+        assert_eq!(end.await.unwrap(), (End::Unusual, whole[..at].into()));
+        assert!(since.elapsed() < MOMENT);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_plain_is_answered_by_the_library_and_so_is_all_that_follows() {
+    let rig = serving(Config::private()).await;
+    let chunked =
+        "POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n".to_owned();
+    let long = "x".repeat(WHOLE_MAX);
+    for (request, body) in [
+        (post_of("/echo", "te: trailers\r\n", "a"), "long a;"),
+        (chunked, "long a;"),
+        (echo(&long), &*format!("long {long};")),
+        ("GET /other HTTP/1.1\r\nhost: x\r\n\r\n".to_owned(), "other;"),
+        ("GET /other HTTP/1.1\r\n\r\n".to_owned(), "other;"),
+    ] {
+        let mut stream = rig.connect().await;
+        assert_eq!(said(&mut stream, &echo("a")).await, "short a;");
+        assert_eq!(said(&mut stream, &request).await, body, "{request}");
+        assert_eq!(said(&mut stream, &echo("a")).await, "long a;", "after {request}");
+    }
+}
+
+#[tokio::test]
+async fn what_comes_behind_a_plain_request_reaches_the_library() {
+    let rig = serving(Config::private()).await;
+    let mut stream = rig.connect().await;
+    let both = [&*echo("a"), "GET /other HTTP/1.1\r\nhost: x\r\n\r\n"].concat();
+    let answers = ask(&mut stream, both.as_bytes(), "other;").await;
+    assert!(answers.contains("short a;HTTP/1.1 200 OK"), "{answers}");
+}
+
+#[tokio::test]
+async fn http2_is_the_librarys_from_its_preface_on() {
+    let rig = serving(Config::private()).await;
+    let mut stream = rig.connect().await;
+    for piece in [&b"PRI * HT"[..], b"TP/2.0\r\n\r\nSM\r\n\r\n", &[0, 0, 0, 4, 0, 0, 0, 0, 0]] {
+        stream.write_all(piece).await.unwrap();
+    }
+    let mut frame = [0; 9];
+    timeout(PATIENCE, stream.read_exact(&mut frame)).await.unwrap().unwrap();
+    assert_eq!(frame[3], 4, "the server's settings");
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_refused_as_the_library_refuses_it() {
+    let rig = serving(Config::private()).await;
+    for (request, status) in [
+        ("POST /echo HTTP/1.1\r\nhost x\r\n\r\n".to_owned(), "400"),
+        (post_of("/echo", "content-length: 7\r\n", "a"), "400"),
+        (post_of("/echo", &format!("x: {}\r\n", "y".repeat(20_000)), "a"), "431"),
+    ] {
+        let mut stream = rig.connect().await;
+        assert_eq!(said(&mut stream, &echo("a")).await, "short a;");
+        let _ = stream.write_all(request.as_bytes()).await;
+        let answer = rest(&mut stream).await;
+        assert!(answer.is_empty() || answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn deadlines_hold_on_the_short_way() {
+    let rig = serving(hasty()).await;
+    let mut resting = rig.connect().await;
+    let mut working = rig.connect().await;
+    assert_eq!(said(&mut resting, &echo("a")).await, "short a;");
+    working.write_all(post_of("/slow", "", "b").as_bytes()).await.unwrap();
+    rig.begun.notified().await;
+    let since = Instant::now();
+    assert_eq!(rest(&mut resting).await, "");
+    assert!(since.elapsed() >= Duration::from_millis(1_000), "it may rest for a while");
+    // One that says nothing, and one that doesn't end its head.
+    assert_eq!(rest(&mut rig.connect().await).await, "");
+    let mut partial = rig.connect().await;
+    partial.write_all(b"POST /ec").await.unwrap();
+    assert_eq!(rest(&mut partial).await, "");
+    rig.go.notify_one();
+    assert_eq!(said(&mut working, "").await, "short b;");
+}
+
+#[tokio::test]
+async fn a_shutdown_answers_what_is_under_way_and_says_that_it_closes() {
+    let rig = serving(Config::private()).await;
+    let mut idle = rig.connect().await;
+    assert_eq!(said(&mut idle, &echo("a")).await, "short a;");
+    let mut working = rig.connect().await;
+    working.write_all(post_of("/slow", "", "b").as_bytes()).await.unwrap();
+    rig.begun.notified().await;
+    rig.shutdown.cancel();
+    assert_eq!(rest(&mut idle).await, "");
+    assert!(!rig.served.is_finished());
+    rig.go.notify_one();
+    let answer = rest(&mut working).await;
+    assert!(answer.ends_with("short b;") && answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    timeout(PATIENCE, rig.served).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_no_answers_is_cut() {
+    let rig = serving(hasty()).await;
+    for headers in ["", "te: trailers\r\n"] {
+        let mut stream = rig.connect().await;
+        let request = post_of("/echo", headers, &"x".repeat(8_000));
+        let cut = async { while stream.write_all(request.as_bytes()).await.is_ok() {} };
+        timeout(PATIENCE, cut).await.expect("it is cut");
+    }
+}
