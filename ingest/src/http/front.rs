@@ -119,13 +119,13 @@ fn room(path: &str) -> Option<&str> {
 fn heads<'a>(request: &Plain<'a>, live: &Live) -> (Head<'a>, Option<&'a [u8]>, HeaderMap) {
     let (mut head, mut origin, mut others) = (Head::default(), None, HeaderMap::new());
     for (name, value) in request.headers() {
-        let is = |other: &HeaderName| name.eq_ignore_ascii_case(other.as_str());
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
         // Of several the first one is looked at, as in a map.
-        if is(&header::CONTENT_TYPE) {
+        if is("content-type") {
             head.content_type.get_or_insert(value);
-        } else if is(&header::CONTENT_ENCODING) {
+        } else if is("content-encoding") {
             head.content_encoding.get_or_insert(value);
-        } else if is(&header::ORIGIN) {
+        } else if is("origin") {
             origin.get_or_insert(value);
         } else if live.limits.look_at(name)
             && let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value))
