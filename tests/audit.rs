@@ -235,7 +235,8 @@ async fn is_read_as_it_was_written(config: Config) {
     let writer = log.writer().await.unwrap();
     for n in 0..5 {
         for room in &rooms {
-            writer.append(room.clone(), format!("{room} {n}").into()).await.unwrap();
+            let partition = eventlog::partition_of(room, writer.partitions());
+            writer.append(partition, format!("{room} {n}").into()).await.unwrap();
         }
     }
     let (mut feed, mut owned, mut records) = (log.feed().await.unwrap(), BTreeMap::new(), BTreeMap::new());

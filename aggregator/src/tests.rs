@@ -71,7 +71,8 @@ impl Tier {
         let log: Arc<dyn eventlog::EventLog> = Arc::clone(&self.log) as _;
         async move {
             let writer = log.writer().await.unwrap();
-            writer.append(batch.room.clone(), batch.encode().into()).await.unwrap();
+            let partition = eventlog::partition_of(&batch.room, writer.partitions());
+            writer.append(partition, batch.encode().into()).await.unwrap();
         }
     }
 

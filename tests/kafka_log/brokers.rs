@@ -49,7 +49,7 @@ async fn what_is_acknowledged_while_brokers_die_is_read_exactly_once() {
             break;
         }
         let value = Bytes::from(n.to_string());
-        let append = writer.append(room(&format!("room-{}", n % 50)), value.clone());
+        let append = writer.append(n % writer.partitions(), value.clone());
         appends.push(async { append.await.map(|()| value) });
         if n % 50 == 0 {
             let started = Instant::now();

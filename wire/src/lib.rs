@@ -4,14 +4,14 @@
 //! holds one need not check again.
 //!
 //! - [`RoomName`], [`Reaction`]: names with their limits.
-//! - [`Batch`]: the record of topic `reactions`.
+//! - [`Batch`]: a room's part of a record of topic `reactions`; [`batch`] says how a record holds several.
 //! - [`Aggregate`]: the record of topic `aggregates`.
 //! - [`Frame`]: what a viewer receives, an aggregate cut to its top N.
 //! - [`audit`]: what must hold for every history of aggregates.
 
 mod aggregate;
 pub mod audit;
-mod batch;
+pub mod batch;
 mod error;
 mod frame;
 mod names;

@@ -157,7 +157,7 @@ impl World {
         *self.accepted.entry(room.clone()).or_default() += batch.count;
         let value = batch.encode();
         match off_ms {
-            None => drop(self.writer.append(room, value.into())),
+            None => drop(self.writer.append(self.memory.partition_of(&room), value.into())),
             Some(off_ms) => {
                 let at_ms = self.now_ms.saturating_add_signed(off_ms);
                 self.memory.push_raw(self.memory.partition_of(&room), at_ms, value);

@@ -152,7 +152,7 @@ impl EmbeddedEvents {
             self.cursor = number + 1;
             for part in &group.parts {
                 let position = &mut self.partitions[part.partition as usize];
-                for (offset, (_, value)) in (part.first_offset..).zip(&part.records) {
+                for (offset, value) in (part.first_offset..).zip(&part.records) {
                     // A cut may lie within a group.
                     if offset >= position.next_offset {
                         let record =
