@@ -70,6 +70,17 @@ impl Trust {
         }
     }
 
+    /// Whether somebody is believed who sends such a header.
+    pub(crate) fn looks_at(&self, header: &str) -> bool {
+        let forwarded = match self.header {
+            ForwardedHeader::XForwardedFor => "x-forwarded-for",
+            ForwardedHeader::Forwarded => "forwarded",
+        };
+        let is = |name: &str| header.eq_ignore_ascii_case(name);
+        !self.proxies.is_empty()
+            && (is(forwarded) || self.subject.as_ref().is_some_and(|name| is(name.as_str())))
+    }
+
     /// Who sent a request with these `headers` over a connection from `peer`.
     pub(crate) fn client<'a>(&self, peer: IpAddr, headers: &'a HeaderMap) -> Client<'a> {
         let peer = peer.to_canonical();

@@ -6,7 +6,7 @@
 use crate::{
     client::{self, Trust},
     config::Config,
-    idempotency::{self, Bounds, Counted, Idempotency, Keyed},
+    idempotency::{self, Bounds, Counted, IDEMPOTENCY_KEY, Idempotency, Keyed},
     ids::{Id, Secret},
     metrics::{REPEATED, UNTRACKED},
     rate::{Kind, Left, Quota, Taken, Tracker, seconds},
@@ -14,6 +14,7 @@ use crate::{
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use metrics::{Counter, counter};
+use service::http::Answer;
 use std::{
     fmt::Write as _,
     net::IpAddr,
@@ -63,6 +64,11 @@ impl Limits {
             keys: (bounds.max > 0).then_some(bounds),
         }
     }
+
+    /// Whether a header can make a difference to limits or keys.
+    pub(crate) fn look_at(&self, header: &str) -> bool {
+        header.eq_ignore_ascii_case(IDEMPOTENCY_KEY.as_str()) || self.trust.looks_at(header)
+    }
 }
 
 /// `"requests";q=20;w=2, "reactions";q=2000;qu="reactions";w=4`: a full bucket, and the seconds to fill it. The unit of
@@ -109,7 +115,7 @@ pub(crate) struct Standing {
 
 impl Standing {
     /// Adds the headers, if there is a limit.
-    pub(crate) fn tell(self, headers: &mut HeaderMap) {
+    pub(crate) fn tell(self, answer: &mut Answer) {
         let Some(policy) = self.policy else { return };
         let left = [(Kind::Requests, self.requests), (Kind::Reactions, self.reactions)];
         let mut text = String::with_capacity(64);
@@ -119,9 +125,9 @@ impl Standing {
             let _ = write!(text, "{comma}\"{name}\";r={tokens};t={next_s}");
         }
         if let Ok(text) = HeaderValue::try_from(text) {
-            headers.insert(RATE_LIMIT, text);
+            answer.add(RATE_LIMIT, text);
         }
-        headers.insert(RATE_LIMIT_POLICY, policy);
+        answer.add(RATE_LIMIT_POLICY, policy);
     }
 }
 

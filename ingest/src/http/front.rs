@@ -1,16 +1,16 @@
 //! The short way to this tier, past the router and its layers: what nearly every request takes.
 
-use super::{Arrival, finish};
-use crate::shared::Shared;
+use super::{Arrival, Head, Joined, finish};
+use crate::{config::Live, shared::Shared};
 use axum::{
     BoxError, Router,
     body::{Bytes, HttpBody},
-    http::{HeaderMap, HeaderValue, Method, Request, header},
-    response::Response,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header},
+    response::{IntoResponse as _, Response},
 };
 use futures_util::future::Either;
 use hyper::body::Incoming;
-use service::http::App;
+use service::http::{Answer, App, Plain};
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
 /// Answers POSTs of reactions itself, and has the routes answer all else: preflights, mistakes, names that are
@@ -30,6 +30,28 @@ impl App for Front {
     ) -> impl Future<Output = Response> + Send + 'static {
         self.answer(request, peer)
     }
+
+    fn plain<'a>(
+        &'a self,
+        request: &Plain<'_>,
+        peer: SocketAddr,
+    ) -> Option<impl Future<Output = Answer> + Send + use<'a>> {
+        // What is no name is answered by the routes' way.
+        let room = room(request.target).filter(|_| request.method == "POST")?.parse().ok()?;
+        let live = self.shared.live();
+        let (head, origin, others) = heads(request, &live);
+        let origin = origin.and_then(|origin| trusted_origin(&live, origin));
+        let arrival = Arrival::check(&self.shared, &live, room, &head, (&others, peer.ip()));
+        let joined = arrival.and_then(|arrival| Joined::join(&self.shared, &live, arrival, request.body));
+        Some(async move {
+            let mut answer = match joined {
+                Ok(joined) => joined.answer().await,
+                Err(refused) => refused,
+            };
+            share_with(origin, &mut answer);
+            answer
+        })
+    }
 }
 
 impl Front {
@@ -48,40 +70,64 @@ impl Front {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let Some(room) = room(&request) else {
+        let room = Some(request.uri().path()).filter(|_| request.method() == Method::POST).and_then(room);
+        let Some(room) = room else {
             return Either::Left(service::http::answer(&self.routes, request, peer));
         };
         let shared = Arc::clone(&self.shared);
         // What is not needed any more is dropped before anything is waited for: it would hold the connection's buffer.
-        let origin = trusted_origin(&shared, request.headers());
+        let origin = request.headers().get(header::ORIGIN);
+        let origin = origin.and_then(|origin| trusted_origin(&shared.live(), origin.as_bytes()));
         let arrival = Arrival::of(&shared, room, request.headers(), peer.ip());
         let body = request.into_body();
         Either::Right(async move {
-            let mut response = match arrival {
+            let mut answer = match arrival {
                 Ok(arrival) => finish(&shared, arrival, body).await,
                 Err(refused) => refused,
             };
-            if let Some(origin) = origin {
-                let headers = response.headers_mut();
-                headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-                headers
-                    .insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(super::EXPOSED));
-                headers.insert(header::VARY, HeaderValue::from_static("origin"));
-            }
-            response
+            share_with(origin, &mut answer);
+            answer.into_response()
         })
     }
 }
 
-/// The room of a request that goes the short way.
-fn room<B>(request: &Request<B>) -> Option<&str> {
-    let path = request.uri().path();
+/// The room of a path that goes the short way.
+fn room(path: &str) -> Option<&str> {
     let room = path.strip_prefix("/v1/rooms/")?.strip_suffix("/reactions")?;
-    (request.method() == Method::POST && !room.contains(['/', '%'])).then_some(room)
+    (!room.contains(['/', '%'])).then_some(room)
+}
+
+/// What is looked at in the head of a request: the origin is the second, and what limits and keys look at is the last, in
+/// which nearly always nothing is.
+fn heads<'a>(request: &Plain<'a>, live: &Live) -> (Head<'a>, Option<&'a [u8]>, HeaderMap) {
+    let (mut head, mut origin, mut others) = (Head::default(), None, HeaderMap::new());
+    for (name, value) in request.headers() {
+        let is = |other: &HeaderName| name.eq_ignore_ascii_case(other.as_str());
+        // Of several the first one is looked at, as in a map.
+        if is(&header::CONTENT_TYPE) {
+            head.content_type.get_or_insert(value);
+        } else if is(&header::CONTENT_ENCODING) {
+            head.content_encoding.get_or_insert(value);
+        } else if is(&header::ORIGIN) {
+            origin.get_or_insert(value);
+        } else if live.limits.look_at(name)
+            && let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value))
+        {
+            others.append(name, value);
+        }
+    }
+    (head, origin, others)
 }
 
 /// A copy of the origin, if its pages may read the answer.
-fn trusted_origin(shared: &Shared, headers: &HeaderMap) -> Option<HeaderValue> {
-    let origin = headers.get(header::ORIGIN)?.as_bytes();
-    shared.live().trusts(origin).then(|| HeaderValue::from_bytes(origin).ok())?
+fn trusted_origin(live: &Live, origin: &[u8]) -> Option<HeaderValue> {
+    live.trusts(origin).then(|| HeaderValue::from_bytes(origin).ok())?
+}
+
+/// Lets pages of an origin read the answer.
+fn share_with(origin: Option<HeaderValue>, answer: &mut Answer) {
+    let Some(origin) = origin else { return };
+    answer.add(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    answer.add(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(super::EXPOSED));
+    answer.add(header::VARY, HeaderValue::from_static("origin"));
 }

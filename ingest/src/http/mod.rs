@@ -1,5 +1,5 @@
 //! The way of a request: checked when its head is there ([`Arrival`]), then its body is read (`body`), added to its room's
-//! open batch ([`join`]), and answered. Requests come through the `front`, or through the routes.
+//! open batch ([`Joined`]), and answered. Requests come through the `front`, or through the routes.
 
 mod body;
 mod front;
@@ -20,14 +20,13 @@ use crate::{
 };
 use axum::{
     Router,
-    body::{Body, HttpBody},
+    body::HttpBody,
     extract::{Path, Request, State, rejection::PathRejection},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
-    response::{IntoResponse, Response},
     routing::post,
 };
 use bytes::Bytes;
-use service::http::Peer;
+use service::http::{Answer, Peer};
 use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -61,7 +60,7 @@ async fn post_reactions(
     room: Result<Path<String>, PathRejection>,
     Peer(peer): Peer,
     request: Request,
-) -> Response {
+) -> Answer {
     let Ok(Path(room)) = room else { return refuse(&Refusal::RoomEncoding) };
     match Arrival::of(&shared, &room, request.headers(), peer) {
         Ok(arrival) => finish(&shared, arrival, request.into_body()).await,
@@ -69,11 +68,18 @@ async fn post_reactions(
     }
 }
 
-fn refuse(refusal: &Refusal) -> Response {
+fn refuse(refusal: &Refusal) -> Answer {
     let problem = refusal.problem();
     metrics::counter!(REQUESTS, "status" => problem.status().as_str().to_owned()).increment(1);
     metrics::counter!(REFUSED, "cause" => refusal.cause()).increment(1);
-    problem.into_response()
+    problem.into()
+}
+
+/// What is looked at in the head of each request.
+#[derive(Default)]
+struct Head<'a> {
+    content_type: Option<&'a [u8]>,
+    content_encoding: Option<&'a [u8]>,
 }
 
 /// A request whose head is right; all that is kept of it.
@@ -87,89 +93,61 @@ struct Arrival {
 
 impl Arrival {
     /// Checks the head of a request. An error is the answer.
-    #[expect(clippy::result_large_err, reason = "an answer is moved once, and allocating it costs more")]
-    fn of(shared: &Shared, room: &str, headers: &HeaderMap, peer: IpAddr) -> Result<Self, Response> {
+    fn of(shared: &Shared, room: &str, headers: &HeaderMap, peer: IpAddr) -> Result<Self, Answer> {
+        let room = room.parse().map_err(|error| refuse(&Refusal::RoomName(error)))?;
+        let value = |name| headers.get(name).map(HeaderValue::as_bytes);
+        let head = Head {
+            content_type: value(header::CONTENT_TYPE),
+            content_encoding: value(header::CONTENT_ENCODING),
+        };
+        Self::check(shared, &shared.live(), room, &head, (headers, peer))
+    }
+
+    /// Checks the head of a request; `headers` are looked at for limits and keys only.
+    fn check(
+        shared: &Shared,
+        live: &Live,
+        room: RoomName,
+        head: &Head<'_>,
+        (headers, peer): (&HeaderMap, IpAddr),
+    ) -> Result<Self, Answer> {
+        if !live.has_room(&room) {
+            return Err(refuse(&Refusal::RoomUnknown(room.to_string())));
+        }
+        check_type(head).map_err(|refusal| refuse(&refusal))?;
         let mut standing = Standing::default();
-        match Self::check(shared, room, (headers, peer), &mut standing) {
-            Ok((room, caller, live)) => {
+        match shared.ledger.arrive(&live.limits, &room, (headers, peer), now, &mut standing) {
+            Ok(caller) => {
                 let Config { max_body_bytes, ack_timeout_ms, .. } = *live.config;
                 Ok(Self { room, caller, standing, max_body_bytes, patience_ms: ack_timeout_ms })
             }
-            Err(refusal) => {
-                let mut answer = refuse(&refusal);
-                standing.tell(answer.headers_mut());
-                Err(answer)
-            }
+            Err(refusal) => Err(refuse_with(&refusal, standing)),
         }
     }
+}
 
-    fn check(
-        shared: &Shared,
-        room: &str,
-        (headers, peer): (&HeaderMap, IpAddr),
-        standing: &mut Standing,
-    ) -> Result<(RoomName, Caller, Arc<Live>), Refusal> {
-        let room: RoomName = room.parse().map_err(Refusal::RoomName)?;
-        let live = shared.live();
-        if !live.has_room(&room) {
-            return Err(Refusal::RoomUnknown(room.to_string()));
-        }
-        check_type(headers)?;
-        let caller = shared.ledger.arrive(&live.limits, &room, (headers, peer), now, standing)?;
-        Ok((room, caller, live))
-    }
+fn refuse_with(refusal: &Refusal, standing: Standing) -> Answer {
+    let mut answer = refuse(refusal);
+    standing.tell(&mut answer);
+    answer
 }
 
 /// From a right head to the answer.
-async fn finish<B: HttpBody<Data = Bytes>>(shared: &Shared, mut arrival: Arrival, body: B) -> Response {
-    let mut response = match count(shared, &mut arrival, body).await {
-        Ok((count, repeat)) => {
-            shared.meters.requests_accepted.increment(1);
-            if !repeat {
-                shared.meters.accepted.increment(count);
-            }
-            accepted(count)
-        }
-        Err(refusal) => refuse(&refusal),
+async fn finish<B: HttpBody<Data = Bytes>>(shared: &Shared, arrival: Arrival, body: B) -> Answer {
+    let joined = match body::read(body, arrival.max_body_bytes, arrival.patience_ms).await {
+        // The body is dropped here, and not kept while the request waits.
+        Ok(body) => Joined::join(shared, &shared.live(), arrival, &body),
+        Err(refusal) => Err(refuse_with(&refusal, arrival.standing)),
     };
-    arrival.standing.tell(response.headers_mut());
-    response
-}
-
-fn accepted(count: u64) -> Response {
-    let body = match count {
-        // What comes most costs no allocation.
-        1 => Body::from("{\"accepted\":1}"),
-        _ => Body::from(format!("{{\"accepted\":{count}}}")),
-    };
-    let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::ACCEPTED;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-/// How many reactions were accepted, and whether they had been before.
-async fn count<B: HttpBody<Data = Bytes>>(
-    shared: &Shared,
-    arrival: &mut Arrival,
-    body: B,
-) -> Result<(u64, bool), Refusal> {
-    let body = body::read(body, arrival.max_body_bytes, arrival.patience_ms).await?;
-    let Joined { count, repeat, wait, ticket } = join(shared, arrival, body)?;
-    if let Some(wait) = wait {
-        match wait.await {
-            Some(Outcome::Committed) => {}
-            Some(Outcome::NotWritten) => return Err(Refusal::NotWritten),
-            Some(Outcome::Unknown) => return Err(Refusal::Unknown),
-            None => return Err(Refusal::TimedOut(arrival.patience_ms)),
-        }
+    match joined {
+        Ok(joined) => joined.answer().await,
+        Err(refused) => refused,
     }
-    drop(ticket);
-    Ok((count, repeat))
 }
 
 /// A request whose reactions are in an open batch.
 struct Joined<'a> {
+    shared: &'a Shared,
     count: u64,
     /// It was counted before.
     repeat: bool,
@@ -177,27 +155,78 @@ struct Joined<'a> {
     wait: Option<Wait<'a>>,
     /// A shutdown waits for it.
     ticket: Ticket<'a>,
+    standing: Standing,
+    patience_ms: u64,
 }
 
-/// Adds the body to its room's open batch. Takes it, so that it isn't kept while waiting.
-#[expect(clippy::needless_pass_by_value, reason = "the body is not kept while the request waits")]
-fn join<'a>(shared: &'a Shared, arrival: &mut Arrival, body: Bytes) -> Result<Joined<'a>, Refusal> {
-    let live = shared.live();
-    let ask = request::parse(&body, &live)?;
-    let ticket = shared.gate.enter(live.config.max_waiting)?;
-    let now = Instant::now();
-    let Arrival { room, caller, standing, patience_ms, .. } = arrival;
-    let add = || {
-        let verdict = shared.batches.add(room, &ask, live.config.ack, &live.config, now.into_std())?;
-        let waits = live.config.ack == Ack::Durable;
-        Ok(Counted { count: ask.count, verdict: waits.then_some(verdict) })
+impl<'a> Joined<'a> {
+    /// Adds the body to its room's open batch. An error is the answer.
+    fn join(shared: &'a Shared, live: &Live, mut arrival: Arrival, body: &[u8]) -> Result<Self, Answer> {
+        match Self::add(shared, live, &mut arrival, body) {
+            Ok((counted, repeat, wait, ticket)) => {
+                let Arrival { standing, patience_ms, .. } = arrival;
+                Ok(Self { shared, count: counted, repeat, wait, ticket, standing, patience_ms })
+            }
+            Err(refusal) => Err(refuse_with(&refusal, arrival.standing)),
+        }
+    }
+
+    #[expect(clippy::type_complexity, reason = "taken apart at once")]
+    fn add(
+        shared: &'a Shared,
+        live: &Live,
+        arrival: &mut Arrival,
+        body: &[u8],
+    ) -> Result<(u64, bool, Option<Wait<'a>>, Ticket<'a>), Refusal> {
+        let ask = request::parse(body, live)?;
+        let ticket = shared.gate.enter(live.config.max_waiting)?;
+        let now = Instant::now();
+        let Arrival { room, caller, standing, patience_ms, .. } = arrival;
+        let add = || {
+            let verdict = shared.batches.add(room, &ask, live.config.ack, &live.config, now.into_std())?;
+            let waits = live.config.ack == Ack::Durable;
+            Ok(Counted { count: ask.count, verdict: waits.then_some(verdict) })
+        };
+        let asked = (body, ask.count);
+        let (counted, repeat) =
+            shared.ledger.count(&live.limits, caller, asked, now.into_std(), standing, add)?;
+        let deadline = now + Duration::from_millis(*patience_ms);
+        let wait = counted.verdict.map(|verdict| shared.halls.wait(verdict, deadline));
+        Ok((counted.count, repeat, wait, ticket))
+    }
+
+    /// Waits until the reactions are durable.
+    async fn answer(self) -> Answer {
+        let outcome = match self.wait {
+            Some(wait) => wait.await,
+            None => Some(Outcome::Committed),
+        };
+        let refusal = match outcome {
+            Some(Outcome::Committed) => {
+                drop(self.ticket);
+                self.shared.meters.requests_accepted.increment(1);
+                if !self.repeat {
+                    self.shared.meters.accepted.increment(self.count);
+                }
+                let mut answer = accepted(self.count);
+                self.standing.tell(&mut answer);
+                return answer;
+            }
+            Some(Outcome::NotWritten) => Refusal::NotWritten,
+            Some(Outcome::Unknown) => Refusal::Unknown,
+            None => Refusal::TimedOut(self.patience_ms),
+        };
+        refuse_with(&refusal, self.standing)
+    }
+}
+
+fn accepted(count: u64) -> Answer {
+    let body = match count {
+        // What comes most costs no allocation.
+        1 => Bytes::from_static(b"{\"accepted\":1}"),
+        _ => format!("{{\"accepted\":{count}}}").into(),
     };
-    let asked = (&body[..], ask.count);
-    let (counted, repeat) =
-        shared.ledger.count(&live.limits, caller, asked, now.into_std(), standing, add)?;
-    let deadline = now + Duration::from_millis(*patience_ms);
-    let wait = counted.verdict.map(|verdict| shared.halls.wait(verdict, deadline));
-    Ok(Joined { count: counted.count, repeat, wait, ticket })
+    Answer::new(StatusCode::ACCEPTED, "application/json", body)
 }
 
 fn now() -> std::time::Instant {
@@ -205,15 +234,15 @@ fn now() -> std::time::Instant {
 }
 
 /// JSON, or the plain text that `navigator.sendBeacon` can send without a preflight; in UTF-8, not compressed.
-fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
-    let encoding = headers.get(header::CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+fn check_type(head: &Head<'_>) -> Result<(), Refusal> {
+    if head.content_encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
         return Err(Refusal::ContentEncoding);
     }
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if value == "application/json" {
+    let value = head.content_type.unwrap_or_default();
+    if value == b"application/json" {
         return Ok(());
     }
+    let value = str::from_utf8(value).ok().filter(|value| value.is_ascii()).unwrap_or_default();
     let mut parts = value.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
     let known = ["application/json", "text/plain"].iter().any(|known| essence.eq_ignore_ascii_case(known));

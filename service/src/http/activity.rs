@@ -112,6 +112,11 @@ impl Activity {
         before == 0
     }
 
+    /// The worker's time.
+    pub(super) fn tick(&self) -> u32 {
+        self.now.load(Relaxed)
+    }
+
     /// Who is woken when the connection is asked to end.
     pub(super) fn register(&self, waker: &Waker) {
         self.waker.register(waker);

@@ -1,5 +1,6 @@
 //! What answers requests.
 
+use super::{Answer, Plain};
 use axum::{
     BoxError, Router,
     body::{Body, Bytes, HttpBody},
@@ -10,7 +11,7 @@ use axum::{
 use hyper::body::Incoming;
 use std::{
     convert::Infallible,
-    future::Future,
+    future::{Future, Ready},
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 use tower::Service;
@@ -23,6 +24,16 @@ pub trait App: Clone + Send + Sync + 'static {
         request: Request<Incoming>,
         peer: SocketAddr,
     ) -> impl Future<Output = Response> + Send + 'static;
+
+    /// Answers a plain request of `peer`, as `respond` would, or leaves it and all that follow on the connection to
+    /// `respond`.
+    fn plain<'a>(
+        &'a self,
+        _request: &Plain<'_>,
+        _peer: SocketAddr,
+    ) -> Option<impl Future<Output = Answer> + Send + use<'a, Self>> {
+        None::<Ready<Answer>>
+    }
 }
 
 /// Handlers find the peer as [`Peer`].

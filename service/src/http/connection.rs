@@ -3,6 +3,7 @@
 use super::{
     App, Config,
     activity::{Activity, Leave},
+    short::{End, Short},
     socket::Socket,
 };
 use hyper::{Version, service::service_fn};
@@ -13,13 +14,11 @@ use hyper_util::{
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
-    net::SocketAddr,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::Poll,
     time::Duration,
 };
-use tokio::net::TcpStream;
 
 /// HTTP/2: a peer that doesn't answer a ping is gone.
 const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
@@ -41,15 +40,19 @@ pub(super) fn builder(config: &Config) -> Builder<TokioExecutor> {
     builder
 }
 
-/// Serves a connection to its end.
-pub(super) async fn serve<A: App>(
-    app: A,
-    builder: Arc<Builder<TokioExecutor>>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    activity: Arc<Activity>,
-) {
-    let socket = Socket::new(stream, Arc::clone(&activity));
+/// Serves a connection to its end: the short way first, and then with the HTTP library.
+pub(super) async fn serve<A: App>(mut short: Short<A>, builder: Arc<Builder<TokioExecutor>>) {
+    let activity = Arc::clone(&short.activity);
+    let end = attend(&activity, pin!(short.serve()), |_| {}).await;
+    if end == Some(End::Unusual) {
+        // Boxed: it takes more memory than the short way.
+        Box::pin(serve_long(short, &builder)).await;
+    }
+}
+
+async fn serve_long<A: App>(short: Short<A>, builder: &Builder<TokioExecutor>) {
+    let Short { app, stream, peer, activity, kept, .. } = short;
+    let socket = Socket::new(stream, kept.freeze(), Arc::clone(&activity));
     let service = service_fn(|request: hyper::Request<_>| {
         let busy = activity.request(request.version() == Version::HTTP_2);
         let answer = app.respond(request, peer);
@@ -59,7 +62,20 @@ pub(super) async fn serve<A: App>(
             Ok::<_, Infallible>(answer)
         }
     });
-    let mut connection = pin!(builder.serve_connection_with_upgrades(socket, service));
+    let connection = pin!(builder.serve_connection_with_upgrades(socket, service));
+    if let Some(Err(error)) = attend(&activity, connection, |connection| connection.graceful_shutdown()).await
+    {
+        tracing::trace!(%error, "a connection broke");
+    }
+}
+
+/// Polls a connection, until it ends or has to leave at once: `None`. If it is only asked to leave it is polled again, after
+/// `leave`.
+async fn attend<F: Future>(
+    activity: &Activity,
+    mut connection: Pin<&mut F>,
+    leave: impl Fn(Pin<&mut F>),
+) -> Option<F::Output> {
     let (mut registered, mut leaving) = (false, false);
     poll_fn(|context| {
         // It is this task that polls, and nobody else: once is enough, until it was woken.
@@ -68,18 +84,14 @@ pub(super) async fn serve<A: App>(
             activity.register(context.waker());
         }
         match activity.leave() {
-            Some(Leave::Now) => return Poll::Ready(()),
+            Some(Leave::Now) => return Poll::Ready(None),
             Some(Leave::Gracefully) if !leaving => {
                 leaving = true;
-                connection.as_mut().graceful_shutdown();
+                leave(connection.as_mut());
             }
             _ => {}
         }
-        connection.as_mut().poll(context).map(|ended| {
-            if let Err(error) = ended {
-                tracing::trace!(%error, "a connection broke");
-            }
-        })
+        connection.as_mut().poll(context).map(Some)
     })
-    .await;
+    .await
 }

@@ -5,16 +5,21 @@
 //! worker knows of a connection, to cut those that say nothing, or not enough.
 
 mod activity;
+mod answer;
 mod app;
 mod config;
 mod connection;
+mod plain;
+mod short;
 mod socket;
 #[cfg(test)]
 mod tests;
 mod workers;
 
+pub use answer::Answer;
 pub use app::{App, Peer, answer};
 pub use config::Config;
+pub use plain::Plain;
 pub use socket::into_socket;
 
 use crate::metrics::{HTTP_CONNECTIONS_CUT, HTTP_CONNECTIONS_REFUSED};

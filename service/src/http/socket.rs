@@ -1,6 +1,7 @@
 //! The socket of a connection, which tells the connection's activity what moves.
 
 use super::activity::Activity;
+use bytes::Bytes;
 use hyper::{
     rt::{Read, ReadBufCursor, Write},
     upgrade::Upgraded,
@@ -16,12 +17,14 @@ use tokio::net::TcpStream;
 
 pub(super) struct Socket {
     io: TokioIo<TcpStream>,
+    /// Was read already, and comes first.
+    before: Bytes,
     activity: Arc<Activity>,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
-        Self { io: TokioIo::new(stream), activity }
+    pub(super) fn new(stream: TcpStream, before: Bytes, activity: Arc<Activity>) -> Self {
+        Self { io: TokioIo::new(stream), before, activity }
     }
 
     fn io(self: Pin<&mut Self>) -> Pin<&mut TokioIo<TcpStream>> {
@@ -30,18 +33,26 @@ impl Socket {
 }
 
 /// The socket of a connection that was upgraded, and what was read from it already.
-pub fn into_socket(upgraded: Upgraded) -> io::Result<(std::net::TcpStream, bytes::Bytes)> {
+pub fn into_socket(upgraded: Upgraded) -> io::Result<(std::net::TcpStream, Bytes)> {
     let parts =
         downcast::<Socket>(upgraded).map_err(|_| io::Error::other("not a connection of this server"))?;
-    Ok((parts.io.io.into_inner().into_std()?, parts.read_buf))
+    let Socket { io, before, .. } = parts.io;
+    let read = if before.is_empty() { parts.read_buf } else { [parts.read_buf, before].concat().into() };
+    Ok((io.into_inner().into_std()?, read))
 }
 
 impl Read for Socket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.before.is_empty() {
+            // The activity has heard of it.
+            let length = buffer.remaining().min(self.before.len());
+            buffer.put_slice(&self.before.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         ready!(self.as_mut().io().poll_read(context, buffer))?;
         self.activity.read();
         Poll::Ready(Ok(()))

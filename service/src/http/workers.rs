@@ -4,8 +4,10 @@ use super::{
     App, Config,
     activity::{Activity, Leave, Patience, Ticks},
     connection, count_cut,
+    short::Short,
 };
 use crate::metrics::HTTP_CONNECTIONS;
+use bytes::BytesMut;
 use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
 use slab::Slab;
 use std::{
@@ -28,6 +30,7 @@ const TICK: Duration = Duration::from_millis(250);
 pub(super) struct Workers<A> {
     app: A,
     builder: Arc<Builder<TokioExecutor>>,
+    max_head: usize,
     workers: Vec<Worker>,
     connections: TaskTracker,
 }
@@ -48,7 +51,8 @@ impl<A: App> Workers<A> {
         let workers =
             (0..config.threads()).map(|index| Worker::start(index, patience)).collect::<Result<_, _>>()?;
         let builder = Arc::new(connection::builder(config));
-        Ok(Self { app, builder, workers, connections: TaskTracker::new() })
+        let max_head = config.max_header_bytes as usize;
+        Ok(Self { app, builder, max_head, workers, connections: TaskTracker::new() })
     }
 
     /// How many connections there are.
@@ -67,11 +71,12 @@ impl<A: App> Workers<A> {
         let stream = stream.into_std()?;
         let activity = Arc::new(Activity::new(Arc::clone(&worker.ticks)));
         let seat = Seat::take(&worker.seats, &activity);
-        let (app, builder) = (self.app.clone(), Arc::clone(&self.builder));
+        let (app, builder, max_head) = (self.app.clone(), Arc::clone(&self.builder), self.max_head);
         let serve = async move {
             let _seat = seat;
             if let Ok(stream) = TcpStream::from_std(stream) {
-                connection::serve(app, builder, stream, peer, activity).await;
+                let short = Short { app, stream, peer, activity, max_head, kept: BytesMut::new() };
+                connection::serve(short, builder).await;
             }
         };
         self.connections.spawn_on(serve, &worker.handle);

@@ -1,0 +1,107 @@
+//! Which requests are plain: complete, and without anything that has to be known of HTTP beyond a length. Pure.
+//!
+//! What is not plain is not an error: the HTTP library reads the same bytes again, from their start, and judges. So nothing is
+//! decided here that could be decided differently there.
+
+use httparse::{Header, Request, Status};
+use std::mem::MaybeUninit;
+
+/// A request with more headers is not plain.
+const HEADERS_MAX: usize = 32;
+
+/// A plain request, as it lies in a buffer.
+#[derive(Debug)]
+pub struct Plain<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The target of the request; nearly always a path.
+    pub target: &'a str,
+    /// The whole body.
+    pub body: &'a [u8],
+    headers: &'a [Header<'a>],
+}
+
+impl<'a> Plain<'a> {
+    /// The headers as they were sent: names in any case.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        self.headers.iter().map(|header| (header.name, header.value))
+    }
+}
+
+/// What bytes begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// A plain request of so many bytes, which was taken.
+    Whole(usize),
+    /// What may become a plain request.
+    Part,
+    /// Something else.
+    Unusual,
+}
+
+/// The most that a plain request may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Its head.
+    pub(super) head: usize,
+    /// All of it.
+    pub(super) whole: usize,
+}
+
+/// Looks at the request at the start of `bytes`, and has `take` take it if it is plain, or say that it doesn't.
+pub(super) fn look(bytes: &[u8], bounds: Bounds, take: impl FnOnce(&Plain<'_>) -> bool) -> Seen {
+    let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut request = Request::new(&mut []);
+    let head = match request.parse_with_uninit_headers(bytes, &mut headers) {
+        Ok(Status::Complete(head)) if head <= bounds.head => head,
+        Ok(Status::Partial) if bytes.len() < bounds.head => return Seen::Part,
+        _ => return Seen::Unusual,
+    };
+    let (Some(method), Some(target), Some(1)) = (request.method, request.path, request.version) else {
+        return Seen::Unusual;
+    };
+    let Some(length) = body_length(request.headers) else { return Seen::Unusual };
+    let whole = head + length;
+    if whole > bounds.whole {
+        return Seen::Unusual;
+    }
+    let Some(body) = bytes.get(head..whole) else { return Seen::Part };
+    let taken = take(&Plain { method, target, body, headers: request.headers });
+    if taken { Seen::Whole(whole) } else { Seen::Unusual }
+}
+
+/// The length of the body, if these are the headers of a plain request.
+fn body_length(headers: &[Header<'_>]) -> Option<usize> {
+    let (mut hosts, mut length) = (0, None);
+    for Header { name, value } in headers {
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        // By length first: most are none of these.
+        match name.len() {
+            4 if is("host") => hosts += 1,
+            14 if is("content-length") => {
+                if length.replace(digits(value)?).is_some() {
+                    return None;
+                }
+            }
+            10 if is("connection") && !value.eq_ignore_ascii_case(b"keep-alive") => return None,
+            2 if is("te") => return None,
+            6 if is("expect") => return None,
+            7 if is("upgrade") || is("trailer") => return None,
+            14 if is("http2-settings") => return None,
+            17 if is("transfer-encoding") => return None,
+            _ => {}
+        }
+    }
+    // Without a length there is no body (RFC 9112, 6.3).
+    (hosts == 1).then_some(length.unwrap_or(0))
+}
+
+fn digits(value: &[u8]) -> Option<usize> {
+    if !(1..=10).contains(&value.len()) || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    usize::try_from(value.iter().fold(0, |sum: u64, digit| sum * 10 + u64::from(digit - b'0'))).ok()
+}
+
+#[cfg(test)]
+mod tests;

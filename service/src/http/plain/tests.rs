@@ -1,0 +1,228 @@
+//! What is plain, and that it is read the same however it comes.
+
+use super::*;
+use proptest::prelude::*;
+
+const BOUNDS: Bounds = Bounds { head: 8_192, whole: 16_384 };
+const POST: &str =
+    "POST /a HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Read {
+    method: String,
+    target: String,
+    headers: Vec<(String, Vec<u8>)>,
+    body: Vec<u8>,
+}
+
+/// What was seen, and read if it was plain.
+fn read(bytes: &[u8]) -> (Seen, Option<Read>) {
+    let mut read = None;
+    let seen = look(bytes, BOUNDS, |request| {
+        read = Some(Read {
+            method: request.method.into(),
+            target: request.target.into(),
+            headers: request.headers().map(|(name, value)| (name.to_lowercase(), value.into())).collect(),
+            body: request.body.into(),
+        });
+        true
+    });
+    (seen, read)
+}
+
+fn seen(bytes: &[u8]) -> Seen {
+    read(bytes).0
+}
+
+/// A request with `headers` after its host and before its length.
+fn with(headers: &str) -> String {
+    format!("POST /a HTTP/1.1\r\nhost: x\r\n{headers}content-length: 2\r\n\r\n{{}}")
+}
+
+#[test]
+fn a_plain_request_is_read_and_what_follows_it_is_left() {
+    let bytes = [POST, "POST "].concat();
+    let (Seen::Whole(length), Some(read)) = read(bytes.as_bytes()) else { panic!() };
+    assert_eq!(
+        (&*read.method, &*read.target, &*read.body, length),
+        ("POST", "/a", b"{}".as_slice(), POST.len())
+    );
+    assert_eq!(read.headers[1], ("content-type".into(), b"application/json".into()));
+}
+
+#[test]
+fn headers_that_change_nothing_for_the_connection_are_plain() {
+    for headers in ["", "connection: keep-alive\r\n", "Connection: Keep-Alive\r\n", "origin: y\r\nx: é\r\n"]
+    {
+        assert!(matches!(seen(with(headers).as_bytes()), Seen::Whole(_)), "{headers}");
+    }
+    let no_body = "OPTIONS /a HTTP/1.1\r\nhost: x\r\n\r\n";
+    assert!(matches!(read(no_body.as_bytes()), (Seen::Whole(_), Some(read)) if read.body.is_empty()));
+}
+
+#[test]
+fn what_takes_more_than_a_length_to_understand_is_unusual() {
+    for headers in [
+        "connection: close\r\n",
+        "connection: keep-alive, upgrade\r\n",
+        "connection:\r\n",
+        "transfer-encoding: chunked\r\n",
+        "Transfer-Encoding: identity\r\n",
+        "expect: 100-continue\r\n",
+        "upgrade: websocket\r\n",
+        "http2-settings: AAMAAABkAAQAAP__\r\n",
+        "te: trailers\r\n",
+        "trailer: x\r\n",
+        "host: x\r\n",
+        "content-length: 2\r\n",
+        "content-length: 3\r\n",
+        "folded: a\r\n b\r\n",
+        "spaced : a\r\n",
+        ": a\r\n",
+        "x: a\0\r\n",
+        "x: a\rb\r\n",
+        &"x: y\r\n".repeat(HEADERS_MAX),
+    ] {
+        assert_eq!(seen(with(headers).as_bytes()), Seen::Unusual, "{headers:?}");
+    }
+    for length in ["", "+2", "-2", "0x2", "2, 2", "2 2", "18446744073709551618", "16384"] {
+        let bytes = POST.replace("Length: 2", &format!("Length: {length}"));
+        assert_eq!(seen(bytes.as_bytes()), Seen::Unusual, "{length:?}");
+    }
+    for bytes in [
+        "POST /a HTTP/1.0\r\nhost: x\r\ncontent-length: 0\r\n\r\n",
+        "POST /a HTTP/1.1\r\ncontent-length: 0\r\n\r\n",
+        "POST /a\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "\x16\x03\x01",
+    ] {
+        assert_eq!(seen(bytes.as_bytes()), Seen::Unusual, "{bytes:?}");
+    }
+}
+
+#[test]
+fn what_is_not_taken_is_unusual() {
+    assert_eq!(look(POST.as_bytes(), BOUNDS, |_| false), Seen::Unusual);
+}
+
+#[test]
+fn a_request_that_is_longer_than_the_bounds_is_unusual_at_once() {
+    let head = POST.len() - 2;
+    for (head_max, whole_max, plain) in
+        [(head, POST.len(), true), (head - 1, POST.len(), false), (head, POST.len() - 1, false)]
+    {
+        let bounds = Bounds { head: head_max, whole: whole_max };
+        let seen = look(POST.as_bytes(), bounds, |_| true);
+        assert_eq!(matches!(seen, Seen::Whole(_)), plain, "{bounds:?}");
+        // Bounded also while it is not there.
+        let seen = look(&POST.as_bytes()[..head - 1], bounds, |_| true);
+        assert_eq!(seen == Seen::Part, head_max >= head, "{bounds:?}");
+    }
+    let long = POST.replace("Length: 2", "Length: 9999999999");
+    assert_eq!(seen(long.as_bytes()), Seen::Unusual);
+}
+
+/// Pieces of requests, right and wrong ones.
+fn pieces() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        prop::sample::select(vec![
+            "POST ",
+            "OPTIONS ",
+            "GET ",
+            "/a",
+            " HTTP/1.1",
+            " HTTP/1.0",
+            "\r\n",
+            "\n",
+            "\r",
+            "\r\n\r\n",
+            "Host: x",
+            "host:",
+            "Content-Length: ",
+            "content-length: 2",
+            "0",
+            "2",
+            "99999",
+            "Connection: keep-alive",
+            "connection: close",
+            "Transfer-Encoding: chunked",
+            "Expect: 100-continue",
+            "x: y",
+            " ",
+            "\t",
+            ":",
+            ",",
+            "{}",
+            POST,
+            "\0",
+        ])
+        .prop_map(|text| text.as_bytes().to_vec()),
+        prop::collection::vec(any::<u8>(), 0..4),
+    ];
+    let request_like = prop::collection::vec(piece.clone(), 0..12).prop_map(|pieces| pieces.concat());
+    // A right request into which something is put.
+    let mended = (piece, 0..POST.len())
+        .prop_map(|(piece, at)| [&POST.as_bytes()[..at], &piece[..], &POST.as_bytes()[at..]].concat());
+    prop_oneof![request_like, mended]
+}
+
+/// Bytes as characters, whatever they are.
+fn latin(bytes: &[u8]) -> String {
+    bytes.iter().map(|&byte| char::from(byte)).collect()
+}
+
+/// The lines of a head, read in the simplest way.
+fn lines(head: &[u8]) -> Vec<String> {
+    latin(head).split('\n').map(|line| line.trim_end_matches('\r').to_owned()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn whatever_is_taken_for_plain_is_what_it_seems(bytes in pieces()) {
+        if let (Seen::Whole(length), Some(read)) = read(&bytes) {
+            let head = &bytes[..length - read.body.len()];
+            prop_assert_eq!(&bytes[head.len()..length], &read.body[..]);
+            prop_assert!(head.ends_with(b"\n\r\n") || head.ends_with(b"\n\n"), "{:?}", head);
+            let lines = lines(head);
+            let mut lines = lines.iter().skip_while(|line| line.is_empty());
+            prop_assert_eq!(lines.next().unwrap(), &format!("{} {} HTTP/1.1", read.method, latin(read.target.as_bytes())));
+            let fields: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+            prop_assert_eq!(fields.len(), read.headers.len());
+            let values = |name: &str| -> Vec<String> {
+                let fields = fields.iter().map(|field| field.split_once(':').unwrap());
+                fields.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.trim().to_owned()).collect()
+            };
+            prop_assert_eq!(values("host").len(), 1);
+            let length = values("content-length");
+            prop_assert!(length.len() <= 1);
+            let length = length.first().map_or(0, |length| length.parse::<usize>().unwrap());
+            prop_assert_eq!(length, read.body.len());
+            for name in ["transfer-encoding", "expect", "upgrade", "te", "trailer", "http2-settings"] {
+                prop_assert!(values(name).is_empty(), "{}", name);
+            }
+            prop_assert!(values("connection").iter().all(|value| value.eq_ignore_ascii_case("keep-alive")));
+        }
+    }
+
+    /// What is said of a part stands when more has come.
+    #[test]
+    fn more_bytes_change_nothing_that_was_said(bytes in pieces(), at in any::<prop::sample::Index>()) {
+        let at = at.index(bytes.len() + 1);
+        match read(&bytes[..at]) {
+            (Seen::Part, _) => {}
+            said => prop_assert_eq!(read(&bytes), said),
+        }
+    }
+
+    #[test]
+    fn each_part_of_a_plain_request_may_become_one(at in 0..POST.len()) {
+        prop_assert_eq!(seen(&POST.as_bytes()[..at]), Seen::Part);
+    }
+
+    #[test]
+    fn no_bytes_at_all_are_too_much(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = read(&bytes);
+    }
+}
