@@ -114,7 +114,7 @@ impl Thread {
         written.map_err(|error| self.stop(&error))?;
         histogram!(WRITE_SECONDS).record(started.elapsed().as_secs_f64());
         let size = group.size();
-        self.tail.change(|tail| tail.groups.push(Arc::new(group), size));
+        self.tail.push_group(Arc::new(group), size);
         Ok(())
     }
 
@@ -135,7 +135,7 @@ impl Thread {
             record.room.len() + record_size(record.value.as_deref().unwrap_or_default())
         };
         let size = records.iter().map(size).sum();
-        self.tail.change(|tail| tail.commits.push(Arc::new(records), size));
+        self.tail.push_commit(Arc::new(records), size);
         Ok(())
     }
 
