@@ -80,8 +80,8 @@ impl Committer {
         self.passed_at = Some(now);
         self.at_rest = false;
         for sealed in self.shared.batches.seal(&live.config, now.into_std()) {
-            let (room, value) = (sealed.room.clone(), sealed.value.clone());
-            self.writer.send(room, value, Ending::of(sealed, &self.shared));
+            let partition = eventlog::partition_of(&sealed.room, self.writer.partitions());
+            self.writer.send(partition, sealed.value.clone(), Ending::of(sealed, &self.shared));
         }
     }
 
