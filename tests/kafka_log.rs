@@ -8,7 +8,7 @@ mod pace;
 mod times;
 mod topics;
 
-use self::member::{Member, room};
+use self::member::Member;
 use crate::harness::kafka::{Cluster, shared};
 use bytes::Bytes;
 use eventlog::{

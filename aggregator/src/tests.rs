@@ -317,9 +317,15 @@ async fn corrupt_and_alien_records_are_passed_over() {
     for poison in [&b"\xff\x00"[..], b"", b"{\"v\":7}", b"[]"] {
         tier.log.push_raw(0, 1_000_000, poison.to_vec());
     }
+    let batch = |room: &str, count| {
+        let counts = [("🔥".parse().unwrap(), count)].into();
+        String::from_utf8(Batch::new(room.parse().unwrap(), counts).unwrap().encode()).unwrap()
+    };
+    let value = format!("{}\n{{\"v\":7}}\n\n{}", batch("s", 3), batch("r", 1));
+    tier.log.push_raw(0, 1_000_000, value);
     tier.react("r", 2).await;
-    tier.until_total("r", 2).await;
-    assert_eq!(tier.log.committed(0), 5);
+    tier.until_total("r", 3).await;
+    assert_eq!((tier.total("s"), tier.log.committed(0)), (3, 6));
     audit(&tier.log);
     tier.stop().await;
 }

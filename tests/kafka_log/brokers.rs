@@ -1,10 +1,6 @@
 //! Brokers that die while records are written, read and committed.
 
-use super::{
-    config,
-    member::{Member, room},
-    open,
-};
+use super::{config, member::Member, open};
 use crate::harness::kafka;
 use bytes::Bytes;
 use eventlog::CommitError;

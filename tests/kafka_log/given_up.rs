@@ -1,10 +1,6 @@
 //! Records that are given up while brokers hang.
 
-use super::{
-    config,
-    member::{Member, room},
-    open,
-};
+use super::{config, member::Member, open};
 use crate::harness::kafka;
 use bytes::Bytes;
 use eventlog::AppendError;

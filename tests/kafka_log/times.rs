@@ -1,10 +1,6 @@
 //! Measurements, run by hand: `cargo test --test it kafka_log::times -- --ignored --nocapture`.
 
-use super::{
-    append_some, config,
-    member::{Member, room},
-    open, unused_name,
-};
+use super::{append_some, config, member::Member, open, unused_name};
 use crate::harness::kafka::shared;
 use bytes::Bytes;
 use std::{

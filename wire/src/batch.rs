@@ -2,17 +2,26 @@
 //!
 //! Its value is one or more batches in JSON Lines form: a line each, `\n` between them, and none after the last.
 
+mod borrowed;
+
+pub use borrowed::BatchRef;
+
 use crate::{COUNT_MAX, Counts, DecodeError, FORMAT_VERSION, RoomName};
-use serde::Deserialize;
 use std::io::Write;
+
+/// What stands in a line before its values. The version is [`FORMAT_VERSION`].
+mod form {
+    pub(super) const ROOM: &[u8] = br#"{"v":1,"room":"#;
+    pub(super) const COUNTS: &[u8] = br#","counts":{"#;
+    pub(super) const COUNT: &[u8] = br#"},"count":"#;
+}
 
 /// Reactions of one room, combined: a line of a record.
 ///
 /// JSON: `{"v":1,"room":"…","counts":{"🔥":812},"count":812}`. `count` is the sum of `counts`, above zero and at most
 /// [`COUNT_MAX`](crate::COUNT_MAX).
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize))]
-#[serde(deny_unknown_fields)]
 pub struct Batch {
     v: u32,
     /// The room that was reacted in.
@@ -47,31 +56,24 @@ impl Batch {
         write_line(value, &self.room, self.counts.iter().map(|(reaction, n)| (reaction, *n)), self.count);
     }
 
-    /// Reads the batches of a record, line by line. A line that holds none says nothing against the others. There is always
-    /// one: an empty value is an empty line.
+    /// Reads the batches of a record, as [`BatchRef::decode_all`] does.
     pub fn decode_all(value: &[u8]) -> impl Iterator<Item = Result<Self, DecodeError>> {
-        let lines = value.strip_suffix(b"\n").unwrap_or(value);
-        lines.split(|byte| *byte == b'\n').map(Self::decode)
+        BatchRef::decode_all(value).map(|batch| batch.map(|batch| Self::from(&batch)))
     }
 
     /// Reads one line, and checks that it agrees with itself.
-    pub fn decode(value: &[u8]) -> Result<Self, DecodeError> {
-        let batch: Self = serde_json::from_slice(value)?;
-        if batch.v != FORMAT_VERSION {
-            return Err(DecodeError::Version(batch.v));
+    pub fn decode(line: &[u8]) -> Result<Self, DecodeError> {
+        BatchRef::decode(line).map(|batch| Self::from(&batch))
+    }
+}
+
+impl From<&BatchRef<'_>> for Batch {
+    fn from(batch: &BatchRef<'_>) -> Self {
+        let mut counts = Counts::new();
+        for (reaction, n) in &batch.counts {
+            *counts.entry(reaction.into()).or_default() += n;
         }
-        if batch.count == 0 || batch.counts.values().any(|n| *n == 0) {
-            return Err(DecodeError::Inconsistent(
-                "a batch counts at least one reaction, and none zero times",
-            ));
-        }
-        if sum(&batch.counts) != Some(batch.count) {
-            return Err(DecodeError::Inconsistent("`count` is not the sum of `counts`"));
-        }
-        if batch.count > COUNT_MAX {
-            return Err(DecodeError::Inconsistent("`count` is above 2^53 - 1"));
-        }
-        Ok(batch)
+        Self { v: FORMAT_VERSION, room: (&batch.room).into(), counts, count: batch.count }
     }
 }
 
@@ -88,11 +90,9 @@ pub fn write_line<R: AsRef<str>>(
     if !value.is_empty() {
         value.push(b'\n');
     }
-    value.extend_from_slice(b"{\"v\":");
-    put_number(value, FORMAT_VERSION.into());
-    value.extend_from_slice(b",\"room\":");
+    value.extend_from_slice(form::ROOM);
     put_text(value, room);
-    let mut before: &[u8] = b",\"counts\":{";
+    let mut before = form::COUNTS;
     for (reaction, n) in counts {
         value.extend_from_slice(before);
         put_text(value, reaction.as_ref());
@@ -100,7 +100,7 @@ pub fn write_line<R: AsRef<str>>(
         put_number(value, n);
         before = b",";
     }
-    value.extend_from_slice(b"},\"count\":");
+    value.extend_from_slice(form::COUNT);
     put_number(value, count);
     value.push(b'}');
 }
@@ -129,7 +129,7 @@ pub(crate) fn sum(counts: &Counts) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(Batch::new(room(), Counts::new()), None);
     }
 
-    fn batches() -> impl Strategy<Value = Batch> {
+    pub(super) fn batches() -> impl Strategy<Value = Batch> {
         let reactions = prop::collection::btree_map("[a-z\"\\\\🔥👏]{1,8}", 1u64..1_000_000, 1..20);
         ("[A-Za-z0-9._~-]{1,64}", reactions).prop_map(|(room, counts)| {
             let counts = counts.into_iter().map(|(r, n)| (r.parse().unwrap(), n)).collect();

@@ -18,10 +18,10 @@ mod names;
 mod schema;
 
 pub use aggregate::{Aggregate, Source, Window};
-pub use batch::Batch;
+pub use batch::{Batch, BatchRef};
 pub use error::{DecodeError, NameError};
 pub use frame::{Frame, Hello};
-pub use names::{REACTION_BYTES_MAX, ROOM_NAME_LEN_MAX, Reaction, RoomName};
+pub use names::{REACTION_BYTES_MAX, ROOM_NAME_LEN_MAX, Reaction, ReactionRef, RoomName, RoomNameRef};
 
 /// Version of the record and frame formats; the `v` of every JSON value.
 pub const FORMAT_VERSION: u32 = 1;
