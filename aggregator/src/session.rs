@@ -44,6 +44,8 @@ enum Phase {
 
 struct Partition {
     rollup: Rollup,
+    /// How many there are.
+    partitions: u32,
     epoch: u64,
     caught_up: bool,
 }
@@ -126,7 +128,7 @@ impl Session {
                 self.pending.drop_partition(partition);
                 let settings = self.config.borrow().settings();
                 let rollup = Rollup::new(partition, partitions, next_offset, newest, settings);
-                self.partitions.insert(partition, Partition { rollup, epoch, caught_up: false });
+                self.partitions.insert(partition, Partition { rollup, partitions, epoch, caught_up: false });
             }
             FeedEvent::Revoked { partition } => {
                 tracing::debug!(partition, "partition revoked");
@@ -155,7 +157,8 @@ impl Session {
         let now_ms = self.clock.now_ms();
         let mut tally = Tally::default();
         for record in records {
-            if let Some(closed) = take(&mut owned.rollup, partition, record, now_ms, &mut tally) {
+            let home = (partition, owned.partitions);
+            if let Some(closed) = take(&mut owned.rollup, home, record, now_ms, &mut tally) {
                 self.pending.push(partition, owned.epoch, &closed);
             }
         }
@@ -254,23 +257,28 @@ impl Phase {
     }
 }
 
-/// Has a record counted. Says what became of its batches where that is no matter of course.
+/// Has a record of a partition (of so many) counted. Says what became of its batches where that is no matter of course.
 fn take(
     rollup: &mut Rollup,
-    partition: u32,
+    (partition, partitions): (u32, u32),
     record: &Record,
     now_ms: u64,
     tally: &mut Tally,
 ) -> Option<Closed> {
     let (offset, overflows) = (record.offset, tally.overflows);
-    let (mut aliens, mut first) = (0, None);
+    let (mut aliens, mut why) = (0, None);
     let batches = BatchRef::decode_all(&record.value).filter_map(|batch| {
+        let batch = batch.map_err(|error| error.to_string()).and_then(|batch| {
+            // Its totals are with another owner.
+            let is_ours = eventlog::partition_of(&batch.room, partitions) == partition;
+            if is_ours { Ok(batch) } else { Err("its room lives in another partition".to_owned()) }
+        });
         aliens += u64::from(batch.is_err());
-        batch.map_err(|error| first.get_or_insert(error)).ok()
+        batch.map_err(|error| why.get_or_insert(error)).ok()
     });
     let closed = rollup.record(offset, record.timestamp_ms, batches, now_ms, tally);
-    if let Some(error) = first {
-        tracing::warn!(partition, offset, batches = aliens, %error, "batches passed over");
+    if let Some(error) = why {
+        tracing::warn!(partition, offset, batches = aliens, error, "batches passed over");
         counter!(names::SKIPPED, "cause" => "alien").increment(aliens);
     }
     let overflows = tally.overflows - overflows;

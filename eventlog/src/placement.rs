@@ -1,4 +1,4 @@
-//! Which partition a room lives in: the rule of Kafka's default partitioner, so that every adapter places rooms alike.
+//! Which partition a room lives in: the rule of Kafka's default partitioner, so that every writer places rooms alike.
 
 /// The partition of `room` among `partitions`. Never changes: what is stored is found by it.
 pub fn partition_of(room: &str, partitions: u32) -> u32 {

@@ -19,7 +19,7 @@ mod form {
 /// Reactions of one room, combined: a line of a record.
 ///
 /// JSON: `{"v":1,"room":"…","counts":{"🔥":812},"count":812}`. `count` is the sum of `counts`, above zero and at most
-/// [`COUNT_MAX`](crate::COUNT_MAX).
+/// [`COUNT_MAX`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize))]
 pub struct Batch {
@@ -33,7 +33,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// A batch of `counts`. `None` when they are empty, hold a zero, or their sum passes [`COUNT_MAX`](crate::COUNT_MAX).
+    /// A batch of `counts`. `None` when they are empty, hold a zero, or their sum passes [`COUNT_MAX`].
     pub fn new(room: RoomName, counts: Counts) -> Option<Self> {
         let count = sum(&counts)?;
         (count > 0 && count <= COUNT_MAX && counts.values().all(|n| *n > 0)).then_some(Self {
@@ -79,8 +79,8 @@ impl From<&BatchRef<'_>> for Batch {
 
 /// Adds the batch of `room` to a record's value, as [`Batch::encode_into`] does, and without making one.
 ///
-/// The caller sees to it that it is a batch: each of `counts` is a [`Reaction`](crate::Reaction), in their order and
-/// above zero, and `count` is their sum, at most [`COUNT_MAX`](crate::COUNT_MAX).
+/// The caller sees to it that it is a batch: `counts` is not empty, each is of a [`Reaction`](crate::Reaction), in their
+/// order, and above zero, and `count` is their sum, at most [`COUNT_MAX`].
 pub fn write_line<R: AsRef<str>>(
     value: &mut Vec<u8>,
     room: &RoomName,

@@ -51,23 +51,22 @@ impl<'a> BatchRef<'a> {
     }
 
     fn checked(self) -> Result<Self, DecodeError> {
-        let batch = self;
-        if batch.v != FORMAT_VERSION {
-            return Err(DecodeError::Version(batch.v));
+        if self.v != FORMAT_VERSION {
+            return Err(DecodeError::Version(self.v));
         }
-        let mut counts = batch.counts.iter().map(|(_, n)| *n);
-        if batch.count == 0 || counts.clone().any(|n| n == 0) {
+        let mut counts = self.counts.iter().map(|(_, n)| *n);
+        if self.count == 0 || counts.clone().any(|n| n == 0) {
             return Err(DecodeError::Inconsistent(
                 "a batch counts at least one reaction, and none zero times",
             ));
         }
-        if counts.try_fold(0, u64::checked_add) != Some(batch.count) {
+        if counts.try_fold(0, u64::checked_add) != Some(self.count) {
             return Err(DecodeError::Inconsistent("`count` is not the sum of `counts`"));
         }
-        if batch.count > COUNT_MAX {
+        if self.count > COUNT_MAX {
             return Err(DecodeError::Inconsistent("`count` is above 2^53 - 1"));
         }
-        Ok(batch)
+        Ok(self)
     }
 
     /// Reads a batch in the very form in which it is written, names without escapes, and gives what comes after it. The
