@@ -10,7 +10,7 @@ use crate::{
     },
     kafka_log::{config as kafka_config, unused_name},
 };
-use eventlog::{Config, Cut, EmbeddedConfig, Feed, FeedEvent, LogKind, Record, conformance};
+use eventlog::{Config, Cut, EmbeddedConfig, Feed, FeedEvent, LogKind, Record, conformance, partition_of};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -235,7 +235,7 @@ async fn is_read_as_it_was_written(config: Config) {
     let writer = log.writer().await.unwrap();
     for n in 0..5 {
         for room in &rooms {
-            writer.append(room.clone(), format!("{room} {n}").into()).await.unwrap();
+            writer.append(partition_of(room, config.partitions), format!("{room} {n}").into()).await.unwrap();
         }
     }
     let (mut feed, mut owned, mut records) = (log.feed().await.unwrap(), BTreeMap::new(), BTreeMap::new());

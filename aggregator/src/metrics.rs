@@ -12,7 +12,7 @@ pub const LATE: &str = "uproar_aggregator_late_reactions_total";
 pub const SKEWED: &str = "uproar_aggregator_skewed_reactions_total";
 /// Counter: reactions counted as `other`, because their room has its limit of distinct ones.
 pub const FOLDED: &str = "uproar_aggregator_folded_reactions_total";
-/// Counter: records passed over, by cause (`alien`, `overflow`, `replayed`).
+/// Counter: what was passed over, by cause: batches (`alien`, `overflow`) and records (`replayed`).
 pub const SKIPPED: &str = "uproar_aggregator_skipped_records_total";
 /// Gauge: rooms known to this process.
 pub const ROOMS: &str = "uproar_aggregator_rooms";
@@ -28,7 +28,7 @@ pub fn describe() {
     describe_counter!(LATE, "Reactions with a timestamp before their window");
     describe_counter!(SKEWED, "Reactions with a timestamp from the future");
     describe_counter!(FOLDED, "Reactions counted as other, beyond the limit of distinct ones");
-    describe_counter!(SKIPPED, "Records passed over, by cause");
+    describe_counter!(SKIPPED, "Batches and records passed over, by cause");
     describe_gauge!(ROOMS, "Rooms known to this process");
     describe_gauge!(PENDING, "Windows that wait for a commit");
     describe_histogram!(DELAY_SECONDS, Unit::Seconds, "From a window's end until it is committed");

@@ -2,7 +2,7 @@
 
 use crate::{
     config::Config,
-    core::{Closed, Rollup, Taken},
+    core::{Closed, Rollup, Tally},
     metrics as names,
     pending::{Limits, Pending, Window},
 };
@@ -14,7 +14,7 @@ use tokio::{
     sync::watch,
     time::{self, Instant},
 };
-use wire::Batch;
+use wire::BatchRef;
 
 /// How long after a failed commit the next one is tried.
 const RETRY: Duration = Duration::from_millis(200);
@@ -44,6 +44,8 @@ enum Phase {
 
 struct Partition {
     rollup: Rollup,
+    /// How many there are.
+    partitions: u32,
     epoch: u64,
     caught_up: bool,
 }
@@ -126,7 +128,7 @@ impl Session {
                 self.pending.drop_partition(partition);
                 let settings = self.config.borrow().settings();
                 let rollup = Rollup::new(partition, partitions, next_offset, newest, settings);
-                self.partitions.insert(partition, Partition { rollup, epoch, caught_up: false });
+                self.partitions.insert(partition, Partition { rollup, partitions, epoch, caught_up: false });
             }
             FeedEvent::Revoked { partition } => {
                 tracing::debug!(partition, "partition revoked");
@@ -155,12 +157,12 @@ impl Session {
         let now_ms = self.clock.now_ms();
         let mut tally = Tally::default();
         for record in records {
-            let closed = tally.take(&mut owned.rollup, partition, record, now_ms);
-            if let Some(closed) = closed {
+            let home = (partition, owned.partitions);
+            if let Some(closed) = take(&mut owned.rollup, home, record, now_ms, &mut tally) {
                 self.pending.push(partition, owned.epoch, &closed);
             }
         }
-        tally.report();
+        report(&tally);
     }
 
     /// Closes what is due by the clock.
@@ -255,53 +257,47 @@ impl Phase {
     }
 }
 
-/// What became of a chunk of records, for the metrics.
-#[derive(Default)]
-struct Tally {
-    counted: u64,
-    late: u64,
-    skewed: u64,
-    folded: u64,
+/// Has a record of a partition (of so many) counted. Says what became of its batches where that is no matter of course.
+fn take(
+    rollup: &mut Rollup,
+    (partition, partitions): (u32, u32),
+    record: &Record,
+    now_ms: u64,
+    tally: &mut Tally,
+) -> Option<Closed> {
+    let (offset, overflows) = (record.offset, tally.overflows);
+    let (mut aliens, mut why) = (0, None);
+    let batches = BatchRef::decode_all(&record.value).filter_map(|batch| {
+        let batch = batch.map_err(|error| error.to_string()).and_then(|batch| {
+            // Its totals are with another owner.
+            let is_ours = eventlog::partition_of(&batch.room, partitions) == partition;
+            if is_ours { Ok(batch) } else { Err("its room lives in another partition".to_owned()) }
+        });
+        aliens += u64::from(batch.is_err());
+        batch.map_err(|error| why.get_or_insert(error)).ok()
+    });
+    let closed = rollup.record(offset, record.timestamp_ms, batches, now_ms, tally);
+    if let Some(error) = why {
+        tracing::warn!(partition, offset, batches = aliens, error, "batches passed over");
+        counter!(names::SKIPPED, "cause" => "alien").increment(aliens);
+    }
+    let overflows = tally.overflows - overflows;
+    if overflows > 0 {
+        tracing::error!(
+            partition,
+            offset,
+            batches = overflows,
+            "batches passed over, their rooms' totals are full"
+        );
+    }
+    closed
 }
 
-impl Tally {
-    fn take(&mut self, rollup: &mut Rollup, partition: u32, record: &Record, now_ms: u64) -> Option<Closed> {
-        let offset = record.offset;
-        let batch = match Batch::decode(&record.value) {
-            Ok(batch) => batch,
-            Err(error) => {
-                tracing::warn!(partition, offset, %error, "record passed over");
-                counter!(names::SKIPPED, "cause" => "alien").increment(1);
-                rollup.skip(offset);
-                return None;
-            }
-        };
-        let (closed, taken) = rollup.record(offset, record.timestamp_ms, &batch, now_ms);
-        match taken {
-            Taken::Counted { late, skewed, folded } => {
-                self.counted += batch.count;
-                self.late += late;
-                self.skewed += skewed;
-                self.folded += folded;
-            }
-            Taken::Replayed => counter!(names::SKIPPED, "cause" => "replayed").increment(1),
-            Taken::Overflow => {
-                tracing::error!(
-                    partition,
-                    offset,
-                    count = batch.count,
-                    "record passed over, its room's total is full"
-                );
-                counter!(names::SKIPPED, "cause" => "overflow").increment(1);
-            }
-        }
-        closed
-    }
-
-    fn report(&self) {
-        counter!(names::REACTIONS).increment(self.counted);
-        counter!(names::LATE).increment(self.late);
-        counter!(names::SKEWED).increment(self.skewed);
-        counter!(names::FOLDED).increment(self.folded);
-    }
+fn report(tally: &Tally) {
+    counter!(names::REACTIONS).increment(tally.counted);
+    counter!(names::LATE).increment(tally.late);
+    counter!(names::SKEWED).increment(tally.skewed);
+    counter!(names::FOLDED).increment(tally.folded);
+    counter!(names::SKIPPED, "cause" => "overflow").increment(tally.overflows);
+    counter!(names::SKIPPED, "cause" => "replayed").increment(tally.replayed);
 }

@@ -56,6 +56,10 @@ fn room_of(log: &MemoryLog, partition: u32) -> String {
     rooms.find(|room| log.partition_of(&room.parse().unwrap()) == partition).unwrap()
 }
 
+fn batch(room: &str, count: u64) -> Batch {
+    Batch::new(room.parse().unwrap(), [("🔥".parse().unwrap(), count)].into()).unwrap()
+}
+
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let waited = time::timeout(Duration::from_secs(60), async {
         while !holds() {
@@ -67,11 +71,12 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 impl Tier {
     fn react(&self, room: &str, count: u64) -> impl Future<Output = ()> + use<> {
-        let batch = Batch::new(room.parse().unwrap(), [("🔥".parse().unwrap(), count)].into()).unwrap();
+        let batch = batch(room, count);
         let log: Arc<dyn eventlog::EventLog> = Arc::clone(&self.log) as _;
         async move {
             let writer = log.writer().await.unwrap();
-            writer.append(batch.room.clone(), batch.encode().into()).await.unwrap();
+            let partition = eventlog::partition_of(&batch.room, writer.partitions());
+            writer.append(partition, batch.encode().into()).await.unwrap();
         }
     }
 
@@ -95,8 +100,7 @@ impl Tier {
 
     /// Writes one reaction to partition 0.
     fn push(&self, timestamp_ms: u64) {
-        let room = room_of(&self.log, 0).parse().unwrap();
-        let batch = Batch::new(room, [("🔥".parse().unwrap(), 1)].into()).unwrap();
+        let batch = batch(&room_of(&self.log, 0), 1);
         self.log.push_raw(0, timestamp_ms, batch.encode());
     }
 
@@ -311,14 +315,31 @@ async fn a_partition_with_a_backlog_does_not_hold_up_the_windows_of_the_others()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_of_a_room_that_lives_in_another_partition_is_passed_over() {
+    let tier = start(2);
+    let [here, elsewhere] = [0, 1].map(|partition| room_of(&tier.log, partition));
+    let mut value = batch(&elsewhere, 1).encode();
+    batch(&here, 2).encode_into(&mut value);
+    tier.log.push_raw(0, tier.clock.now_ms(), value);
+    tier.react(&elsewhere, 4).await;
+    tier.until_total(&here, 2).await;
+    tier.until_total(&elsewhere, 4).await;
+    tier.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn corrupt_and_alien_records_are_passed_over() {
     let tier = start(1);
     for poison in [&b"\xff\x00"[..], b"", b"{\"v\":7}", b"[]"] {
         tier.log.push_raw(0, 1_000_000, poison.to_vec());
     }
+    let mut value = batch("s", 3).encode();
+    value.extend(b"\n{\"v\":7}\n");
+    batch("r", 1).encode_into(&mut value);
+    tier.log.push_raw(0, 1_000_000, value);
     tier.react("r", 2).await;
-    tier.until_total("r", 2).await;
-    assert_eq!(tier.log.committed(0), 5);
+    tier.until_total("r", 3).await;
+    assert_eq!((tier.total("s"), tier.log.committed(0)), (3, 6));
     audit(&tier.log);
     tier.stop().await;
 }

@@ -1,4 +1,4 @@
-//! Which partition a room lives in: the rule of Kafka's default partitioner, so that every adapter places rooms alike.
+//! Which partition a room lives in: the rule of Kafka's default partitioner, so that every writer places rooms alike.
 
 /// The partition of `room` among `partitions`. Never changes: what is stored is found by it.
 pub fn partition_of(room: &str, partitions: u32) -> u32 {
@@ -9,13 +9,12 @@ pub fn partition_of(room: &str, partitions: u32) -> u32 {
 fn murmur2(data: &[u8]) -> u32 {
     const M: u32 = 0x5bd1_e995;
     let mut hash = 0x9747_b28c ^ data.len() as u32;
-    let mut words = data.chunks_exact(4);
-    for word in &mut words {
-        let mut k = word.iter().rev().fold(0, |k, byte| (k << 8) | u32::from(*byte)).wrapping_mul(M);
+    let (words, rest) = data.as_chunks();
+    for word in words {
+        let mut k = u32::from_le_bytes(*word).wrapping_mul(M);
         k ^= k >> 24;
         hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
     }
-    let rest = words.remainder();
     if !rest.is_empty() {
         let tail = rest.iter().rev().fold(0, |k, byte| (k << 8) | u32::from(*byte));
         hash = (hash ^ tail).wrapping_mul(M);

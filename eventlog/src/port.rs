@@ -1,8 +1,8 @@
 //! The port: what the tiers may expect of an event log, whichever adapter stands behind it.
 //!
-//! Two topics. `reactions` holds batches, keyed by room, stamped by the log's clock. `aggregates` holds what windows
-//! yield, keyed by room, and keeps at least the newest record of each key. Both have the same partitions, and
-//! partition p of `reactions` is rolled up into partition p of `aggregates`.
+//! Two topics. `reactions` holds batches, stamped by the log's clock; a record's batches are of rooms of its partition.
+//! `aggregates` holds what windows yield, keyed by room, and keeps at least the newest record of each key. Both have the
+//! same partitions, and partition p of `reactions` is rolled up into partition p of `aggregates`.
 
 use bytes::Bytes;
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
@@ -38,17 +38,22 @@ pub enum OpenError {
 /// block, nor call the writer. Dropped without a call: nobody knows.
 pub type Done = Box<dyn FnOnce(Result<(), AppendError>) + Send + Sync>;
 
-/// Appends to `reactions`.
+/// Appends to `reactions`. Whoever writes places the rooms, by [`partition_of`](crate::partition_of): all batches of a
+/// record are of rooms of its partition.
 pub trait Writer: Send + Sync + 'static {
-    /// Appends one batch to the partition of its room. The value is handed over before this returns, in call order;
+    /// How many partitions there are. Never changes.
+    fn partitions(&self) -> u32;
+
+    /// Appends one record to a partition. The value is handed over before this returns, in call order;
     /// `done` hears when the record is durable (all in-sync replicas, or synced to disk), or can't be made so.
-    /// The adapter bounds what it holds and how long it tries: past the bounds `done` hears an error.
-    fn send(&self, room: RoomName, value: Bytes, done: Done);
+    /// The adapter bounds what it holds and how long it tries: past the bounds `done` hears an error. A partition that
+    /// does not exist takes nothing: not written.
+    fn send(&self, partition: u32, value: Bytes, done: Done);
 
     /// The same, to be awaited. Dropping the future takes nothing back.
-    fn append(&self, room: RoomName, value: Bytes) -> BoxFuture<'static, Result<(), AppendError>> {
+    fn append(&self, partition: u32, value: Bytes) -> BoxFuture<'static, Result<(), AppendError>> {
         let (answer, answered) = oneshot::channel();
-        self.send(room, value, Box::new(move |result| drop(answer.send(result))));
+        self.send(partition, value, Box::new(move |result| drop(answer.send(result))));
         Box::pin(async {
             answered.await.unwrap_or_else(|_| Err(AppendError::Unknown("the log is gone".into())))
         })
@@ -56,6 +61,11 @@ pub trait Writer: Send + Sync + 'static {
 
     /// Waits until every append is resolved, `deadline` at the most.
     fn flush(&self, deadline: Duration) -> BoxFuture<'_, ()>;
+}
+
+/// What is said of a partition that does not exist.
+pub(crate) fn no_partition(partition: u32, partitions: u32) -> AppendError {
+    AppendError::NotWritten(format!("there is no partition {partition}, there are {partitions}"))
 }
 
 /// Why an append did not end well.

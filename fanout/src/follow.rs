@@ -105,7 +105,10 @@ impl Follow {
             let age_ms = SystemClock.now_ms().saturating_sub(aggregate.window.end);
             histogram!(FRAME_AGE_SECONDS).record(Duration::from_millis(age_ms));
         }
-        self.edge.publish(room, Some(&frame));
+        // A shard is not woken for what none of its viewers sees.
+        if self.shared.registry.is_watched(room) {
+            self.edge.publish(room, Some(&frame));
+        }
         for outlet in &self.outlets {
             outlet.publish(room, Some(Arc::clone(&frame)));
         }

@@ -29,6 +29,8 @@ pub(crate) struct Registry {
     addresses: DashMap<IpAddr, usize>,
     viewers: watch::Sender<usize>,
     rooms_watched: AtomicUsize,
+    /// Those who watch all rooms.
+    all_watches: AtomicUsize,
     meters: Arc<Meters>,
 }
 
@@ -76,6 +78,10 @@ pub(crate) struct Watch {
     pub(crate) shown: watch::Receiver<Shown>,
 }
 
+/// Says that somebody watches all rooms.
+#[derive(Debug)]
+pub(crate) struct WatchAll(Arc<Registry>);
+
 impl Limits {
     pub(crate) fn of(config: &Config) -> Self {
         Self {
@@ -109,6 +115,7 @@ impl Registry {
             addresses: DashMap::new(),
             viewers: watch::Sender::new(0),
             rooms_watched: AtomicUsize::new(0),
+            all_watches: AtomicUsize::new(0),
             meters,
         })
     }
@@ -199,6 +206,18 @@ impl Registry {
         Ok(Watch { registry: Arc::clone(self), room: name.clone(), shown })
     }
 
+    /// Watches all rooms.
+    pub(crate) fn watch_all(self: &Arc<Self>) -> WatchAll {
+        self.all_watches.fetch_add(1, Ordering::SeqCst);
+        WatchAll(Arc::clone(self))
+    }
+
+    /// Whether somebody watches the room. Asked after a frame was published: who comes to watch later finds it there.
+    pub(crate) fn is_watched(&self, room: &RoomName) -> bool {
+        let watched = self.rooms.get(room).is_some_and(|room| room.watches > 0);
+        watched || self.all_watches.load(Ordering::SeqCst) > 0
+    }
+
     /// How many viewers there are.
     pub(crate) fn viewers(&self) -> watch::Receiver<usize> {
         self.viewers.subscribe()
@@ -246,6 +265,12 @@ impl Drop for Seat {
         self.registry.release(self.address);
         self.registry.viewers.send_modify(|viewers| *viewers -= 1);
         self.registry.meters.of(self.protocol).viewers.decrement(1.0);
+    }
+}
+
+impl Drop for WatchAll {
+    fn drop(&mut self) {
+        self.0.all_watches.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -342,6 +367,22 @@ mod tests {
         assert_eq!(registry.rooms_shown(), ["shown".parse().unwrap()]);
         registry.forget(&"shown".parse().unwrap());
         assert_eq!(registry.rooms.len(), 0);
+    }
+
+    #[test]
+    fn a_room_is_watched_while_somebody_watches_it_or_all() {
+        let registry = registry();
+        let room = "r".parse().unwrap();
+        registry.publish(frame("r", 5, 1));
+        assert!(!registry.is_watched(&room));
+        let one = watch(&registry, "r").unwrap();
+        assert!(registry.is_watched(&room));
+        drop(one);
+        assert!(!registry.is_watched(&room));
+        let all = registry.watch_all();
+        assert!(registry.is_watched(&room));
+        drop(all);
+        assert!(!registry.is_watched(&room));
     }
 
     #[test]

@@ -1,20 +1,20 @@
-//! Counts of one room that wait to become a record.
+//! Counts of one room that wait to become part of a record.
 
-use crate::{config::Ack, refusal::Refusal, request::Ask};
+use crate::{config::Ack, refusal::Refusal, request::Ask, tally::Tally};
 use smallvec::SmallVec;
-use wire::{Batch, Counts, RoomName};
+use std::borrow::Cow;
 
-/// A room takes no more reactions while so many wait: the largest whole number that every JSON reader gets right.
-/// Low enough that the returns of all batches in flight fit into u64 as well.
-const COUNT_MAX: u64 = 1 << 53;
+/// A room takes no more reactions while so many wait. So low that the returns of all batches in flight, of which there are 64
+/// at the most, still fit into a batch.
+const COUNT_MAX: u64 = wire::COUNT_MAX / 65;
 
 /// What a room has collected since its last batch was sealed.
 #[derive(Debug, Default)]
 pub(crate) struct Combined {
     /// Someone waits to hear what became of these: when they can't be written, they are told.
-    awaited: Counts,
+    awaited: Tally,
     /// These were answered already: when they can't be written, they come back and are tried again.
-    promised: Counts,
+    promised: Tally,
     count: u64,
 }
 
@@ -28,46 +28,53 @@ impl Combined {
             Ack::Durable => &mut self.awaited,
             Ack::Received => &mut self.promised,
         };
-        let new = ask.reactions.iter().filter(|(reaction, _)| !counts.contains_key(&**reaction));
+        let new = ask.reactions.iter().filter(|(reaction, _)| !counts.contains(reaction));
         let new = new.map(|(reaction, n)| Ok((reaction.parse()?, *n)));
         let new = new.collect::<Result<SmallVec<[_; 4]>, Refusal>>()?;
         if !new.is_empty() && distinct + new.len() > max_distinct {
             return Err(Refusal::RoomTooDiverse(max_distinct));
         }
         for (reaction, n) in &ask.reactions {
-            if let Some(sum) = counts.get_mut(&**reaction) {
-                *sum += n;
-            }
+            counts.add(reaction, *n);
         }
-        counts.extend(new);
+        for (reaction, n) in new {
+            counts.insert(reaction, n);
+        }
         self.count = count;
         Ok(())
     }
 
     /// Takes promised counts back that were not written.
-    pub(crate) fn give_back(&mut self, promised: Counts) {
-        for (reaction, n) in promised {
-            self.count += n;
-            *self.promised.entry(reaction).or_default() += n;
+    pub(crate) fn give_back(&mut self, promised: Tally) {
+        self.count += promised.sum();
+        if self.promised.is_empty() {
+            self.promised = promised;
+        } else {
+            promised.iter().for_each(|(reaction, n)| self.promised.insert(reaction.clone(), n));
         }
     }
 
-    /// How many were promised.
-    pub(crate) fn promised(&self) -> u64 {
-        self.promised.values().sum()
+    /// How many there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
     }
 
-    /// The record, and the part of it that was promised.
-    #[expect(
-        clippy::expect_used,
-        reason = "requests count at least one of something, and `add` bounds the sum"
-    )]
-    pub(crate) fn into_batch(self, room: RoomName) -> (Batch, Counts) {
-        let mut counts = self.awaited;
-        for (reaction, n) in &self.promised {
-            *counts.entry(reaction.clone()).or_default() += n;
+    /// What was promised of it.
+    pub(crate) fn into_promised(self) -> Tally {
+        self.promised
+    }
+
+    /// All of it.
+    pub(crate) fn counts(&self) -> Cow<'_, Tally> {
+        if self.promised.is_empty() {
+            return Cow::Borrowed(&self.awaited);
         }
-        (Batch::new(room, counts).expect("counts are above zero and their sum fits"), self.promised)
+        if self.awaited.is_empty() {
+            return Cow::Borrowed(&self.promised);
+        }
+        let mut counts = self.awaited.clone();
+        self.promised.iter().for_each(|(reaction, n)| counts.insert(reaction.clone(), n));
+        Cow::Owned(counts)
     }
 }
 
@@ -80,19 +87,20 @@ mod tests {
         Ask { reactions: reactions.iter().map(|(r, n)| ((*r).into(), *n)).collect(), count }
     }
 
-    fn counts(reactions: &[(&str, u64)]) -> Counts {
-        reactions.iter().map(|(r, n)| (r.parse().unwrap(), *n)).collect()
+    fn tally(reactions: &[(&str, u64)]) -> Tally {
+        let mut tally = Tally::default();
+        reactions.iter().for_each(|(reaction, n)| tally.insert(reaction.parse().unwrap(), *n));
+        tally
     }
 
     #[test]
     fn equal_reactions_are_added_up() {
         let mut combined = Combined::default();
         combined.add(&ask(&[("a", 1), ("b", 2)]), Ack::Durable, 9).unwrap();
+        assert_eq!(*combined.counts(), tally(&[("a", 1), ("b", 2)]));
         combined.add(&ask(&[("a", 3)]), Ack::Received, 9).unwrap();
-        assert_eq!(combined.promised(), 3);
-        let (batch, promised) = combined.into_batch("r".parse().unwrap());
-        assert_eq!((batch.counts, batch.count), (counts(&[("a", 4), ("b", 2)]), 6));
-        assert_eq!(promised, counts(&[("a", 3)]));
+        assert_eq!((combined.counts().into_owned(), combined.count()), (tally(&[("a", 4), ("b", 2)]), 6));
+        assert_eq!(combined.into_promised(), tally(&[("a", 3)]));
     }
 
     #[test]
@@ -103,8 +111,7 @@ mod tests {
         assert_eq!(refusal, Err(Refusal::RoomTooDiverse(3)));
         combined.add(&ask(&[("c", 1)]), Ack::Durable, 3).unwrap();
         combined.add(&ask(&[("a", 5), ("b", 5), ("c", 5)]), Ack::Durable, 3).unwrap();
-        let (batch, _) = combined.into_batch("r".parse().unwrap());
-        assert_eq!(batch.counts, counts(&[("a", 6), ("b", 6), ("c", 6)]));
+        assert_eq!(*combined.counts(), tally(&[("a", 6), ("b", 6), ("c", 6)]));
     }
 
     #[test]
@@ -120,11 +127,10 @@ mod tests {
     fn what_comes_back_counts_against_the_limits_but_is_never_refused() {
         let mut combined = Combined::default();
         combined.add(&ask(&[("a", 1)]), Ack::Received, 2).unwrap();
-        combined.give_back(counts(&[("a", 2), ("b", 2), ("c", 2)]));
+        combined.give_back(tally(&[("a", 2), ("b", 2), ("c", 2)]));
         assert_eq!(combined.add(&ask(&[("d", 1)]), Ack::Durable, 2), Err(Refusal::RoomTooDiverse(2)));
         combined.add(&ask(&[("c", 1)]), Ack::Received, 2).unwrap();
-        let (batch, promised) = combined.into_batch("r".parse().unwrap());
-        assert_eq!(batch.counts, counts(&[("a", 3), ("b", 2), ("c", 3)]));
-        assert_eq!(promised, batch.counts);
+        assert_eq!(*combined.counts(), tally(&[("a", 3), ("b", 2), ("c", 3)]));
+        assert_eq!(combined.into_promised(), tally(&[("a", 3), ("b", 2), ("c", 3)]));
     }
 }

@@ -1,4 +1,4 @@
-//! Turns open batches into records, and has those who wait look up when records have ended.
+//! Turns open batches into records, and finds those who wait too long.
 
 use crate::{Error, batches::Abandoned, config::Config, ending::Ending, shared::Shared};
 use eventlog::Writer;
@@ -36,6 +36,7 @@ impl Committer {
         mut config: watch::Receiver<Arc<Config>>,
         shutdown: CancellationToken,
     ) -> Result<(), Error> {
+        self.shared.batches.open(self.writer.partitions());
         self.shared.gate.open();
         self.ready.hold();
         tracing::info!("ingest is open");
@@ -65,7 +66,6 @@ impl Committer {
         let busy = !self.at_rest || shared.gate.inside() > 0;
         tokio::select! {
             () = due(&shared, self.passed_at) => self.hand_over(),
-            () = shared.bell.notified() => shared.halls.ring(),
             () = sleep_until(self.looked_at + LOOK), if busy => {}
         }
         if self.looked_at.elapsed() >= LOOK {
@@ -73,15 +73,15 @@ impl Committer {
         }
     }
 
-    /// Appends every batch that may be.
+    /// Appends the batches of every partition that may be.
     fn hand_over(&mut self) {
         let live = self.shared.live();
         let now = Instant::now();
         self.passed_at = Some(now);
         self.at_rest = false;
         for sealed in self.shared.batches.seal(&live.config, now.into_std()) {
-            let (room, value) = (sealed.room.clone(), sealed.value.clone());
-            self.writer.send(room, value, Ending::of(sealed, &self.shared));
+            let (partition, value) = (sealed.partition, sealed.value.clone());
+            self.writer.send(partition, value, Ending::of(sealed, &self.shared));
         }
     }
 
@@ -92,11 +92,11 @@ impl Committer {
         halls.ring();
         let mut troubles = self.shared.troubles();
         troubles.report(self.looked_at.into_std());
-        let (rooms, inside) = (batches.rooms(), gate.inside());
-        meters.open_rooms.set(rooms as f64);
+        let inside = gate.inside();
+        meters.open_rooms.set(batches.rooms() as f64);
         meters.idempotency_keys.set(ledger.keys() as f64);
         meters.waiting.set(inside as f64);
-        self.at_rest = rooms == 0 && inside == 0 && troubles.are_told();
+        self.at_rest = batches.is_empty() && inside == 0 && troubles.are_told();
     }
 
     /// Lets nobody in, and commits what was accepted. At the deadline everyone who still waits is told.
@@ -106,7 +106,7 @@ impl Committer {
         let deadline = Instant::now() + Duration::from_millis(self.shared.live().config.drain_ms);
         let mut late = std::pin::pin!(sleep_until(deadline));
         // In this order: whoever is inside may still open a batch.
-        while self.shared.gate.inside() > 0 || self.shared.batches.rooms() > 0 {
+        while self.shared.gate.inside() > 0 || !self.shared.batches.is_empty() {
             tokio::select! {
                 () = &mut late => break,
                 () = self.turn() => {}
@@ -117,7 +117,7 @@ impl Committer {
         self.look();
         self.shared.troubles().close();
         self.writer.flush(deadline.saturating_duration_since(Instant::now())).await;
-        if rooms > 0 {
+        if rooms + unresolved > 0 {
             return Err(Error::Drain { rooms, unresolved, lost });
         }
         tracing::info!("ingest has committed all that it accepted");
@@ -126,10 +126,11 @@ impl Committer {
 }
 
 /// Resolves when batches are open and may be handed over. The first after a rest go at once, so that nobody waits for
-/// others who don't come; while there is traffic, batches collect for the commit interval.
+/// others who don't come; while there is traffic, batches collect for the commit interval. In this order: within the interval
+/// nobody has to wake this task.
 async fn due(shared: &Shared, passed_at: Option<Instant>) {
-    shared.batches.until_filled().await;
     if let Some(at) = passed_at {
         sleep_until(at + Duration::from_millis(shared.live().config.commit_interval_ms)).await;
     }
+    shared.batches.until_filled().await;
 }

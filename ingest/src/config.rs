@@ -10,8 +10,8 @@ use wire::{REACTION_BYTES_MAX, Reaction, RoomName};
 
 /// What one reaction may take in a record: every byte escaped, quotes, colon, comma, and the longest number.
 const ENTRY_BYTES_MAX: usize = 2 * REACTION_BYTES_MAX + 4 + 20;
-/// Room for the entries of a record. Kafka takes 1 MB by default, headers included.
-const RECORD_BYTES_MAX: usize = 900_000;
+/// Room for the entries of one room in a record. Kafka takes 1 MB by default, headers and other rooms included.
+const ROOM_BYTES_MAX: usize = 900_000;
 /// How many entries of the catalogue are named in an answer.
 const CATALOGUE_SHOWN: usize = 20;
 
@@ -23,11 +23,11 @@ pub struct Config {
     pub listen: String,
     /// When a request is answered.
     pub ack: Ack,
-    /// How long a room's reactions are combined before they become a record.
+    /// How long reactions are combined before they become records.
     pub commit_interval_ms: u64,
     /// A request that waits for so long is answered 504.
     pub ack_timeout_ms: u64,
-    /// A room whose records made no progress for so long refuses requests at once.
+    /// The rooms of a partition that made no progress for so long refuse requests at once.
     pub stall_ms: u64,
     /// How long a shutdown waits for what was accepted.
     pub drain_ms: u64,
@@ -41,12 +41,12 @@ pub struct Config {
     pub count_over_max: CountOverMax,
     /// Distinct reactions in a request.
     pub max_distinct_per_request: usize,
-    /// Distinct reactions in a record.
+    /// Distinct reactions of a room in a record.
     pub max_distinct_per_batch: usize,
-    /// Rooms that may have reactions under way at a time.
+    /// Rooms that may have reactions waiting for a record at a time.
     pub max_rooms: usize,
-    /// Records of a room under way at a time; the reactions behind them are combined.
-    pub in_flight_per_room: usize,
+    /// Records of a partition under way at a time; the reactions behind them are combined.
+    pub in_flight_per_partition: usize,
     /// The rooms that exist; empty: any.
     pub rooms: Vec<String>,
     /// The reactions that are allowed; empty: any.
@@ -122,7 +122,7 @@ impl Config {
             ("max_distinct_per_request", self.max_distinct_per_request as u64, 1, 256),
             ("max_distinct_per_batch", self.max_distinct_per_batch as u64, 1, 10_000),
             ("max_rooms", self.max_rooms as u64, 1, 10_000_000),
-            ("in_flight_per_room", self.in_flight_per_room as u64, 1, 64),
+            ("in_flight_per_partition", self.in_flight_per_partition as u64, 1, 64),
             ("ipv6_prefix_bits", u64::from(self.ipv6_prefix_bits), 16, 128),
             ("rate_per_s", self.rate_per_s, 0, 1_000_000),
             ("rate_burst", self.rate_burst, 1, 1_000_000),
@@ -159,11 +159,11 @@ impl Config {
             );
         }
         // Batches that come back unwritten (ack = "received") are merged: all in flight into the open one.
-        let most = RECORD_BYTES_MAX / ENTRY_BYTES_MAX / self.in_flight_per_room.saturating_add(1);
+        let most = ROOM_BYTES_MAX / ENTRY_BYTES_MAX / self.in_flight_per_partition.saturating_add(1);
         if self.max_distinct_per_batch > most {
             let text = format!(
-                "must be at most {most} with in_flight_per_room = {}, so that a record stays below 1 MB, is {}",
-                self.in_flight_per_room, self.max_distinct_per_batch
+                "must be at most {most} with in_flight_per_partition = {}, so that a record stays below 1 MB, is {}",
+                self.in_flight_per_partition, self.max_distinct_per_batch
             );
             refuse("max_distinct_per_batch", text);
         }
@@ -256,7 +256,7 @@ pub(crate) mod tests {
             max_distinct_per_request: 32,
             max_distinct_per_batch: 1_024,
             max_rooms: 100_000,
-            in_flight_per_room: 4,
+            in_flight_per_partition: 4,
             rooms: vec![],
             catalogue: vec![],
             cors_origins: vec!["*".into()],
@@ -303,12 +303,12 @@ pub(crate) mod tests {
             (|c| c.ack_timeout_ms = 10, "ack_timeout_ms: must be above commit_interval_ms (10)"),
             (|c| c.stall_ms = 5_001, "stall_ms: must be above commit_interval_ms (10) and at most"),
             (|c| c.max_distinct_per_batch = 31, "at least max_distinct_per_request (32)"),
-            (|c| c.max_distinct_per_batch = 3_000, "must be at most 2045 with in_flight_per_room = 4"),
+            (|c| c.max_distinct_per_batch = 3_000, "must be at most 2045 with in_flight_per_partition = 4"),
             (|c| c.rooms = vec!["a".into(), "a b".into()], "rooms: \"a b\": a room name may hold"),
             (|c| c.catalogue = vec![String::new()], "catalogue: \"\": a reaction needs"),
             (|c| c.cors_origins = vec!["https://a.example/".into()], "cors_origins: must be \"*\" or"),
             (|c| c.cors_origins = vec!["a.example".into()], "cors_origins: must be \"*\" or"),
-            (|c| c.in_flight_per_room = 0, "in_flight_per_room: must be 1 to 64"),
+            (|c| c.in_flight_per_partition = 0, "in_flight_per_partition: must be 1 to 64"),
             (|c| c.trusted_proxies = vec!["lb.example".into()], "trusted_proxies: must be addresses or"),
             (|c| c.subject_header = "X-Subject".into(), "subject_header: needs trusted_proxies"),
             (|c| c.subject_header = "a b".into(), "subject_header: must be the name of a header"),

@@ -1,11 +1,11 @@
-//! The end of a batch: what the log says of it goes to its room, to the metrics, and to those who wait.
+//! The end of a record: what the log says of it goes to its partition, to the metrics, and to those who wait.
 
 use crate::{batches::Sealed, shared::Shared, verdict::Outcome};
 use eventlog::{AppendError, Done};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// A batch that is with the log. Dropped, its outcome is unknown.
+/// A record that is with the log. Dropped, its outcome is unknown.
 pub(crate) struct Ending {
     shared: Arc<Shared>,
     sealed: Option<Sealed>,
@@ -29,13 +29,13 @@ impl Ending {
         let outcome = match result {
             Ok(()) => {
                 meters.committed.increment(sealed.count);
-                meters.batches_committed.increment(1);
+                meters.batches_committed.increment(sealed.batches);
                 Outcome::Committed
             }
             Err(error) => self.failed(&sealed, error),
         };
         self.shared.batches.end(sealed, outcome, now);
-        self.shared.bell.notify_one();
+        self.shared.halls.ring();
     }
 
     fn failed(&self, sealed: &Sealed, error: AppendError) -> Outcome {
@@ -44,7 +44,7 @@ impl Ending {
             AppendError::NotWritten(_) => (Outcome::NotWritten, &meters.batches_not_written, 0),
             AppendError::Unknown(_) => (Outcome::Unknown, &meters.batches_unknown, sealed.promised()),
         };
-        counter.increment(1);
+        counter.increment(sealed.batches);
         meters.in_doubt.increment(in_doubt);
         self.shared.troubles().add(sealed, error, in_doubt);
         outcome

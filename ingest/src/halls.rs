@@ -1,10 +1,11 @@
 //! Where requests wait for verdicts. A hall for each thread, so that all who wait there are woken by one of them.
 //!
-//! To wake a task from another thread costs a lock and a system call. So the committer wakes one task a thread, the
+//! To wake a task from another thread costs a lock and a system call. So the bell wakes one task a thread, the
 //! hall's herald, and the herald wakes the others on its own thread, which costs next to nothing. Whoever waits can be the
 //! herald; one that leaves passes the office on. That a hall is a thread's matters for speed only: tasks may move.
 //!
-//! Nobody has a timer either: the herald also wakes those who have waited too long, whenever the committer rings.
+//! The bell is rung by whoever tells the end of a record, on the log's own thread. Nobody has a timer either: the herald also
+//! wakes those who have waited too long, and the committer rings for these.
 
 use crate::verdict::{Outcome, Verdict};
 use slab::Slab;
@@ -15,7 +16,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
     },
     task::{Context, Poll, Waker},
 };
@@ -26,7 +27,11 @@ const HALLS: usize = 32;
 
 /// All halls.
 #[derive(Default)]
-pub(crate) struct Halls([Hall; HALLS]);
+pub(crate) struct Halls {
+    halls: [Hall; HALLS],
+    /// So many of them were ever entered.
+    used: AtomicUsize,
+}
 
 /// Those who wait on one thread.
 #[derive(Default)]
@@ -50,12 +55,16 @@ struct Seat {
 impl Halls {
     /// Waits for a verdict until the deadline, or a moment longer: `None`.
     pub(crate) fn wait(&self, verdict: Arc<Verdict>, deadline: Instant) -> Wait<'_> {
-        Wait { hall: &self.0[thread_index() % HALLS], verdict, deadline, seat: None }
+        let number = thread_index() % HALLS;
+        if self.used.load(Relaxed) <= number {
+            self.used.fetch_max(number + 1, SeqCst);
+        }
+        Wait { hall: &self.halls[number], verdict, deadline, seat: None }
     }
 
     /// Has everyone look up whose verdict was given or whose deadline has passed.
     pub(crate) fn ring(&self) {
-        for hall in &self.0 {
+        for hall in self.halls.iter().take(self.used.load(SeqCst)) {
             let herald = hall.seats().herald();
             // Not under the lock: the task may run at once.
             if let Some(waker) = herald {
@@ -206,7 +215,7 @@ mod tests {
         }
 
         fn seats(&self) -> usize {
-            self.halls.0.iter().map(|hall| hall.seats().seats.len()).sum()
+            self.halls.halls.iter().map(|hall| hall.seats().seats.len()).sum()
         }
     }
 

@@ -1,12 +1,12 @@
 //! The tier that accepts reactions and commits them as batches.
 //!
 //! The way of a reaction: `http` checks the request (`request`, `refusal`), knows a client that is too fast and a request that
-//! is a repeat (`limits`), and lets it in (`gate`); `batches` adds it to its room's open batch (`combine`); the `committer`
-//! seals the open batches, at once after a rest and else after the commit interval, and hands them to the log; the `ending` of
-//! a batch gives the `verdict` for all requests in it, which wait in the `halls`.
+//! is a repeat (`limits`), and lets it in (`gate`); `batches` adds it to its room's open batch (`combine`, `tally`); the
+//! `committer` seals the open batches of each partition, at once after a rest and else after the commit interval, and hands
+//! them to the log as a record; the `ending` of a record gives the `verdict` for all requests in it, which wait in the `halls`.
 //!
 //! - 202 is durable (`ack = "durable"`), 503 and 429 are not counted, 504 is unknown.
-//! - While the log is away, counts go on combining in place; a room that makes no progress refuses requests at once.
+//! - While the log is away, counts go on combining in place; a partition that makes no progress refuses requests at once.
 //! - On shutdown nobody new is let in, all that was accepted is committed, and all who wait are answered.
 
 mod batches;
@@ -27,6 +27,7 @@ mod rate;
 mod refusal;
 mod request;
 mod shared;
+mod tally;
 mod troubles;
 mod verdict;
 
@@ -65,12 +66,12 @@ pub enum Error {
     /// The shutdown's deadline passed. Whoever still waited was told 503 or 504; what had been answered before it was
     /// durable (`ack = "received"`) is lost.
     #[error(
-        "{rooms} rooms were not committed when the drain's deadline came; {unresolved} appends without an answer, {lost} reactions lost that were answered before"
+        "{rooms} rooms had reactions that were not handed to the log when the drain's deadline came; {unresolved} records without an answer, {lost} reactions lost that were answered before"
     )]
     Drain {
-        /// Rooms with reactions that were not committed.
+        /// Rooms with batches that were not handed to the log.
         rooms: usize,
-        /// Appends whose outcome is unknown.
+        /// Records whose outcome is unknown.
         unresolved: usize,
         /// Reactions that were answered with 202 and never handed to the log.
         lost: u64,

@@ -7,17 +7,17 @@ use metrics::{
 
 /// Counter: reactions answered with 202.
 pub const ACCEPTED: &str = "uproar_ingest_accepted_total";
-/// Counter: batches, by outcome (`committed`, `not_written`, `unknown`).
+/// Counter: batches, by outcome (`committed`, `not_written`, `unknown`). A record holds one a room.
 pub const BATCHES: &str = "uproar_ingest_batches_total";
 /// Counter: reactions in batches that were committed.
 pub const COMMITTED: &str = "uproar_ingest_committed_total";
-/// Histogram: seconds from the first reaction of a batch to the batch's end, however it ended.
+/// Histogram: seconds from the first reaction of a record to the record's end, however it ended.
 pub const COMMIT_SECONDS: &str = "uproar_ingest_commit_seconds";
 /// Counter: reactions answered with 202 before they were durable (`ack = "received"`), and lost or perhaps lost since.
 pub const IN_DOUBT: &str = "uproar_ingest_in_doubt_total";
 /// Gauge: requests whose idempotency keys are remembered.
 pub const IDEMPOTENCY_KEYS: &str = "uproar_ingest_idempotency_keys";
-/// Gauge: rooms with reactions under way.
+/// Gauge: rooms with reactions that wait for a record.
 pub const OPEN_ROOMS: &str = "uproar_ingest_open_rooms";
 /// Counter: requests that were not answered with 202, by cause.
 pub const REFUSED: &str = "uproar_ingest_refused_total";
@@ -35,13 +35,13 @@ pub fn describe() {
     describe_counter!(ACCEPTED, "Reactions answered with 202");
     describe_counter!(BATCHES, "Batches by outcome");
     describe_counter!(COMMITTED, "Reactions in batches that were committed");
-    describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "From a batch's first reaction to the batch's end");
+    describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "From a record's first reaction to the record's end");
     describe_counter!(
         IN_DOUBT,
         "Reactions answered with 202 before they were durable, and perhaps lost since"
     );
     describe_gauge!(IDEMPOTENCY_KEYS, "Requests whose idempotency keys are remembered");
-    describe_gauge!(OPEN_ROOMS, "Rooms with reactions under way");
+    describe_gauge!(OPEN_ROOMS, "Rooms with reactions that wait for a record");
     describe_counter!(REFUSED, "Requests not answered with 202, by cause");
     describe_counter!(REPEATED, "Repeats by idempotency key, not counted again");
     describe_counter!(REQUESTS, "Requests by status");

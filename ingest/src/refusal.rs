@@ -89,7 +89,7 @@ pub(crate) enum Refusal {
         "{0} requests with an Idempotency-Key are remembered, which is the limit; not counted, try again, or without a key"
     )]
     KeysFull(usize),
-    #[error("the event log took nothing of this room for {0} ms; not counted, try again")]
+    #[error("the event log took nothing of this room's partition for {0} ms; not counted, try again")]
     Stalled(u64),
     #[error("the event log did not take the reactions; not counted, try again")]
     NotWritten,

@@ -11,7 +11,7 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 
 /// What the routes and the committer share.
 pub(crate) struct Shared {
@@ -21,8 +21,6 @@ pub(crate) struct Shared {
     pub(crate) halls: Halls,
     pub(crate) ledger: Ledger,
     pub(crate) meters: Meters,
-    /// Batches have ended: those who wait are to look up.
-    pub(crate) bell: Notify,
     troubles: Mutex<Troubles>,
 }
 
@@ -35,7 +33,6 @@ impl Shared {
             halls: Halls::default(),
             ledger: Ledger::new(Instant::now().into_std()),
             meters: Meters::new(),
-            bell: Notify::new(),
             troubles: Mutex::default(),
         }
     }

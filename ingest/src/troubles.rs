@@ -1,4 +1,4 @@
-//! Appends that failed, summed up: an outage must not write a line for each batch of each room.
+//! Appends that failed, summed up: an outage must not write a line for each record.
 
 use crate::batches::Sealed;
 use eventlog::AppendError;
@@ -13,7 +13,7 @@ pub(crate) struct Troubles {
     not_written: u64,
     unknown: u64,
     in_doubt: u64,
-    last: Option<(String, AppendError)>,
+    last: Option<(u32, AppendError)>,
     reported_at: Option<Instant>,
 }
 
@@ -25,7 +25,7 @@ impl Troubles {
             AppendError::Unknown(_) => self.unknown += 1,
         }
         self.in_doubt += in_doubt;
-        self.last = Some((sealed.room.to_string(), error));
+        self.last = Some((sealed.partition, error));
     }
 
     /// Writes a line if something failed and the last line is old enough.
@@ -46,16 +46,16 @@ impl Troubles {
     }
 
     fn write(&mut self, now: Option<Instant>) {
-        let Some((room, error)) = self.last.take() else { return };
+        let Some((partition, error)) = self.last.take() else { return };
         let Self { not_written, unknown, in_doubt, .. } = std::mem::take(self);
         self.reported_at = now;
         if in_doubt > 0 {
             tracing::error!(
-                not_written, unknown, in_doubt, last_room = room, last_error = %error,
+                not_written, unknown, in_doubt, last_partition = partition, last_error = %error,
                 "appends failed, reactions that were answered with 202 may be lost"
             );
         } else {
-            tracing::warn!(not_written, unknown, last_room = room, last_error = %error, "appends failed");
+            tracing::warn!(not_written, unknown, last_partition = partition, last_error = %error, "appends failed");
         }
     }
 }

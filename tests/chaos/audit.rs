@@ -2,7 +2,7 @@
 
 use super::accounts::{Sums, total};
 use crate::harness::wait::{PATIENCE, until};
-use eventlog::{Config, FeedEvent, FollowEvent, FollowedRecord};
+use eventlog::{Config, FeedEvent, FollowEvent, FollowedRecord, Record};
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
@@ -18,8 +18,8 @@ pub struct Reading {
     pub starts: Vec<(u32, u64)>,
     /// The newest aggregate of each room.
     pub newest: Vec<Aggregate>,
-    /// Every record, with partition and offset.
-    pub records: Vec<(u32, u64, Option<Batch>)>,
+    /// Every record, with its partition.
+    pub records: Vec<(u32, Record)>,
 }
 
 impl Reading {
@@ -37,9 +37,7 @@ impl Reading {
                     reading.newest.extend(newest);
                 }
                 FeedEvent::Records { partition, records } => {
-                    let batch = |value: &[u8]| Some(Batch::decode(value).unwrap());
-                    let records = records.into_iter().map(|it| (partition, it.offset, batch(&it.value)));
-                    reading.records.extend(records);
+                    reading.records.extend(records.into_iter().map(|record| (partition, record)));
                 }
                 FeedEvent::CaughtUp { partition, .. } | FeedEvent::Revoked { partition } => {
                     behind.remove(&partition);
@@ -53,7 +51,8 @@ impl Reading {
     /// The reactions in the records.
     pub fn recorded(&self) -> Sums {
         let mut sums = Sums::new();
-        for batch in self.records.iter().filter_map(|(_, _, batch)| batch.as_ref()) {
+        for batch in self.records.iter().flat_map(|(_, record)| Batch::decode_all(&record.value)) {
+            let batch = batch.unwrap();
             add(&mut sums, &batch.room, &batch.counts);
         }
         sums
@@ -102,8 +101,8 @@ impl History {
         until("all windows in aggregates", async || (self.count() >= total(&recorded)).then_some(())).await;
         assert!(self.task.try_join_next().is_none(), "the follower broke");
         let mut auditor = Auditor::of_whole_history();
-        for (partition, offset, batch) in &reading.records {
-            auditor.record(*partition, *offset, batch.as_ref());
+        for (partition, record) in &reading.records {
+            auditor.record(*partition, record.offset, &record.value);
         }
         for record in self.records.lock().unwrap().iter() {
             let value = record.value.as_ref().expect("no room is forgotten so soon");

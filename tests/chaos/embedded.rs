@@ -76,7 +76,7 @@ async fn standing(dir: &Path, before: &mut BTreeMap<RoomName, Aggregate>) -> Sum
         let sources = reading.newest.iter().map(|it| it.source).filter(|it| it.partition == *partition);
         let cut = sources.map(|source| source.to).max();
         assert_eq!(cut.unwrap_or(0), *start, "partition {partition}: the offset of its newest window");
-        let next = reading.records.iter().find(|(of, ..)| of == partition).map(|(_, offset, _)| *offset);
+        let next = reading.records.iter().find(|(of, _)| of == partition).map(|(_, record)| record.offset);
         assert!(next.is_none_or(|next| next == *start), "partition {partition}: {next:?} after {start}");
     }
     let mut sums = reading.counted();

@@ -1,10 +1,6 @@
 //! Brokers that die while records are written, read and committed.
 
-use super::{
-    config,
-    member::{Member, room},
-    open,
-};
+use super::{config, member::Member, open};
 use crate::harness::kafka;
 use bytes::Bytes;
 use eventlog::CommitError;
@@ -49,7 +45,7 @@ async fn what_is_acknowledged_while_brokers_die_is_read_exactly_once() {
             break;
         }
         let value = Bytes::from(n.to_string());
-        let append = writer.append(room(&format!("room-{}", n % 50)), value.clone());
+        let append = writer.append(n % writer.partitions(), value.clone());
         appends.push(async { append.await.map(|()| value) });
         if n % 50 == 0 {
             let started = Instant::now();

@@ -1,10 +1,6 @@
 //! Records that are given up while brokers hang.
 
-use super::{
-    config,
-    member::{Member, room},
-    open,
-};
+use super::{config, member::Member, open};
 use crate::harness::kafka;
 use bytes::Bytes;
 use eventlog::AppendError;
@@ -20,17 +16,17 @@ async fn a_record_that_is_given_up_does_not_make_those_of_its_request_come_twice
     (config.kafka.linger_ms, config.kafka.delivery_timeout_ms) = (3_000, 5_000);
     let log = open(&config).await;
     let writer = log.writer().await.unwrap();
-    writer.append(room("r"), Bytes::from_static(b"warm")).await.unwrap();
-    let first = writer.append(room("r"), Bytes::from_static(b"first"));
+    writer.append(0, Bytes::from_static(b"warm")).await.unwrap();
+    let first = writer.append(0, Bytes::from_static(b"first"));
     tokio::time::sleep(Duration::from_millis(2_200)).await;
-    let second = writer.append(room("r"), Bytes::from_static(b"second"));
+    let second = writer.append(0, Bytes::from_static(b"second"));
     // The request is sent to brokers that hang. They read it later, when nobody waits for their answer.
     tokio::task::block_in_place(|| (1..=3).for_each(|broker| cluster.pause(broker)));
     let first = first.await;
     assert!(matches!(first, Err(AppendError::Unknown(_))), "{first:?}");
     tokio::task::block_in_place(|| (1..=3).for_each(|broker| cluster.resume(broker)));
     println!("the second: {:?}", second.await);
-    writer.append(room("r"), Bytes::from_static(b"last")).await.unwrap();
+    writer.append(0, Bytes::from_static(b"last")).await.unwrap();
     let mut member = Member::join(&*log).await;
     member.until_each_once(&BTreeSet::from([Bytes::from_static(b"last")])).await;
     for value in [&b"first"[..], b"second"] {

@@ -7,7 +7,7 @@ use crate::harness::{
     kafka::{Cluster, shared},
     process::{Plan, Uproar},
 };
-use eventlog::{Config, EventLog, FollowEvent};
+use eventlog::{Config, EventLog, FollowEvent, Writer};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use std::{
     collections::BTreeMap,
@@ -56,6 +56,10 @@ fn rooms(partitions: u32, of_each: usize) -> Vec<RoomName> {
     rooms.into_values().flatten().collect()
 }
 
+fn home(room: &RoomName, writer: &dyn Writer) -> u32 {
+    eventlog::partition_of(room, writer.partitions())
+}
+
 /// A batch of one room as ingest writes it.
 fn batch(room: &RoomName) -> bytes::Bytes {
     let counts = ["🔥", "👏", "gg"].map(|reaction| (reaction.parse().unwrap(), 7));
@@ -71,7 +75,7 @@ async fn load(log: &dyn EventLog, rooms: &[RoomName], per_second: u32, duration:
     while started.elapsed() < duration {
         ticks.tick().await;
         for room in rooms {
-            let append = writer.append(room.clone(), batch(room));
+            let append = writer.append(home(room, &*writer), batch(room));
             appends.spawn(async move { append.await.unwrap() });
             written += 1;
         }
@@ -219,7 +223,7 @@ async fn appends() {
         let appends: FuturesUnordered<_> = rooms
             .iter()
             .zip(&values)
-            .map(|(room, value)| writer.append(room.clone(), value.clone()))
+            .map(|(room, value)| writer.append(home(room, &*writer), value.clone()))
             .collect();
         calls += began.elapsed();
         let outcomes: Vec<_> = appends.collect().await;
@@ -246,14 +250,14 @@ async fn waiting_records() {
     let writer = log.writer().await.unwrap();
     let rooms: Vec<RoomName> = (0..10_000).map(|n| format!("room-{n}").parse().unwrap()).collect();
     let values: Vec<_> = rooms.iter().map(batch).collect();
-    writer.append(rooms[0].clone(), values[0].clone()).await.unwrap();
+    writer.append(home(&rooms[0], &*writer), values[0].clone()).await.unwrap();
     (1..=3).for_each(|broker| cluster.kill(broker));
     for round in 1..=3 {
         let (before, began) = (resident_kib(), Instant::now());
         let (mut bytes, appends) = (0, FuturesUnordered::new());
         for (room, value) in rooms.iter().zip(&values).cycle().take(rooms.len() * 10) {
             bytes += value.len();
-            appends.push(writer.append(room.clone(), value.clone()));
+            appends.push(writer.append(home(room, &*writer), value.clone()));
         }
         let (count, full) = (appends.len(), resident_kib());
         let failed = appends.filter(|outcome| std::future::ready(outcome.is_err())).count().await;

@@ -1,14 +1,27 @@
-//! The record of topic `reactions`: what ingest combined for one room during one commit interval.
+//! The record of topic `reactions`: what ingest combined for the rooms of one partition during one commit interval.
+//!
+//! Its value is one or more batches in JSON Lines form: a line each, `\n` between them, and none after the last.
+
+mod borrowed;
+
+pub use borrowed::BatchRef;
 
 use crate::{COUNT_MAX, Counts, DecodeError, FORMAT_VERSION, RoomName};
-use serde::{Deserialize, Serialize};
+use std::io::Write;
 
-/// Reactions of one room, combined. Key of its record: the room.
+/// What stands in a line before its values. The version is [`FORMAT_VERSION`].
+mod form {
+    pub(super) const ROOM: &[u8] = br#"{"v":1,"room":"#;
+    pub(super) const COUNTS: &[u8] = br#","counts":{"#;
+    pub(super) const COUNT: &[u8] = br#"},"count":"#;
+}
+
+/// Reactions of one room, combined: a line of a record.
 ///
 /// JSON: `{"v":1,"room":"…","counts":{"🔥":812},"count":812}`. `count` is the sum of `counts`, above zero and at most
-/// [`COUNT_MAX`](crate::COUNT_MAX).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// [`COUNT_MAX`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize))]
 pub struct Batch {
     v: u32,
     /// The room that was reacted in.
@@ -20,7 +33,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// A batch of `counts`. `None` when they are empty, hold a zero, or their sum passes [`COUNT_MAX`](crate::COUNT_MAX).
+    /// A batch of `counts`. `None` when they are empty, hold a zero, or their sum passes [`COUNT_MAX`].
     pub fn new(room: RoomName, counts: Counts) -> Option<Self> {
         let count = sum(&counts)?;
         (count > 0 && count <= COUNT_MAX && counts.values().all(|n| *n > 0)).then_some(Self {
@@ -31,29 +44,82 @@ impl Batch {
         })
     }
 
-    /// The record's value.
+    /// The value of a record that holds this batch alone.
     pub fn encode(&self) -> Vec<u8> {
-        crate::frame::to_json(self)
+        let mut value = Vec::new();
+        self.encode_into(&mut value);
+        value
     }
 
-    /// Reads a record's value, and checks that it agrees with itself.
-    pub fn decode(value: &[u8]) -> Result<Self, DecodeError> {
-        let batch: Self = serde_json::from_slice(value)?;
-        if batch.v != FORMAT_VERSION {
-            return Err(DecodeError::Version(batch.v));
+    /// Adds the batch to a record's value.
+    pub fn encode_into(&self, value: &mut Vec<u8>) {
+        write_line(value, &self.room, self.counts.iter().map(|(reaction, n)| (reaction, *n)), self.count);
+    }
+
+    /// Reads the batches of a record, as [`BatchRef::decode_all`] does.
+    pub fn decode_all(value: &[u8]) -> impl Iterator<Item = Result<Self, DecodeError>> {
+        BatchRef::decode_all(value).map(|batch| batch.map(|batch| Self::from(&batch)))
+    }
+
+    /// Reads one line, and checks that it agrees with itself.
+    pub fn decode(line: &[u8]) -> Result<Self, DecodeError> {
+        BatchRef::decode(line).map(|batch| Self::from(&batch))
+    }
+}
+
+impl From<&BatchRef<'_>> for Batch {
+    fn from(batch: &BatchRef<'_>) -> Self {
+        let mut counts = Counts::new();
+        for (reaction, n) in &batch.counts {
+            *counts.entry(reaction.into()).or_default() += n;
         }
-        if batch.count == 0 || batch.counts.values().any(|n| *n == 0) {
-            return Err(DecodeError::Inconsistent(
-                "a batch counts at least one reaction, and none zero times",
-            ));
-        }
-        if sum(&batch.counts) != Some(batch.count) {
-            return Err(DecodeError::Inconsistent("`count` is not the sum of `counts`"));
-        }
-        if batch.count > COUNT_MAX {
-            return Err(DecodeError::Inconsistent("`count` is above 2^53 - 1"));
-        }
-        Ok(batch)
+        Self { v: FORMAT_VERSION, room: (&batch.room).into(), counts, count: batch.count }
+    }
+}
+
+/// Adds the batch of `room` to a record's value, as [`Batch::encode_into`] does, and without making one.
+///
+/// The caller sees to it that it is a batch: `counts` is not empty, each is of a [`Reaction`](crate::Reaction), in their
+/// order, and above zero, and `count` is their sum, at most [`COUNT_MAX`].
+pub fn write_line<R: AsRef<str>>(
+    value: &mut Vec<u8>,
+    room: &RoomName,
+    counts: impl IntoIterator<Item = (R, u64)>,
+    count: u64,
+) {
+    if !value.is_empty() {
+        value.push(b'\n');
+    }
+    value.extend_from_slice(form::ROOM);
+    put_text(value, room);
+    let mut before = form::COUNTS;
+    for (reaction, n) in counts {
+        value.extend_from_slice(before);
+        put_text(value, reaction.as_ref());
+        value.push(b':');
+        put_number(value, n);
+        before = b",";
+    }
+    value.extend_from_slice(form::COUNT);
+    put_number(value, count);
+    value.push(b'}');
+}
+
+fn put_text(value: &mut Vec<u8>, text: &str) {
+    if text.bytes().any(|byte| matches!(byte, b'"' | b'\\' | ..b' ')) {
+        value.extend(crate::frame::to_json(&text));
+    } else {
+        value.push(b'"');
+        value.extend_from_slice(text.as_bytes());
+        value.push(b'"');
+    }
+}
+
+fn put_number(value: &mut Vec<u8>, n: u64) {
+    match u8::try_from(n) {
+        Ok(digit @ ..10) => value.push(b'0' + digit),
+        // A vector takes everything.
+        _ => drop(write!(value, "{n}")),
     }
 }
 
@@ -63,11 +129,12 @@ pub(crate) fn sum(counts: &Counts) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
     const GOLDEN: &str = include_str!("../golden/batch.json");
+    const GOLDEN_OF_TWO: &str = include_str!("../golden/batches.jsonl");
 
     fn room() -> RoomName {
         "ind-pak-final".parse().unwrap()
@@ -79,6 +146,26 @@ mod tests {
         let batch = Batch::new(room(), counts).unwrap();
         assert_eq!(String::from_utf8(batch.encode()).unwrap(), GOLDEN.trim_end());
         assert_eq!(Batch::decode(GOLDEN.as_bytes()).unwrap(), batch);
+    }
+
+    #[test]
+    fn batches_of_several_rooms_encode_as_the_golden_file() {
+        let other = Batch::new("warm~up".parse().unwrap(), [("\"\\".parse().unwrap(), 1)].into()).unwrap();
+        let mut value = GOLDEN.trim_end().as_bytes().to_vec();
+        other.encode_into(&mut value);
+        assert_eq!(String::from_utf8(value).unwrap(), GOLDEN_OF_TWO.trim_end());
+        let batches: Result<Vec<_>, _> = Batch::decode_all(GOLDEN_OF_TWO.as_bytes()).collect();
+        assert_eq!(batches.unwrap(), [Batch::decode(GOLDEN.as_bytes()).unwrap(), other]);
+    }
+
+    #[test]
+    fn a_line_that_holds_no_batch_says_nothing_against_the_others() {
+        let line = GOLDEN.trim_end();
+        let value = format!("{line}\n\n{{\"v\":7}}\n{line}");
+        let good: Vec<_> = Batch::decode_all(value.as_bytes()).map(|batch| batch.is_ok()).collect();
+        assert_eq!(good, [true, false, false, true]);
+        let empty: Vec<_> = Batch::decode_all(b"").map(|batch| batch.is_ok()).collect();
+        assert_eq!(empty, [false]);
     }
 
     #[test]
@@ -106,17 +193,31 @@ mod tests {
         assert_eq!(Batch::new(room(), Counts::new()), None);
     }
 
+    pub(super) fn batches() -> impl Strategy<Value = Batch> {
+        let reactions = prop::collection::btree_map("[a-z\"\\\\🔥👏]{1,8}", 1u64..1_000_000, 1..20);
+        ("[A-Za-z0-9._~-]{1,64}", reactions).prop_map(|(room, counts)| {
+            let counts = counts.into_iter().map(|(r, n)| (r.parse().unwrap(), n)).collect();
+            Batch::new(room.parse().unwrap(), counts).unwrap()
+        })
+    }
+
     proptest! {
         #[test]
-        fn decoding_gives_back_what_was_encoded(counts in prop::collection::btree_map("[a-z🔥👏]{1,8}", 1u64..1_000_000, 1..20)) {
-            let counts = counts.into_iter().map(|(r, n)| (r.parse().unwrap(), n)).collect();
-            let batch = Batch::new(room(), counts).unwrap();
-            prop_assert_eq!(Batch::decode(&batch.encode()).unwrap(), batch);
+        fn decoding_gives_back_what_was_encoded(batches in prop::collection::vec(batches(), 1..5)) {
+            let mut value = Vec::new();
+            batches.iter().for_each(|batch| batch.encode_into(&mut value));
+            let decoded: Result<Vec<_>, _> = Batch::decode_all(&value).collect();
+            prop_assert_eq!(decoded.unwrap(), batches);
+        }
+
+        #[test]
+        fn a_line_is_the_json_of_its_batch(batch in batches()) {
+            prop_assert_eq!(batch.encode(), serde_json::to_vec(&batch).unwrap());
         }
 
         #[test]
         fn decoding_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Batch::decode(&bytes);
+            Batch::decode_all(&bytes).for_each(drop);
         }
     }
 }

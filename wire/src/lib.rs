@@ -4,24 +4,24 @@
 //! holds one need not check again.
 //!
 //! - [`RoomName`], [`Reaction`]: names with their limits.
-//! - [`Batch`]: the record of topic `reactions`.
+//! - [`Batch`]: a room's part of a record of topic `reactions`; [`batch`] says how a record holds several.
 //! - [`Aggregate`]: the record of topic `aggregates`.
 //! - [`Frame`]: what a viewer receives, an aggregate cut to its top N.
 //! - [`audit`]: what must hold for every history of aggregates.
 
 mod aggregate;
 pub mod audit;
-mod batch;
+pub mod batch;
 mod error;
 mod frame;
 mod names;
 mod schema;
 
 pub use aggregate::{Aggregate, Source, Window};
-pub use batch::Batch;
+pub use batch::{Batch, BatchRef};
 pub use error::{DecodeError, NameError};
 pub use frame::{Frame, Hello};
-pub use names::{REACTION_BYTES_MAX, ROOM_NAME_LEN_MAX, Reaction, RoomName};
+pub use names::{REACTION_BYTES_MAX, ROOM_NAME_LEN_MAX, Reaction, ReactionRef, RoomName, RoomNameRef};
 
 /// Version of the record and frame formats; the `v` of every JSON value.
 pub const FORMAT_VERSION: u32 = 1;

@@ -1,8 +1,17 @@
 //! Room names and reactions: validated once, cheap to clone.
 
 use crate::NameError;
-use serde::{Deserialize, Deserializer, Serialize};
-use std::{borrow::Borrow, fmt, ops::Deref, str::FromStr, sync::Arc};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, Visitor},
+};
+use std::{
+    borrow::{Borrow, Cow},
+    fmt,
+    ops::Deref,
+    str::FromStr,
+    sync::Arc,
+};
 
 /// Longest room name, in characters (all are ASCII).
 pub const ROOM_NAME_LEN_MAX: usize = 64;
@@ -54,8 +63,16 @@ impl Reaction {
     }
 }
 
+/// A room name as it stands in what was decoded: checked, and not copied unless it had to be unescaped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomNameRef<'a>(pub(crate) Cow<'a, str>);
+
+/// A reaction as it stands in what was decoded: checked, and not copied unless it had to be unescaped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReactionRef<'a>(pub(crate) Cow<'a, str>);
+
 macro_rules! checked_name {
-    ($name:ident) => {
+    ($name:ident, $borrowed:ident) => {
         impl FromStr for $name {
             type Err = NameError;
             fn from_str(text: &str) -> Result<Self, NameError> {
@@ -91,14 +108,50 @@ macro_rules! checked_name {
         }
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                $borrowed::deserialize(deserializer).map(|name| Self::from(&name))
+            }
+        }
+        impl From<&$borrowed<'_>> for $name {
+            fn from(name: &$borrowed<'_>) -> Self {
+                Self((&*name.0).into())
+            }
+        }
+        impl Deref for $borrowed<'_> {
+            type Target = str;
+            fn deref(&self) -> &str {
+                &self.0
+            }
+        }
+        impl<'de: 'a, 'a> Deserialize<'de> for $borrowed<'a> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = deserializer.deserialize_str(Text)?;
+                $name::check(&text).map_err(Error::custom)?;
+                Ok(Self(text))
             }
         }
     };
 }
-checked_name!(RoomName);
-checked_name!(Reaction);
+checked_name!(RoomName, RoomNameRef);
+checked_name!(Reaction, ReactionRef);
+
+/// Takes a text as it comes. (What serde makes of a [`Cow`] is a copy.)
+struct Text;
+
+impl<'de> Visitor<'de> for Text {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+}
 
 #[cfg(test)]
 mod tests {

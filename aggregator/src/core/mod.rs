@@ -1,6 +1,7 @@
 //! The pure core: one [`Rollup`] a partition. Fed records and ticks, it returns closed windows.
 //!
 //! The rules:
+//! - All batches of a record count in the same window.
 //! - A record before the open window's end counts in it. A record at or after the end closes the window at that
 //!   record's offset (the cut), opens the window that holds it, and counts there.
 //! - A record older than its window is `late`: it counts in the open one. A record from past now + one interval is
@@ -33,20 +34,19 @@ pub struct Settings {
     pub max_distinct_per_room: usize,
 }
 
-/// What became of a record.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// It counts in a window.
-    Counted {
-        /// Reactions that came before the window's start.
-        late: u64,
-        /// Reactions from the future.
-        skewed: u64,
-        /// Reactions that were counted as `other`.
-        folded: u64,
-    },
-    /// Its offset was taken before.
-    Replayed,
-    /// Its room's total would pass [`wire::COUNT_MAX`]: passed over.
-    Overflow,
+/// What became of records.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Reactions that count in a window.
+    pub counted: u64,
+    /// Of these, that came before the window's start.
+    pub late: u64,
+    /// Of these, from the future.
+    pub skewed: u64,
+    /// Of these, counted as `other`.
+    pub folded: u64,
+    /// Batches that were passed over, since their room's total would pass [`wire::COUNT_MAX`].
+    pub overflows: u64,
+    /// Records whose offset was taken before.
+    pub replayed: u64,
 }

@@ -1,36 +1,20 @@
 //! The window that is open, and where windows lie in time.
 
 use super::Settings;
-use std::collections::BTreeMap;
-use wire::{Counts, Reaction, RoomName, Window};
+use wire::{RoomName, Window};
 
 /// The window that records are counted in.
 #[derive(Debug)]
 pub(super) struct OpenWindow {
     pub(super) window: Window,
-    pub(super) rooms: BTreeMap<RoomName, RoomWindow>,
-    slots: usize,
-}
-
-/// What a window holds of one room.
-#[derive(Debug, Default)]
-pub(super) struct RoomWindow {
-    pub(super) count: u64,
-    pub(super) counts: Counts,
-    pub(super) slots: Vec<u64>,
-    pub(super) late: u64,
-    pub(super) skewed: u64,
+    pub(super) slots: usize,
+    /// Those with reactions in it, in no order. What it holds of them is with their other sums.
+    pub(super) rooms: Vec<RoomName>,
 }
 
 impl OpenWindow {
     pub(super) fn new(window: Window, slots: usize) -> Self {
-        Self { window, rooms: BTreeMap::new(), slots }
-    }
-
-    /// The part of `room`; made where it is missing.
-    pub(super) fn room(&mut self, room: &RoomName) -> &mut RoomWindow {
-        let empty = || RoomWindow { slots: vec![0; self.slots], ..RoomWindow::default() };
-        self.rooms.entry(room.clone()).or_insert_with(empty)
+        Self { window, slots, rooms: Vec::new() }
     }
 
     /// The slice of the window that holds `timestamp_ms`; the nearest one for times outside.
@@ -38,16 +22,6 @@ impl OpenWindow {
         let into_ms = timestamp_ms.saturating_sub(self.window.start).min(self.window.len_ms() - 1);
         let slot = u128::from(into_ms) * self.slots as u128 / u128::from(self.window.len_ms());
         usize::try_from(slot).unwrap_or(0).min(self.slots - 1)
-    }
-}
-
-impl RoomWindow {
-    pub(super) fn add(&mut self, slot: usize, counts: impl IntoIterator<Item = (Reaction, u64)>) {
-        for (reaction, n) in counts {
-            *self.counts.entry(reaction).or_default() += n;
-            self.count += n;
-            self.slots[slot] += n;
-        }
     }
 }
 

@@ -1,15 +1,15 @@
 //! The roll-up of one partition.
 
 use super::{
-    Settings, Taken,
+    Settings, Tally,
     open::{OpenWindow, window_at},
-    room::RoomState,
+    room::{Place, RoomState},
 };
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{HashMap, HashSet},
     mem,
 };
-use wire::{Aggregate, Batch, RoomName, Source};
+use wire::{Aggregate, BatchRef, RoomName, Source};
 
 /// The roll-up of one partition, from the offset where its last committed window was cut.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct Rollup {
     open: Option<OpenWindow>,
     rooms: HashMap<RoomName, RoomState>,
     /// Rooms with reactions in the last closed window: they get a rest aggregate if they have none in the next.
-    resting: BTreeSet<RoomName>,
+    resting: Vec<RoomName>,
     /// When to look for rooms to forget.
     expiry_ms: u64,
 }
@@ -88,51 +88,65 @@ impl Rollup {
         self.rooms.len()
     }
 
-    /// Passes a record over that can't be counted.
-    pub fn skip(&mut self, offset: u64) {
-        self.position = self.position.max(offset + 1);
-    }
-
-    /// Takes the record at `offset`. It may close the window before it.
-    pub fn record(
+    /// Takes the record at `offset`. It may close the window before it; one without a batch that counts does not.
+    pub fn record<'a>(
         &mut self,
         offset: u64,
         timestamp_ms: u64,
-        batch: &Batch,
+        batches: impl IntoIterator<Item = BatchRef<'a>>,
         now_ms: u64,
-    ) -> (Option<Closed>, Taken) {
+        tally: &mut Tally,
+    ) -> Option<Closed> {
         if offset < self.position {
-            return (None, Taken::Replayed);
+            tally.replayed += 1;
+            return None;
         }
-        if self.rooms.get(&batch.room).is_some_and(|room| !room.has_place_for(batch.count)) {
-            self.skip(offset);
-            return (None, Taken::Overflow);
+        self.position = offset + 1;
+        let mut batches = batches.into_iter().peekable();
+        while batches.next_if(|batch| self.overflows(batch)).is_some() {
+            tally.overflows += 1;
         }
+        batches.peek()?;
         let skewed = timestamp_ms > now_ms.saturating_add(self.settings.interval_ms);
         let past_end = self.open.as_ref().is_some_and(|open| timestamp_ms >= open.window.end);
         let closed = if past_end && !skewed { self.close(offset) } else { None };
         let at_ms = if skewed { now_ms } else { timestamp_ms };
-        let taken = self.count(timestamp_ms, batch, at_ms, now_ms, skewed);
-        self.position = offset + 1;
-        (closed, taken)
+        let mut open = self.open.take().unwrap_or_else(|| self.open_at(at_ms, now_ms));
+        let start_ms = open.window.start;
+        // A record from the future may lie before its window too, where that was opened by a clock that is ahead.
+        let late = timestamp_ms < start_ms && !skewed;
+        let place = Place { start_ms, slot: open.slot(timestamp_ms), slots: open.slots, late, skewed };
+        for batch in batches {
+            self.count(&batch, place, &mut open.rooms, tally);
+        }
+        self.open = Some(open);
+        closed
     }
 
-    fn count(&mut self, timestamp_ms: u64, batch: &Batch, at_ms: u64, now_ms: u64, skewed: bool) -> Taken {
-        let mut open = self.open.take().unwrap_or_else(|| self.open_at(at_ms, now_ms));
-        let slot = open.slot(timestamp_ms);
-        let start_ms = open.window.start;
-        let state = self.rooms.entry(batch.room.clone()).or_insert_with(|| RoomState::new(start_ms));
-        state.active_ms = state.active_ms.max(start_ms);
-        let (named, folded) = state.add(batch, self.settings.max_distinct_per_room);
-        let part = open.room(&batch.room);
-        part.add(slot, named);
-        // A record from the future may lie before its window too, where that was opened by a clock that is ahead.
-        let late = if timestamp_ms < start_ms && !skewed { batch.count } else { 0 };
-        let skewed = if skewed { batch.count } else { 0 };
-        part.late += late;
-        part.skewed += skewed;
-        self.open = Some(open);
-        Taken::Counted { late, skewed, folded }
+    fn overflows(&self, batch: &BatchRef<'_>) -> bool {
+        self.rooms.get(&*batch.room).is_some_and(|room| !room.has_place_for(batch.count))
+    }
+
+    fn count(&mut self, batch: &BatchRef<'_>, place: Place, open: &mut Vec<RoomName>, tally: &mut Tally) {
+        let state = match self.rooms.get_mut(&*batch.room) {
+            Some(state) => state,
+            None => {
+                let name = RoomName::from(&batch.room);
+                let state = RoomState::new(name.clone(), place.start_ms);
+                self.rooms.entry(name).or_insert(state)
+            }
+        };
+        if !state.has_place_for(batch.count) {
+            tally.overflows += 1;
+            return;
+        }
+        if !state.is_in_window() {
+            open.push(state.name().clone());
+        }
+        tally.folded += state.add(batch, place, self.settings.max_distinct_per_room);
+        tally.counted += batch.count;
+        tally.late += if place.late { batch.count } else { 0 };
+        tally.skewed += if place.skewed { batch.count } else { 0 };
     }
 
     /// Time passes. `caught_up`: the log is read to its end. Call it again until it returns `None`.
@@ -178,21 +192,15 @@ impl Rollup {
     }
 
     fn close(&mut self, cut: u64) -> Option<Closed> {
-        let mut open = self.open.take()?;
-        for room in mem::take(&mut self.resting) {
-            open.room(&room);
-        }
-        let window = open.window;
+        let OpenWindow { window, slots, rooms: mut names } = self.open.take()?;
+        let rooms = &mut self.rooms;
+        let at_rest = |room: &RoomName| rooms.get(room).is_some_and(|state| !state.is_in_window());
+        names.extend(mem::take(&mut self.resting).into_iter().filter(at_rest));
+        names.sort_unstable();
         let source = Source { partition: self.partition, from: self.from, to: cut };
-        let mut aggregates = Vec::with_capacity(open.rooms.len());
-        for (room, part) in open.rooms {
-            if part.count > 0 {
-                self.resting.insert(room.clone());
-            }
-            if let Some(state) = self.rooms.get_mut(&room) {
-                aggregates.push(state.close(room, part, window, source));
-            }
-        }
+        let close = |room: &RoomName| Some(rooms.get_mut(room)?.close(window, slots, source));
+        let aggregates: Vec<_> = names.iter().filter_map(close).collect();
+        self.resting = aggregates.iter().filter(|it| it.count > 0).map(|it| it.room.clone()).collect();
         self.last_end_ms = window.end;
         let from = mem::replace(&mut self.from, cut);
         Some(Closed { from, to: cut, end_ms: window.end, aggregates, forgotten: Vec::new() })
@@ -202,10 +210,10 @@ impl Rollup {
     fn forget(&mut self, now_ms: u64) -> Option<Closed> {
         let ttl_ms = self.settings.room_ttl_ms;
         self.expiry_ms = now_ms + (ttl_ms / 8).clamp(1, 60_000);
-        let is_open = |room: &RoomName| self.open.as_ref().is_some_and(|open| open.rooms.contains_key(room));
-        let in_use = |room: &RoomName| self.resting.contains(room) || is_open(room);
+        let resting: HashSet<_> = self.resting.iter().collect();
+        let in_use = |state: &RoomState| state.is_in_window() || resting.contains(state.name());
         let is_old = |state: &RoomState| state.active_ms.saturating_add(ttl_ms) <= now_ms;
-        let old = self.rooms.iter().filter(|(room, state)| is_old(state) && !in_use(room));
+        let old = self.rooms.iter().filter(|(_, state)| is_old(state) && !in_use(state));
         let mut forgotten: Vec<_> = old.map(|(room, _)| room.clone()).collect();
         forgotten.sort();
         for room in &forgotten {

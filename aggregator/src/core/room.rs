@@ -1,27 +1,64 @@
-//! What is known of a room beyond the open window.
+//! What is known of a room.
 
-use super::open::RoomWindow;
-use wire::{Aggregate, Batch, COUNT_MAX, Counts, FORMAT_VERSION, OTHER, Reaction, RoomName, Source, Window};
+use wire::{
+    Aggregate, BatchRef, COUNT_MAX, Counts, FORMAT_VERSION, OTHER, Reaction, RoomName, Source, Window,
+};
 
 /// A room's sums so far. They include the open window: what is not committed is dropped whole, never taken back.
 #[derive(Debug)]
 pub(super) struct RoomState {
+    name: RoomName,
     seq: u64,
     since: u64,
     total: u64,
     totals: Counts,
     /// When the last window with reactions of this room ended, or began if it is open.
     pub(super) active_ms: u64,
+    /// What the open window holds of the room.
+    part: Part,
+}
+
+/// A room's part of a window.
+#[derive(Debug, Default)]
+struct Part {
+    count: u64,
+    counts: Counts,
+    /// Empty as long as there are no reactions.
+    slots: Vec<u64>,
+    late: u64,
+    skewed: u64,
+}
+
+/// Where in the open window a record counts, and as what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// When the window began.
+    pub(super) start_ms: u64,
+    pub(super) slot: usize,
+    /// How many slots the window has.
+    pub(super) slots: usize,
+    pub(super) late: bool,
+    pub(super) skewed: bool,
 }
 
 impl RoomState {
-    pub(super) fn new(since: u64) -> Self {
-        Self { seq: 0, since, total: 0, totals: Counts::new(), active_ms: since }
+    pub(super) fn new(name: RoomName, since: u64) -> Self {
+        let (totals, part) = (Counts::new(), Part::default());
+        Self { name, seq: 0, since, total: 0, totals, active_ms: since, part }
     }
 
     pub(super) fn from_newest(newest: Aggregate) -> Self {
-        let Aggregate { seq, since, total, totals, window, .. } = newest;
-        Self { seq, since, total, totals, active_ms: window.end }
+        let Aggregate { room: name, seq, since, total, totals, window, .. } = newest;
+        Self { name, seq, since, total, totals, active_ms: window.end, part: Part::default() }
+    }
+
+    pub(super) fn name(&self) -> &RoomName {
+        &self.name
+    }
+
+    /// Whether the open window holds reactions of the room.
+    pub(super) fn is_in_window(&self) -> bool {
+        self.part.count > 0
     }
 
     /// Whether the room can count so many more exactly.
@@ -29,49 +66,61 @@ impl RoomState {
         self.total.checked_add(count).is_some_and(|total| total <= COUNT_MAX)
     }
 
-    /// Adds a batch to the totals. Returns it by the names it was counted under, and how many became [`OTHER`].
-    pub(super) fn add(&mut self, batch: &Batch, max_distinct: usize) -> (Vec<(Reaction, u64)>, u64) {
+    /// Adds a batch to the open window and to the totals. Gives how many of it became [`OTHER`].
+    pub(super) fn add(&mut self, batch: &BatchRef<'_>, place: Place, max_distinct: usize) -> u64 {
+        let Self { totals, part, .. } = self;
         let mut folded = 0;
-        let mut named = Vec::with_capacity(batch.counts.len());
         for (reaction, n) in &batch.counts {
-            let known = self.totals.contains_key(reaction) || self.totals.len() < max_distinct;
-            let name = if known { Some(reaction.clone()) } else { OTHER.parse().ok() };
-            let name = name.unwrap_or_else(|| reaction.clone());
-            folded += if known { 0 } else { *n };
-            *self.totals.entry(name.clone()).or_default() += n;
-            named.push((name, *n));
+            let named = totals.len() < max_distinct || totals.contains_key(&**reaction);
+            let name = if named { reaction } else { OTHER };
+            folded += if named { 0 } else { *n };
+            let new = || name.parse().unwrap_or_else(|_| reaction.into());
+            add(totals, name, *n, new);
+            // They share the name.
+            add(&mut part.counts, name, *n, || {
+                totals.get_key_value(name).map_or_else(new, |it| it.0.clone())
+            });
         }
+        if part.slots.is_empty() {
+            part.slots = vec![0; place.slots];
+        }
+        part.slots[place.slot] += batch.count;
+        part.count += batch.count;
+        part.late += if place.late { batch.count } else { 0 };
+        part.skewed += if place.skewed { batch.count } else { 0 };
         self.total += batch.count;
-        (named, folded)
+        self.active_ms = self.active_ms.max(place.start_ms);
+        folded
     }
 
-    /// The aggregate of a window that closes.
-    pub(super) fn close(
-        &mut self,
-        room: RoomName,
-        part: RoomWindow,
-        window: Window,
-        source: Source,
-    ) -> Aggregate {
-        let RoomWindow { count, counts, slots, late, skewed } = part;
+    /// The aggregate of the window, which closes and has so many slots.
+    pub(super) fn close(&mut self, window: Window, slots: usize, source: Source) -> Aggregate {
+        let Part { count, counts, slots: used, late, skewed } = std::mem::take(&mut self.part);
         self.seq += 1;
         if count > 0 {
             self.active_ms = window.end;
         }
         Aggregate {
             v: FORMAT_VERSION,
-            room,
+            room: self.name.clone(),
             seq: self.seq,
             since: self.since,
             window,
             count,
             counts,
-            slots,
+            slots: if used.is_empty() { vec![0; slots] } else { used },
             late,
             skewed,
             total: self.total,
             totals: self.totals.clone(),
             source,
         }
+    }
+}
+
+fn add(counts: &mut Counts, name: &str, n: u64, new: impl FnOnce() -> Reaction) {
+    match counts.get_mut(name) {
+        Some(sum) => *sum += n,
+        None => drop(counts.insert(new(), n)),
     }
 }

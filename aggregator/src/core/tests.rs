@@ -3,6 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use wire::Batch;
 
 const SETTINGS: Settings =
     Settings { interval_ms: 2_000, slots: 4, grace_ms: 50, room_ttl_ms: 60_000, max_distinct_per_room: 3 };
@@ -16,9 +17,24 @@ fn batch(room: &str, counts: &[(&str, u64)]) -> Batch {
     Batch::new(room.parse().unwrap(), counts).unwrap()
 }
 
+/// Gives the core a record. Says what closed, and what became of it.
+fn record(
+    core: &mut Rollup,
+    offset: u64,
+    at_ms: u64,
+    batches: &[Batch],
+    now_ms: u64,
+) -> (Option<Closed>, Tally) {
+    let (mut value, mut tally) = (Vec::new(), Tally::default());
+    batches.iter().for_each(|batch| batch.encode_into(&mut value));
+    let batches = BatchRef::decode_all(&value).filter_map(Result::ok);
+    let closed = core.record(offset, at_ms, batches, now_ms, &mut tally);
+    (closed, tally)
+}
+
 /// One fire in room `r` at offset and time; the record reaches the core when it is written.
 fn fire(core: &mut Rollup, offset: u64, at_ms: u64) -> Option<Closed> {
-    core.record(offset, at_ms, &batch("r", &[("🔥", 1)]), at_ms).0
+    record(core, offset, at_ms, &[batch("r", &[("🔥", 1)])], at_ms).0
 }
 
 fn only(closed: Option<Closed>) -> Aggregate {
@@ -68,9 +84,9 @@ fn a_room_comes_to_rest_once_and_then_is_silent() {
 #[test]
 fn rooms_of_one_window_share_its_cut_and_those_that_went_quiet_get_zero() {
     let mut core = rollup();
-    core.record(0, 10_000, &batch("a", &[("🔥", 2)]), 10_000);
-    core.record(1, 10_001, &batch("b", &[("👏", 3)]), 10_001);
-    let (closed, _) = core.record(2, 12_000, &batch("b", &[("👏", 1)]), 12_000);
+    record(&mut core, 0, 10_000, &[batch("a", &[("🔥", 2)])], 10_000);
+    record(&mut core, 1, 10_001, &[batch("b", &[("👏", 3)])], 10_001);
+    let (closed, _) = record(&mut core, 2, 12_000, &[batch("b", &[("👏", 1)])], 12_000);
     let rooms =
         |closed: Closed| closed.aggregates.iter().map(|a| (a.room.to_string(), a.count)).collect::<Vec<_>>();
     assert_eq!(rooms(closed.unwrap()), [("a".to_owned(), 2), ("b".to_owned(), 3)]);
@@ -78,11 +94,31 @@ fn rooms_of_one_window_share_its_cut_and_those_that_went_quiet_get_zero() {
 }
 
 #[test]
+fn all_batches_of_a_record_count_in_one_window_and_the_cut_falls_before_the_record() {
+    let mut core = rollup();
+    fire(&mut core, 0, 11_999);
+    let batches = [
+        batch("b", &[("🔥", 1)]),
+        batch("r", &[("🔥", 2)]),
+        batch("a", &[("🔥", 3)]),
+        batch("r", &[("👏", 4)]),
+    ];
+    let (closed, tally) = record(&mut core, 1, 12_000, &batches, 12_000);
+    assert_eq!(tally, Tally { counted: 10, ..Tally::default() });
+    let first = only(closed);
+    assert_eq!((first.count, first.source), (1, Source { partition: 0, from: 0, to: 1 }));
+    let second = core.tick(14_050, true).unwrap();
+    assert_eq!((second.from, second.to), (1, 2));
+    let rooms: Vec<_> = second.aggregates.iter().map(|a| (&*a.room, a.count, &a.slots[..])).collect();
+    assert_eq!(rooms, [("a", 3, &[3, 0, 0, 0][..]), ("b", 1, &[1, 0, 0, 0]), ("r", 6, &[6, 0, 0, 0])]);
+}
+
+#[test]
 fn a_late_record_counts_in_the_open_window_and_says_so() {
     let mut core = rollup();
     fire(&mut core, 0, 12_500);
-    let (_, taken) = core.record(1, 11_000, &batch("r", &[("🔥", 5)]), 12_600);
-    assert_eq!(taken, Taken::Counted { late: 5, skewed: 0, folded: 0 });
+    let (_, taken) = record(&mut core, 1, 11_000, &[batch("r", &[("🔥", 5)])], 12_600);
+    assert_eq!(taken, Tally { counted: 5, late: 5, ..Tally::default() });
     let closed = only(core.tick(14_050, true));
     assert_eq!((closed.count, closed.late), (6, 5));
     assert_eq!(closed.slots, [5, 1, 0, 0]);
@@ -93,7 +129,7 @@ fn a_late_record_after_the_clock_closed_its_window_opens_the_next_one() {
     let mut core = rollup();
     fire(&mut core, 0, 10_000);
     only(core.tick(12_050, true));
-    core.record(1, 11_999, &batch("r", &[("🔥", 1)]), 12_060);
+    record(&mut core, 1, 11_999, &[batch("r", &[("🔥", 1)])], 12_060);
     let closed = only(core.tick(14_050, true));
     assert_eq!((closed.window.start, closed.count, closed.late), (12_000, 1, 1));
 }
@@ -102,12 +138,12 @@ fn a_late_record_after_the_clock_closed_its_window_opens_the_next_one() {
 fn a_record_from_the_future_counts_now_and_opens_no_window_that_time_has_not_reached() {
     let mut core = rollup();
     fire(&mut core, 0, 10_000);
-    let (closed, taken) = core.record(1, 99_000, &batch("r", &[("🔥", 2)]), 10_100);
-    assert_eq!((closed, taken), (None, Taken::Counted { late: 0, skewed: 2, folded: 0 }));
+    let (closed, taken) = record(&mut core, 1, 99_000, &[batch("r", &[("🔥", 2)])], 10_100);
+    assert_eq!((closed, taken), (None, Tally { counted: 2, skewed: 2, ..Tally::default() }));
     let closed = only(core.tick(12_050, true));
     assert_eq!((closed.window.end, closed.count, closed.skewed), (12_000, 3, 2));
     let mut fresh = rollup();
-    fresh.record(0, 99_000, &batch("r", &[("🔥", 2)]), 10_100);
+    record(&mut fresh, 0, 99_000, &[batch("r", &[("🔥", 2)])], 10_100);
     assert_eq!(only(fresh.tick(12_050, true)).window.start, 10_000);
 }
 
@@ -116,8 +152,8 @@ fn a_record_from_the_future_that_lies_before_its_window_is_skewed_and_not_late_a
     let mut core = rollup();
     fire(&mut core, 0, 1_000_000);
     // The clock went back; the window lies further ahead than the record.
-    let (_, taken) = core.record(1, 900_000, &batch("r", &[("🔥", 2)]), 100_000);
-    assert_eq!(taken, Taken::Counted { late: 0, skewed: 2, folded: 0 });
+    let (_, taken) = record(&mut core, 1, 900_000, &[batch("r", &[("🔥", 2)])], 100_000);
+    assert_eq!(taken, Tally { counted: 2, skewed: 2, ..Tally::default() });
     let closed = only(core.tick(100_000, true));
     assert_eq!((closed.late, closed.skewed, closed.check()), (0, 2, Ok(())));
 }
@@ -128,7 +164,7 @@ fn after_the_clock_went_back_windows_still_come_out() {
     fire(&mut core, 0, 1_000_000);
     // An hour back: the open window ends far in the future.
     assert_eq!(only(core.tick(100_000, true)).count, 1);
-    core.record(1, 100_100, &batch("r", &[("🔥", 1)]), 100_100);
+    record(&mut core, 1, 100_100, &[batch("r", &[("🔥", 1)])], 100_100);
     let closed = only(core.tick(102_050, true));
     assert_eq!((closed.window.start, closed.count, closed.total), (100_000, 1, 2));
 }
@@ -147,9 +183,9 @@ fn a_new_interval_applies_from_the_next_window_and_the_open_one_keeps_its_end() 
 #[test]
 fn reactions_beyond_a_rooms_limit_of_distinct_ones_count_as_other() {
     let mut core = rollup();
-    core.record(0, 10_000, &batch("r", &[("a", 1), ("b", 1), ("c", 1)]), 10_000);
-    let (_, taken) = core.record(1, 10_001, &batch("r", &[("a", 1), ("d", 4), ("e", 5)]), 10_001);
-    assert_eq!(taken, Taken::Counted { late: 0, skewed: 0, folded: 9 });
+    record(&mut core, 0, 10_000, &[batch("r", &[("a", 1), ("b", 1), ("c", 1)])], 10_000);
+    let (_, taken) = record(&mut core, 1, 10_001, &[batch("r", &[("a", 1), ("d", 4), ("e", 5)])], 10_001);
+    assert_eq!(taken, Tally { counted: 10, folded: 9, ..Tally::default() });
     let closed = only(core.tick(12_050, true));
     let counts: Vec<_> = closed.counts.iter().map(|(r, n)| (r.to_string(), *n)).collect();
     assert_eq!(counts, [("a".into(), 2), ("b".into(), 1), ("c".into(), 1), ("other".to_owned(), 9)]);
@@ -160,18 +196,49 @@ fn reactions_beyond_a_rooms_limit_of_distinct_ones_count_as_other() {
 fn a_record_that_was_taken_before_is_not_counted_again() {
     let mut core = rollup();
     fire(&mut core, 7, 10_000);
-    let again = core.record(7, 10_000, &batch("r", &[("🔥", 1)]), 10_000);
-    assert_eq!(again, (None, Taken::Replayed));
+    let again = record(&mut core, 7, 10_000, &[batch("r", &[("🔥", 1)])], 10_000);
+    assert_eq!(again, (None, Tally { replayed: 1, ..Tally::default() }));
     assert_eq!(only(core.tick(12_050, true)).count, 1);
 }
 
 #[test]
 fn a_total_that_clients_could_not_read_exactly_is_refused() {
     let mut core = rollup();
-    core.record(0, 10_000, &batch("r", &[("a", wire::COUNT_MAX)]), 10_000);
-    assert_eq!(core.record(1, 10_000, &batch("r", &[("a", 1)]), 10_000).1, Taken::Overflow);
-    assert_eq!(core.position(), 2);
+    record(&mut core, 0, 10_000, &[batch("r", &[("a", wire::COUNT_MAX)])], 10_000);
+    let (_, tally) = record(&mut core, 1, 10_000, &[batch("r", &[("a", 1)])], 10_000);
+    assert_eq!((tally, core.position()), (Tally { overflows: 1, ..Tally::default() }, 2));
     assert_eq!(only(core.tick(12_050, true)).total, wire::COUNT_MAX);
+}
+
+#[test]
+fn a_batch_that_would_pass_the_limit_says_nothing_against_the_others_of_its_record() {
+    let mut core = rollup();
+    record(&mut core, 0, 10_000, &[batch("full", &[("a", wire::COUNT_MAX - 1)])], 10_000);
+    let batches = [
+        batch("full", &[("a", 2)]),
+        batch("r", &[("a", 3)]),
+        batch("full", &[("a", 1)]),
+        batch("full", &[("a", 1)]),
+    ];
+    let (_, tally) = record(&mut core, 1, 10_000, &batches, 10_000);
+    assert_eq!(tally, Tally { counted: 4, overflows: 2, ..Tally::default() });
+    let totals: Vec<_> = core.tick(12_050, true).unwrap().aggregates.iter().map(|a| a.total).collect();
+    assert_eq!(totals, [wire::COUNT_MAX, 3]);
+}
+
+#[test]
+fn a_record_in_which_nothing_counts_is_passed_over_and_closes_no_window() {
+    let mut core = rollup();
+    record(&mut core, 0, 10_000, &[batch("r", &[("a", wire::COUNT_MAX)])], 10_000);
+    let full = [batch("r", &[("a", 1)])];
+    assert_eq!(record(&mut core, 1, 12_000, &full, 12_000).0, None);
+    assert_eq!(record(&mut core, 2, 12_000, &[], 12_000), (None, Tally::default()));
+    assert_eq!(core.position(), 3);
+    assert_eq!(only(core.tick(12_050, true)).source, Source { partition: 0, from: 0, to: 3 });
+    assert_eq!(core.tick(12_050, true), None);
+    assert_eq!(only(core.tick(14_050, true)).count, 0, "it is at rest");
+    assert_eq!(record(&mut core, 3, 20_000, &full, 20_000).0, None);
+    assert_eq!(core.tick(30_000, true), None, "nothing opened a window");
 }
 
 #[test]
@@ -202,7 +269,7 @@ fn a_room_is_forgotten_also_while_others_are_busy() {
     let mut forgotten = Vec::new();
     for n in 1..200 {
         let now_ms = 10_000 + n * 500;
-        core.record(n, now_ms, &batch("busy", &[("🔥", 1)]), now_ms);
+        record(&mut core, n, now_ms, &[batch("busy", &[("🔥", 1)])], now_ms);
         while let Some(closed) = core.tick(now_ms, true) {
             forgotten.extend(closed.forgotten);
         }
@@ -213,13 +280,13 @@ fn a_room_is_forgotten_also_while_others_are_busy() {
 #[test]
 fn forgetting_a_room_commits_nothing_of_the_open_window_and_spares_the_rooms_in_it() {
     let mut core = rollup();
-    core.record(0, 10_000, &batch("a", &[("🔥", 1)]), 10_000);
-    core.record(1, 10_000, &batch("b", &[("🔥", 1)]), 10_000);
+    record(&mut core, 0, 10_000, &[batch("a", &[("🔥", 1)])], 10_000);
+    record(&mut core, 1, 10_000, &[batch("b", &[("🔥", 1)])], 10_000);
     for now_ms in [12_050, 14_050] {
         while core.tick(now_ms, true).is_some() {}
     }
     // Both are old; one has a reaction that is not committed yet.
-    core.record(2, 80_000, &batch("b", &[("🔥", 1)]), 80_000);
+    record(&mut core, 2, 80_000, &[batch("b", &[("🔥", 1)])], 80_000);
     let closed = core.tick(80_000, true).unwrap();
     assert_eq!(closed.forgotten.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a"]);
     assert_eq!((closed.from, closed.to), (2, 2));
@@ -245,7 +312,7 @@ fn after_a_restart_totals_seq_and_rest_go_on() {
 /// Windows in the order of their cuts, from any log read in any way.
 #[derive(Debug, Clone)]
 enum Step {
-    Record { room: u8, count: u64, forward_ms: u64, back_ms: u64 },
+    Record { batches: Vec<(u8, u64)>, forward_ms: u64, back_ms: u64 },
     Tick,
     Crash,
     ClockBack { ms: u64 },
@@ -253,8 +320,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0u8..4, 1u64..100, 0u64..1_500, 0u64..3_000)
-            .prop_map(|(room, count, forward_ms, back_ms)| Step::Record { room, count, forward_ms, back_ms }),
+        6 => (prop::collection::vec((0u8..4, 1u64..100), 0..5), 0u64..1_500, 0u64..3_000)
+            .prop_map(|(batches, forward_ms, back_ms)| Step::Record { batches, forward_ms, back_ms }),
         3 => Just(Step::Tick),
         1 => Just(Step::Crash),
         1 => (1u64..100_000).prop_map(|ms| Step::ClockBack { ms }),
@@ -292,17 +359,19 @@ proptest! {
     #[test]
     fn every_record_counts_once_whatever_clocks_and_crashes_do(steps in prop::collection::vec(step(), 1..150)) {
         let settings = Settings { room_ttl_ms: u64::MAX / 4, max_distinct_per_room: 2, ..SETTINGS };
-        let mut log: Vec<(u64, Batch)> = Vec::new();
+        let mut log: Vec<(u64, Vec<Batch>)> = Vec::new();
         let mut ledger = Ledger::default();
         let mut core = Rollup::new(0, 3, 0, Vec::new(), settings);
         let mut now_ms = 1_000_000_000;
         for step in steps {
             match step {
-                Step::Record { room, count, forward_ms, back_ms } => {
+                Step::Record { batches, forward_ms, back_ms } => {
                     now_ms += forward_ms;
-                    let room = format!("room-{room}");
-                    let names = ["a", "b", "c", "d"];
-                    log.push((now_ms - back_ms, batch(&room, &[(names[(count % 4) as usize], count)])));
+                    let batches = batches.into_iter().map(|(room, count)| {
+                        let name = ["a", "b", "c", "d"][(count % 4) as usize];
+                        batch(&format!("room-{room}"), &[(name, count)])
+                    });
+                    log.push((now_ms - back_ms, batches.collect()));
                 }
                 Step::Tick => now_ms += 700,
                 Step::ClockBack { ms } => now_ms -= ms,
@@ -311,8 +380,9 @@ proptest! {
                     core = Rollup::new(0, 3, ledger.cut, newest, settings);
                 }
             }
-            while let Some((timestamp_ms, batch)) = log.get(core.position() as usize) {
-                if let (Some(closed), _) = core.record(core.position(), *timestamp_ms, batch, now_ms) {
+            while let Some((timestamp_ms, batches)) = log.get(core.position() as usize) {
+                let offset = core.position();
+                if let (Some(closed), _) = record(&mut core, offset, *timestamp_ms, batches, now_ms) {
                     ledger.commit(closed);
                 }
             }
@@ -326,8 +396,9 @@ proptest! {
                 ledger.commit(closed);
             }
         }
-        prop_assert_eq!(ledger.cut, log.len() as u64);
-        let accepted: u64 = log.iter().map(|(_, batch)| batch.count).sum();
+        let end = log.iter().rposition(|(_, batches)| !batches.is_empty()).map_or(0, |last| last as u64 + 1);
+        prop_assert!(ledger.cut >= end, "all was cut, but for records without batches at the end");
+        let accepted: u64 = log.iter().flat_map(|(_, batches)| batches).map(|batch| batch.count).sum();
         let counted: u64 = ledger.newest.values().map(|aggregate| aggregate.total).sum();
         prop_assert_eq!(counted, accepted);
         prop_assert!(ledger.newest.values().all(|aggregate| aggregate.count == 0), "all came to rest");

@@ -14,7 +14,7 @@ pub(crate) fn audit(log: &MemoryLog) -> Report {
     let mut auditor = Auditor::of_whole_history();
     for partition in 0..log.partitions() {
         for record in log.reactions(partition) {
-            auditor.record(partition, record.offset, Batch::decode(&record.value).ok().as_ref());
+            auditor.record(partition, record.offset, &record.value);
         }
     }
     for (partition, room, value) in log.aggregates() {
@@ -80,7 +80,11 @@ fn compare(world: &World, report: &Report) -> Vec<String> {
 fn last_batches(world: &World) -> Vec<u64> {
     let last = |partition| {
         let records = world.memory.reactions(partition);
-        records.iter().rev().find(|record| Batch::decode(&record.value).is_ok()).map_or(0, |r| r.offset + 1)
+        records
+            .iter()
+            .rev()
+            .find(|record| Batch::decode_all(&record.value).any(|batch| batch.is_ok()))
+            .map_or(0, |r| r.offset + 1)
     };
     (0..world.memory.partitions()).map(last).collect()
 }

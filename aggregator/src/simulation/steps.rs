@@ -10,9 +10,10 @@ pub(super) enum Step {
         room: usize,
         batches: usize,
     },
-    /// A record with a timestamp that is wrong by so much.
+    /// Records with a timestamp that is wrong by so much.
     ReactAtOddTime {
         room: usize,
+        batches: usize,
         off_ms: i64,
     },
     Poison {
@@ -105,7 +106,7 @@ const EVERYDAY: [(usize, Make); 4] = [
 ];
 
 const TROUBLES: [Make; 18] = [
-    |rng| Step::ReactAtOddTime { room: rng.below(8), off_ms: off_ms(rng) },
+    |rng| Step::ReactAtOddTime { room: rng.below(8), batches: rng.below(3) + 1, off_ms: off_ms(rng) },
     |rng| Step::Poison { partition: rng.below(4), kind: rng.below(4) },
     |rng| Step::Redeliver { partition: rng.below(4), records: rng.between(1, 20) },
     |rng| Step::TimePasses { ms: rng.between(1_000, 20_000) },

@@ -12,6 +12,7 @@ use eventlog::{EventLog, MemoryLog, Writer};
 use service::{Clock, ManualClock};
 use std::{
     collections::BTreeMap,
+    mem,
     sync::{Arc, Mutex},
     task::Poll,
     time::Duration,
@@ -105,8 +106,8 @@ impl World {
 
     async fn take(&mut self, step: Step) -> Result<(), String> {
         match step {
-            Step::React { room, batches } => (0..batches).for_each(|n| self.react(room + n, None)),
-            Step::ReactAtOddTime { room, off_ms } => self.react(room, Some(off_ms)),
+            Step::React { room, batches } => self.react(room, batches, None),
+            Step::ReactAtOddTime { room, batches, off_ms } => self.react(room, batches, Some(off_ms)),
             Step::Poison { partition, kind } => {
                 self.memory.push_raw(partition as u32 % self.partitions, self.now_ms, POISONS[kind]);
             }
@@ -146,7 +147,27 @@ impl World {
         }
     }
 
-    fn react(&mut self, room: usize, off_ms: Option<i64>) {
+    /// Batches of some rooms, as ingest writes them: a record holds those of rooms of its partition.
+    fn react(&mut self, room: usize, batches: usize, off_ms: Option<i64>) {
+        let mut records = BTreeMap::new();
+        for n in room..room + batches {
+            let batch = self.batch(n);
+            let partition = self.memory.partition_of(&batch.room);
+            let record: &mut Vec<u8> = records.entry(partition).or_default();
+            batch.encode_into(record);
+            if self.rng.chance(5) {
+                record.extend([&b"\n"[..], self.rng.one_of(&POISONS)].concat());
+            }
+            if self.rng.chance(30) {
+                let record = mem::take(record);
+                self.append(partition, record, off_ms);
+            }
+        }
+        records.retain(|_, record| !record.is_empty());
+        records.into_iter().for_each(|(partition, record)| self.append(partition, record, off_ms));
+    }
+
+    fn batch(&mut self, room: usize) -> Batch {
         let room = self.rooms[room % self.rooms.len()].clone();
         let mut counts = wire::Counts::new();
         for _ in 0..=self.rng.below(2) {
@@ -154,13 +175,16 @@ impl World {
             counts.insert(reaction.parse().unwrap(), self.rng.between(1, 50));
         }
         let batch = Batch::new(room.clone(), counts).unwrap();
-        *self.accepted.entry(room.clone()).or_default() += batch.count;
-        let value = batch.encode();
+        *self.accepted.entry(room).or_default() += batch.count;
+        batch
+    }
+
+    fn append(&self, partition: u32, record: Vec<u8>, off_ms: Option<i64>) {
         match off_ms {
-            None => drop(self.writer.append(room, value.into())),
+            None => drop(self.writer.append(partition, record.into())),
             Some(off_ms) => {
                 let at_ms = self.now_ms.saturating_add_signed(off_ms);
-                self.memory.push_raw(self.memory.partition_of(&room), at_ms, value);
+                self.memory.push_raw(partition, at_ms, record);
             }
         }
     }

@@ -3,14 +3,12 @@
 use super::{
     LogFactory, WAIT,
     member::{Member, append_to, writer},
-    room, rooms, within,
+    room, within,
 };
+use crate::AppendError;
 use bytes::Bytes;
 use futures_util::{FutureExt, future::join_all};
-use std::{
-    collections::BTreeMap,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(super) async fn an_appended_record_comes_to_the_feed_as_it_was(factory: &dyn LogFactory) {
     let log = factory.open().await;
@@ -24,50 +22,57 @@ pub(super) async fn an_appended_record_comes_to_the_feed_as_it_was(factory: &dyn
     member.close().await;
 }
 
-pub(super) async fn a_room_keeps_to_one_partition_and_to_the_order_of_its_appends(factory: &dyn LogFactory) {
+pub(super) async fn records_come_to_their_partition_in_the_order_of_their_appends(factory: &dyn LogFactory) {
     let log = factory.open().await;
-    let (rooms, writer) = (rooms(factory), writer(&*log).await);
+    let writer = writer(&*log).await;
+    assert_eq!(writer.partitions(), factory.partitions());
+    let value = |partition, n| format!("{partition} {n}");
     let mut appends = Vec::new();
     for n in 0..20 {
-        for room in &rooms {
-            appends.push(writer.append(room.clone(), format!("{room} {n}").into()));
+        for partition in 0..factory.partitions() {
+            appends.push(writer.append(partition, value(partition, n).into()));
         }
     }
     // Order is that of the calls, not that of the polls.
     appends.reverse();
+    let count = appends.len();
     within("the appends", join_all(appends)).await.into_iter().for_each(|result| result.unwrap());
 
     let mut member = Member::join(&*log).await;
-    member.until_records(rooms.len() * 20).await;
-    let mut homes = BTreeMap::new();
-    for room in &rooms {
-        let home = member.partition_of(room);
-        let values = member.values();
-        let of_room: Vec<_> = values.iter().filter(|v| v.starts_with(&format!("{room} "))).collect();
-        assert_eq!(
-            of_room,
-            (0..20).map(|n| format!("{room} {n}")).collect::<Vec<_>>().iter().collect::<Vec<_>>()
+    member.until_records(count).await;
+    for (partition, owned) in &member.owned {
+        let expected = (0..20).map(|n| Bytes::from(value(*partition, n)));
+        assert!(
+            owned.records.iter().map(|record| record.value.clone()).eq(expected),
+            "partition {partition}"
         );
-        let at_home = &member.owned[&home].records;
-        let count = at_home.iter().filter(|r| r.value.starts_with(format!("{room} ").as_bytes())).count();
-        assert_eq!(count, 20, "{room} is in partition {home} and in another");
-        homes.insert(home, ());
     }
-    assert_eq!(homes.len(), factory.partitions() as usize, "rooms are spread over all partitions");
+    member.close().await;
+}
+
+pub(super) async fn a_partition_that_does_not_exist_takes_nothing(factory: &dyn LogFactory) {
+    let log = factory.open().await;
+    let writer = writer(&*log).await;
+    for partition in [factory.partitions(), u32::MAX] {
+        let refused = within("an append", writer.append(partition, "tap".into())).await;
+        assert!(matches!(refused, Err(AppendError::NotWritten(_))), "{refused:?}");
+    }
+    within("the flush", writer.flush(WAIT)).await;
+    let member = Member::join_and_catch_up(&*log, factory.partitions()).await;
+    assert_eq!(member.values(), [""; 0]);
     member.close().await;
 }
 
 pub(super) async fn concurrent_appends_arrive_exactly_once(factory: &dyn LogFactory) {
     let log = factory.open().await;
-    let (rooms, writer) = (rooms(factory), writer(&*log).await);
+    let writer = writer(&*log).await;
     let mut member = Member::join(&*log).await;
-    let appender = |appender: usize| {
-        let (rooms, writer) = (&rooms, &writer);
+    let appender = |appender: u32| {
+        let writer = &writer;
         async move {
             for n in 0..10 {
-                let room = rooms[(appender + n) % rooms.len()].clone();
-                let value = format!("{room} {appender}.{n}");
-                writer.append(room, value.into()).await.unwrap();
+                let partition = (appender + n) % writer.partitions();
+                writer.append(partition, format!("{appender}.{n}").into()).await.unwrap();
             }
         }
     };
@@ -90,7 +95,7 @@ pub(super) async fn poison_values_pass_untouched(factory: &dyn LogFactory) {
         vec![7; 100_000].into(),
     ];
     for value in &values {
-        within("an append", writer.append(room("final"), value.clone())).await.unwrap();
+        within("an append", writer.append(0, value.clone())).await.unwrap();
     }
     let mut member = Member::join(&*log).await;
     member.until_records(values.len()).await;
@@ -102,8 +107,8 @@ pub(super) async fn poison_values_pass_untouched(factory: &dyn LogFactory) {
 pub(super) async fn a_dropped_append_is_written_all_the_same(factory: &dyn LogFactory) {
     let log = factory.open().await;
     let writer = writer(&*log).await;
-    drop(writer.append(room("final"), "never polled".into()));
-    let mut polled = writer.append(room("final"), "polled once".into());
+    drop(writer.append(0, "never polled".into()));
+    let mut polled = writer.append(0, "polled once".into());
     let _ = (&mut polled).now_or_never();
     drop(polled);
     let mut member = Member::join(&*log).await;
@@ -115,7 +120,7 @@ pub(super) async fn a_dropped_append_is_written_all_the_same(factory: &dyn LogFa
 pub(super) async fn flush_waits_for_every_append(factory: &dyn LogFactory) {
     let log = factory.open().await;
     let writer = writer(&*log).await;
-    let appends: Vec<_> = (0..50).map(|n| writer.append(room(&format!("room-{n}")), "tap".into())).collect();
+    let appends: Vec<_> = (0..50).map(|n| writer.append(n % writer.partitions(), "tap".into())).collect();
     within("the flush", writer.flush(WAIT)).await;
     for append in appends {
         append.now_or_never().expect("an append that is resolved").unwrap();

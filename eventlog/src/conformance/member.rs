@@ -3,6 +3,7 @@
 use super::{LogFactory, aggregate, rooms, within};
 use crate::{
     Committer, Cut, EventLog, Feed, FeedError, FeedEvent, FeedEvents, Record, Writer, conformance::WAIT,
+    partition_of,
 };
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -161,10 +162,12 @@ pub(super) async fn writer(log: &dyn EventLog) -> Arc<dyn Writer> {
     within("a writer", log.writer()).await.unwrap()
 }
 
-/// Appends one record to each room: its name, a space, and `text`.
+/// Appends one record for each room: its name, a space, and `text`.
 pub(super) async fn append_to(log: &dyn EventLog, rooms: &[RoomName], text: &str) {
     let writer = writer(log).await;
-    let append = |room: &RoomName| writer.append(room.clone(), format!("{room} {text}").into());
+    let append = |room: &RoomName| {
+        writer.append(partition_of(room, writer.partitions()), format!("{room} {text}").into())
+    };
     let results = within("the appends", join_all(rooms.iter().map(append))).await;
     results.into_iter().for_each(|result| result.unwrap());
 }

@@ -36,7 +36,7 @@ pub(super) async fn a_backlog_is_read_from_its_first_record(factory: &dyn LogFac
     let writer = writer(&*log).await;
     // More than fits into one event, or one read.
     for chunk in 0..8 {
-        let append = |n| writer.append(room("final"), format!("final {n:01000}").into());
+        let append = |n| writer.append(0, format!("final {n:01000}").into());
         let results = within("the appends", join_all((chunk * 250..chunk * 250 + 250).map(append))).await;
         results.into_iter().for_each(|result| result.unwrap());
     }

@@ -12,18 +12,18 @@ use crate::{
     metrics::{PARTITIONS_OWNED, commit_ended},
 };
 use metrics::gauge;
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     task::{JoinHandle, spawn_blocking},
+    time::{Instant, sleep_until},
 };
 
 /// Groups are taken in steps of so many bytes, which is how far a feed reads ahead.
 const READ_BYTES: usize = 1 << 20;
+/// Groups that come close together are taken together: to be woken for each costs more than to read it. Well below the time
+/// that a window waits for its last records.
+const TAKE_PAUSE: Duration = Duration::from_millis(20);
 
 type Groups = Vec<(u64, Arc<Group>)>;
 
@@ -38,13 +38,14 @@ pub(super) async fn open(shared: &Arc<Shared>) -> Result<Feed, OpenError> {
         .map_err(|error| OpenError::Invalid(format!("the embedded log can't be read: {error}")))?;
     gauge!(PARTITIONS_OWNED).set(partitions.len() as f64);
     let events = EmbeddedEvents {
-        changed: shared.tail.subscribe(),
+        changed: shared.tail.groups(),
         shared: Arc::clone(shared),
         member,
         partitions,
         cursor,
         untold,
         reading: None,
+        taken_at: None,
     };
     let committer = EmbeddedCommitter { shared: Arc::clone(shared), member };
     Ok(Feed { events: Box::new(events), committer: Arc::new(committer) })
@@ -93,6 +94,8 @@ struct EmbeddedEvents {
     /// A look into the file, for groups that are not in memory any more. Kept here, so that a caller that cancels
     /// `next` loses nothing.
     reading: Option<JoinHandle<Result<Groups, StoreError>>>,
+    /// When groups were last taken from memory, and none were left.
+    taken_at: Option<Instant>,
 }
 
 impl EmbeddedEvents {
@@ -112,9 +115,15 @@ impl EmbeddedEvents {
                     return Err(FeedError::Reopen(format!("group {} is gone", self.cursor)));
                 }
                 self.take(&groups);
-            } else if !self.take_tail()? {
-                // The sender lives in `shared`, so it can't be gone.
-                let _ = self.changed.changed().await;
+            } else {
+                if let Some(at) = self.taken_at {
+                    sleep_until(at + TAKE_PAUSE).await;
+                    self.taken_at = None;
+                }
+                if !self.take_tail()? {
+                    // The sender lives in `shared`, so it can't be gone.
+                    let _ = self.changed.changed().await;
+                }
             }
         }
     }
@@ -141,6 +150,7 @@ impl EmbeddedEvents {
         self.take(&groups);
         if self.cursor >= end {
             self.tell_ends();
+            self.taken_at = (!self.untold.is_empty()).then(Instant::now);
         }
         Ok(!self.untold.is_empty())
     }
@@ -152,7 +162,7 @@ impl EmbeddedEvents {
             self.cursor = number + 1;
             for part in &group.parts {
                 let position = &mut self.partitions[part.partition as usize];
-                for (offset, (_, value)) in (part.first_offset..).zip(&part.records) {
+                for (offset, value) in (part.first_offset..).zip(&part.records) {
                     // A cut may lie within a group.
                     if offset >= position.next_offset {
                         let record =
@@ -222,7 +232,7 @@ impl Committer for EmbeddedCommitter {
             let member = self.member;
             let outcome = self.shared.ask(|answer| Job::Commit { member, cuts, answer }).await;
             let outcome = outcome.unwrap_or_else(|why| Err(CommitError::Reopen(why)));
-            commit_ended(started, &outcome);
+            commit_ended(started.into_std(), &outcome);
             outcome
         })
     }

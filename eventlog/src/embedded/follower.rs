@@ -40,7 +40,7 @@ impl EmbeddedFollower {
     pub(super) fn open(shared: &Arc<Shared>) -> Self {
         let mut follower = Self {
             shared: Arc::clone(shared),
-            changed: shared.tail.subscribe(),
+            changed: shared.tail.commits(),
             cursor: 0,
             known: BTreeSet::new(),
             untold: Vec::new(),

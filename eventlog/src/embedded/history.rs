@@ -123,7 +123,7 @@ impl Rows<'_> {
         for (_, group) in groups {
             for part in group.parts.iter().filter(|part| part.partition == self.partition) {
                 let records = part.records.iter().zip(part.first_offset..);
-                self.records.extend(records.map(|((_, value), offset)| Record {
+                self.records.extend(records.map(|(value, offset)| Record {
                     offset,
                     timestamp_ms: group.timestamp_ms,
                     value: value.clone(),

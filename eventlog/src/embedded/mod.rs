@@ -44,6 +44,7 @@ const GONE: &str = "the embedded log's thread is gone";
 
 /// The embedded log.
 pub(crate) struct EmbeddedLog {
+    partitions: u32,
     shared: Arc<Shared>,
 }
 
@@ -71,7 +72,7 @@ impl EmbeddedLog {
     }
 
     fn start(store: Store, head: Head, config: &EmbeddedConfig, clock: Clock) -> Result<Self, OpenError> {
-        let store = Arc::new(store);
+        let (store, partitions) = (Arc::new(store), head.offsets.len() as u32);
         let tail = Arc::new(Tail::new(head.next_group, head.next_commit));
         let (jobs, queue) = mpsc::channel(config.max_queued);
         let thread = Thread {
@@ -86,7 +87,8 @@ impl EmbeddedLog {
             .name("log-writer".into())
             .spawn(move || thread.run(queue))
             .map_err(|error| OpenError::Unavailable(format!("can't start a thread: {error}")))?;
-        Ok(Self { shared: Arc::new(Shared { store, tail, jobs: Some(jobs), thread: Some(thread) }) })
+        let shared = Arc::new(Shared { store, tail, jobs: Some(jobs), thread: Some(thread) });
+        Ok(Self { partitions, shared })
     }
 }
 
@@ -116,7 +118,9 @@ impl Drop for Shared {
 impl EventLog for EmbeddedLog {
     fn writer(&self) -> BoxFuture<'_, Result<Arc<dyn Writer>, OpenError>> {
         Box::pin(async {
-            Ok(Arc::new(writer::EmbeddedWriter { shared: Arc::clone(&self.shared) }) as Arc<dyn Writer>)
+            let writer =
+                writer::EmbeddedWriter { shared: Arc::clone(&self.shared), partitions: self.partitions };
+            Ok(Arc::new(writer) as Arc<dyn Writer>)
         })
     }
 

@@ -2,13 +2,15 @@
 //!
 //! A row, numbers little endian or LEB128 (`var`):
 //! `version: u8, timestamp_ms: u64, parts: var, { partition: var, first_offset: var, records: var }*` is its header,
-//! then come the records, part by part: `{ room length: var, room, value length: var, value }*`.
+//! then come the records, part by part: `{ value length: var, value }*`.
+//! In rows of version 1 each record has `room length: var, room` before it, which says nothing that its value doesn't.
 //! The store checks its pages by itself, hence no sum here; but nothing that is cut off or too long is taken for a row.
 
 use bytes::{Buf, BufMut, Bytes};
-use wire::RoomName;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Records with their rooms: still read, not written any more.
+const VERSION_WITH_ROOMS: u8 = 1;
 
 /// What one group commit holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub(super) struct Part {
     pub(super) partition: u32,
     /// Offset of the first record; the others follow without gaps.
     pub(super) first_offset: u64,
-    pub(super) records: Vec<(RoomName, Bytes)>,
+    pub(super) records: Vec<Bytes>,
 }
 
 impl Part {
@@ -50,9 +52,9 @@ pub(super) enum RowError {
     Short,
     #[error("a row is longer than it says")]
     Long,
-    #[error("a row has version {0}, this program reads version {VERSION}")]
+    #[error("a row has version {0}, this program reads versions {VERSION_WITH_ROOMS} to {VERSION}")]
     Version(u8),
-    #[error("a row holds a number or a name that can't be: {0}")]
+    #[error("a row holds a number that can't be: {0}")]
     Value(String),
 }
 
@@ -60,7 +62,7 @@ impl Group {
     /// Bytes that the group takes up, about.
     pub(super) fn size(&self) -> usize {
         let records = self.parts.iter().flat_map(|part| &part.records);
-        64 + records.map(|(room, value)| record_size(room, value)).sum::<usize>()
+        64 + records.map(|value| record_size(value)).sum::<usize>()
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -73,9 +75,7 @@ impl Group {
             put_var(&mut row, part.first_offset);
             put_var(&mut row, part.records.len() as u64);
         }
-        for (room, value) in self.parts.iter().flat_map(|part| &part.records) {
-            put_var(&mut row, room.len() as u64);
-            row.put_slice(room.as_bytes());
+        for value in self.parts.iter().flat_map(|part| &part.records) {
             put_var(&mut row, value.len() as u64);
             row.put_slice(value);
         }
@@ -84,16 +84,15 @@ impl Group {
 
     /// Reads a row; values share its memory.
     pub(super) fn decode(mut row: Bytes) -> Result<Self, RowError> {
-        let header = Header::take(&mut row)?;
+        let (version, header) = Header::take(&mut row)?;
         let mut parts = Vec::new();
         for (partition, first_offset, count) in header.parts {
             let mut records = Vec::new();
             for _ in 0..count {
-                let room = take_bytes(&mut row)?;
-                let room = std::str::from_utf8(&room).map_err(|error| RowError::Value(error.to_string()))?;
-                let room =
-                    room.parse().map_err(|error: wire::NameError| RowError::Value(error.to_string()))?;
-                records.push((room, take_bytes(&mut row)?));
+                if version == VERSION_WITH_ROOMS {
+                    take_bytes(&mut row)?;
+                }
+                records.push(take_bytes(&mut row)?);
             }
             parts.push(Part { partition, first_offset, records });
         }
@@ -107,12 +106,13 @@ impl Group {
 impl Header {
     /// Reads the header of a row, and leaves the rest of it alone.
     pub(super) fn decode(mut row: &[u8]) -> Result<Self, RowError> {
-        Self::take(&mut row)
+        Ok(Self::take(&mut row)?.1)
     }
 
-    fn take(row: &mut impl Buf) -> Result<Self, RowError> {
+    /// The version too.
+    fn take(row: &mut impl Buf) -> Result<(u8, Self), RowError> {
         let version = row.try_get_u8().map_err(|_| RowError::Short)?;
-        if version != VERSION {
+        if !(VERSION_WITH_ROOMS..=VERSION).contains(&version) {
             return Err(RowError::Version(version));
         }
         let timestamp_ms = row.try_get_u64_le().map_err(|_| RowError::Short)?;
@@ -127,13 +127,13 @@ impl Header {
             }
             parts.push((partition, first_offset, count));
         }
-        Ok(Self { timestamp_ms, parts })
+        Ok((version, Self { timestamp_ms, parts }))
     }
 }
 
 /// Bytes that a record takes up, about.
-pub(super) fn record_size(room: &RoomName, value: &Bytes) -> usize {
-    32 + room.len() + value.len()
+pub(super) fn record_size(value: &[u8]) -> usize {
+    32 + value.len()
 }
 
 fn put_var(row: &mut Vec<u8>, mut n: u64) {
@@ -175,8 +175,7 @@ mod tests {
 
     fn groups() -> impl Strategy<Value = Group> {
         let value = prop::collection::vec(any::<u8>(), 0..200).prop_map(Bytes::from);
-        let room = "[A-Za-z0-9._~-]{1,64}".prop_map(|room| room.parse().unwrap());
-        let records = prop::collection::vec((room, value), 1..8);
+        let records = prop::collection::vec(value, 1..8);
         let part = (any::<u32>(), 0..u64::MAX - 8, records)
             .prop_map(|(partition, first_offset, records)| Part { partition, first_offset, records });
         (any::<u64>(), prop::collection::vec(part, 0..6))
@@ -203,21 +202,30 @@ mod tests {
         }
 
         #[test]
-        fn decoding_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn decoding_never_panics(version in 0..4u8, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = Header::decode(&bytes);
-            let mut row = vec![VERSION];
+            let mut row = vec![version];
             row.extend(bytes);
             let _ = Group::decode(row.into());
         }
     }
 
+    fn a_group() -> Group {
+        let records = vec![Bytes::from_static(b"xyz"), Bytes::from_static(b"")];
+        Group { timestamp_ms: 0x0102, parts: vec![Part { partition: 3, first_offset: 300, records }] }
+    }
+
     #[test]
     fn a_row_never_changes_its_form() {
-        let records = vec![("a".parse().unwrap(), Bytes::from_static(b"xyz"))];
-        let group =
-            Group { timestamp_ms: 0x0102, parts: vec![Part { partition: 3, first_offset: 300, records }] };
-        let row = b"\x01\x02\x01\0\0\0\0\0\0\x01\x03\xac\x02\x01\x01a\x03xyz";
-        assert_eq!(group.encode(), row);
+        let row = b"\x02\x02\x01\0\0\0\0\0\0\x01\x03\xac\x02\x02\x03xyz\0";
+        assert_eq!(a_group().encode(), row);
+    }
+
+    #[test]
+    fn a_row_whose_records_name_their_rooms_is_read() {
+        let row = b"\x01\x02\x01\0\0\0\0\0\0\x01\x03\xac\x02\x02\x01a\x03xyz\x02bc\0";
+        assert_eq!(Group::decode(Bytes::from_static(row)), Ok(a_group()));
+        assert_eq!(Header::decode(row), Header::decode(&a_group().encode()));
     }
 
     #[test]

@@ -4,12 +4,13 @@
 //! |---|---|---|
 //! | `groups` | group number, contiguous | a row (see `row`) |
 //! | `offsets` | partition | next offset, committed offset |
-//! | `aggregates` | room | partition, number of the commit, newest aggregate |
+//! | `newest` | partition, room | number of the commit, newest aggregate |
 //! | `marks` | every 256th group number | next offset of each partition before that group |
 //! | `meta` | name | number |
 //!
 //! The newest row is never trimmed: it holds the group number and the time that the log goes on with. Offsets have a
-//! table of their own, so that a trimmed log forgets none.
+//! table of their own, so that a trimmed log forgets none. Aggregates lie by partition, as they are committed by partition:
+//! a commit then writes few pages.
 
 use super::row::{Group, Header, RowError};
 use crate::Cut;
@@ -20,11 +21,11 @@ use wire::RoomName;
 
 const GROUPS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("groups");
 const OFFSETS: TableDefinition<'_, u32, (u64, u64)> = TableDefinition::new("offsets");
-const AGGREGATES: TableDefinition<'_, &str, (u32, u64, &[u8])> = TableDefinition::new("aggregates");
+const NEWEST: TableDefinition<'_, (u32, &str), (u64, &[u8])> = TableDefinition::new("newest");
 const MARKS: TableDefinition<'_, u64, Vec<u64>> = TableDefinition::new("marks");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 /// A mark stands before every so many groups.
 const MARK_GROUPS: u64 = 256;
 /// Rows that are trimmed with one write, at the most: more than one is written, so that the disk stays flat, and few,
@@ -38,7 +39,7 @@ pub(super) enum StoreError {
     Redb(redb::Error),
     #[error("{0}")]
     Row(#[from] RowError),
-    #[error("a key of table aggregates is no room name: {0:?}")]
+    #[error("a key of table newest is no room name: {0:?}")]
     Room(String),
     #[error("it was made with {key} {found}, this is {expected}")]
     Differs { key: &'static str, found: u64, expected: u64 },
@@ -93,6 +94,11 @@ impl Store {
         let tx = store.begin()?;
         let head = {
             let mut meta = tx.open_table(META)?;
+            let format = meta.get("format")?.map(|value| value.value());
+            if format == Some(1) {
+                by_partition(&tx)?;
+                meta.insert("format", FORMAT)?;
+            }
             for (key, expected) in [("format", FORMAT), ("partitions", u64::from(partitions))] {
                 let found = meta.get(key)?.map(|value| value.value());
                 match found {
@@ -105,7 +111,7 @@ impl Store {
             }
             let next_commit = meta.get("next_commit")?.map_or(0, |value| value.value());
             let (groups, table) = (tx.open_table(GROUPS)?, tx.open_table(OFFSETS)?);
-            tx.open_table(AGGREGATES)?;
+            tx.open_table(NEWEST)?;
             tx.open_table(MARKS)?;
             let mut offsets = vec![Offsets::default(); partitions as usize];
             for row in table.iter()? {
@@ -169,15 +175,15 @@ impl Store {
     pub(super) fn commit(&self, head: &mut Head, cuts: &[Cut], trim: TrimBefore) -> Result<(), StoreError> {
         let tx = self.begin()?;
         {
-            let mut table = tx.open_table(AGGREGATES)?;
+            let mut table = tx.open_table(NEWEST)?;
             for cut in cuts {
                 head.offsets[cut.partition as usize].committed = cut.next_offset;
                 for (room, value) in &cut.aggregates {
                     match value {
                         Some(value) => {
-                            drop(table.insert(&**room, (cut.partition, head.next_commit, &**value))?);
+                            drop(table.insert((cut.partition, &**room), (head.next_commit, &**value))?);
                         }
-                        None => drop(table.remove(&**room)?),
+                        None => drop(table.remove((cut.partition, &**room))?),
                     }
                 }
             }
@@ -240,14 +246,27 @@ impl Store {
         let tx = self.db.begin_read()?;
         let next_commit = tx.open_table(META)?.get("next_commit")?.map_or(0, |value| value.value());
         let mut newest = Vec::new();
-        for row in tx.open_table(AGGREGATES)?.iter()? {
-            let (room, row) = row?;
-            let (partition, commit, value) = row.value();
-            let room = room.value().parse().map_err(|_| StoreError::Room(room.value().to_owned()))?;
+        for row in tx.open_table(NEWEST)?.iter()? {
+            let (key, row) = row?;
+            let ((partition, room), (commit, value)) = (key.value(), row.value());
+            let room = room.parse().map_err(|_| StoreError::Room(room.to_owned()))?;
             newest.push(NewestOfRoom { room, partition, commit, value: Bytes::copy_from_slice(value) });
         }
         Ok((next_commit, newest))
     }
+}
+
+/// Format 1 had aggregates by room, all over the file.
+fn by_partition(tx: &WriteTransaction) -> Result<(), StoreError> {
+    const BY_ROOM: TableDefinition<'_, &str, (u32, u64, &[u8])> = TableDefinition::new("aggregates");
+    let mut newest = tx.open_table(NEWEST)?;
+    for row in tx.open_table(BY_ROOM)?.iter()? {
+        let (room, row) = row?;
+        let (partition, commit, value) = row.value();
+        newest.insert((partition, room.value()), (commit, value))?;
+    }
+    tx.delete_table(BY_ROOM)?;
+    Ok(())
 }
 
 fn write_offsets(

@@ -2,7 +2,7 @@
 
 use super::{ring::Ring, row::Group};
 use crate::{FeedError, FollowedRecord};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 /// Memory for the newest groups, and as much for the newest commits.
@@ -10,7 +10,9 @@ const RING_BYTES: usize = 16 << 20;
 
 pub(super) struct Tail {
     state: Mutex<State>,
-    changed: watch::Sender<()>,
+    /// By what readers wait for, so that nobody is woken for nothing: that costs the writing thread a system call or two.
+    groups_changed: watch::Sender<()>,
+    commits_changed: watch::Sender<()>,
 }
 
 pub(super) struct State {
@@ -28,12 +30,18 @@ impl Tail {
     pub(super) fn new(next_group: u64, next_commit: u64) -> Self {
         let (groups, commits) = (Ring::new(next_group, RING_BYTES), Ring::new(next_commit, RING_BYTES));
         let state = State { groups, commits, member: 0, stopped: None };
-        Self { state: Mutex::new(state), changed: watch::Sender::new(()) }
+        let (groups_changed, commits_changed) = (watch::Sender::new(()), watch::Sender::new(()));
+        Self { state: Mutex::new(state), groups_changed, commits_changed }
     }
 
-    /// For readers: `changed()` resolves after each [`Self::change`].
-    pub(super) fn subscribe(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
+    /// For readers of groups: `changed()` resolves after each [`Self::push_group`] and [`Self::change`].
+    pub(super) fn groups(&self) -> watch::Receiver<()> {
+        self.groups_changed.subscribe()
+    }
+
+    /// For readers of commits: `changed()` resolves after each [`Self::push_commit`] and [`Self::change`].
+    pub(super) fn commits(&self) -> watch::Receiver<()> {
+        self.commits_changed.subscribe()
     }
 
     /// Looks at the state; fails when nothing is written any more.
@@ -45,10 +53,23 @@ impl Tail {
         }
     }
 
-    /// Changes the state, and wakes all who wait for a change.
+    /// Adds the newest group.
+    pub(super) fn push_group(&self, group: Arc<Group>, size: usize) {
+        self.lock().groups.push(group, size);
+        self.groups_changed.send_replace(());
+    }
+
+    /// Adds the newest commit.
+    pub(super) fn push_commit(&self, records: Arc<Vec<FollowedRecord>>, size: usize) {
+        self.lock().commits.push(records, size);
+        self.commits_changed.send_replace(());
+    }
+
+    /// Changes what all readers have to know, and wakes them.
     pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.lock());
-        self.changed.send_replace(());
+        self.groups_changed.send_replace(());
+        self.commits_changed.send_replace(());
     }
 
     pub(super) fn member(&self) -> u64 {

@@ -12,21 +12,18 @@ use super::{
     store::{Head, Offsets, Store, TrimBefore},
     tail::Tail,
 };
-use crate::{
-    AppendError, CommitError, Cut, Done, FollowedRecord, OpenError, metrics::WRITE_SECONDS, placement,
-};
+use crate::{AppendError, CommitError, Cut, Done, FollowedRecord, OpenError, metrics::WRITE_SECONDS};
 use bytes::Bytes;
 use metrics::histogram;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use tokio::sync::{mpsc, oneshot};
-use wire::RoomName;
 
 /// A group is closed at this size, so that a row is never large.
 const GROUP_BYTES_MAX: usize = 4 << 20;
 
 pub(super) enum Job {
     Append {
-        room: RoomName,
+        partition: u32,
         value: Bytes,
         done: Done,
     },
@@ -63,9 +60,9 @@ pub(super) struct Thread {
 }
 
 /// Appends that become one group.
-#[derive(Default)]
 struct Gathered {
-    records: Vec<(RoomName, Bytes)>,
+    /// By partition.
+    records: Vec<Vec<Bytes>>,
     done: Vec<Done>,
     bytes: usize,
 }
@@ -76,9 +73,9 @@ impl Thread {
         let mut next = jobs.blocking_recv();
         while let Some(job) = next.take() {
             match job {
-                Job::Append { room, value, done } => {
-                    let mut gathered = Gathered::default();
-                    gathered.add(room, value, done);
+                Job::Append { partition, value, done } => {
+                    let mut gathered = Gathered::of(self.head.offsets.len());
+                    gathered.add(partition, value, done);
                     next = gathered.fill(&mut jobs);
                     self.append(gathered);
                 }
@@ -102,25 +99,22 @@ impl Thread {
         }
     }
 
-    fn write_group(&mut self, records: Vec<(RoomName, Bytes)>) -> Result<(), String> {
-        let mut parts: BTreeMap<u32, Vec<(RoomName, Bytes)>> = BTreeMap::new();
-        for (room, value) in records {
-            let partition = placement::partition_of(&room, self.head.offsets.len() as u32);
-            parts.entry(partition).or_default().push((room, value));
-        }
-        let part = |(partition, records)| {
-            let first_offset = self.head.offsets[partition as usize].next;
-            Part { partition, first_offset, records }
+    fn write_group(&mut self, records: Vec<Vec<Bytes>>) -> Result<(), String> {
+        let parts = (0..).zip(&self.head.offsets).zip(records).filter(|(_, records)| !records.is_empty());
+        let part = |((partition, offsets), records): ((u32, &Offsets), _)| Part {
+            partition,
+            first_offset: offsets.next,
+            records,
         };
         let now_ms = (self.clock)();
         let timestamp_ms = now_ms.max(self.head.last_timestamp_ms);
-        let group = Group { timestamp_ms, parts: parts.into_iter().map(part).collect() };
+        let group = Group { timestamp_ms, parts: parts.map(part).collect() };
         let (trim, started) = (self.trim_before(now_ms), Instant::now());
         let written = self.store.write_group(&mut self.head, &group, trim);
         written.map_err(|error| self.stop(&error))?;
         histogram!(WRITE_SECONDS).record(started.elapsed().as_secs_f64());
         let size = group.size();
-        self.tail.change(|tail| tail.groups.push(Arc::new(group), size));
+        self.tail.push_group(Arc::new(group), size);
         Ok(())
     }
 
@@ -138,10 +132,10 @@ impl Thread {
         let records = cuts.into_iter().flat_map(|cut| cut.aggregates);
         let records: Vec<_> = records.map(|(room, value)| FollowedRecord { room, value }).collect();
         let size = |record: &FollowedRecord| {
-            record_size(&record.room, record.value.as_ref().unwrap_or(&Bytes::new()))
+            record.room.len() + record_size(record.value.as_deref().unwrap_or_default())
         };
         let size = records.iter().map(size).sum();
-        self.tail.change(|tail| tail.commits.push(Arc::new(records), size));
+        self.tail.push_commit(Arc::new(records), size);
         Ok(())
     }
 
@@ -197,9 +191,13 @@ impl Drop for Thread {
 }
 
 impl Gathered {
-    fn add(&mut self, room: RoomName, value: Bytes, done: Done) {
-        self.bytes += record_size(&room, &value);
-        self.records.push((room, value));
+    fn of(partitions: usize) -> Self {
+        Self { records: vec![Vec::new(); partitions], done: Vec::new(), bytes: 0 }
+    }
+
+    fn add(&mut self, partition: u32, value: Bytes, done: Done) {
+        self.bytes += record_size(&value);
+        self.records[partition as usize].push(value);
         self.done.push(done);
     }
 
@@ -207,7 +205,7 @@ impl Gathered {
     fn fill(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Option<Job> {
         while self.bytes < GROUP_BYTES_MAX {
             match jobs.try_recv() {
-                Ok(Job::Append { room, value, done }) => self.add(room, value, done),
+                Ok(Job::Append { partition, value, done }) => self.add(partition, value, done),
                 other => return other.ok(),
             }
         }

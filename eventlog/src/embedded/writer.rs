@@ -1,23 +1,30 @@
 //! Appends: handed to the writing thread through a bounded queue.
 
 use super::{Shared, thread::Job};
-use crate::{AppendError, BoxFuture, Done, Writer};
+use crate::{AppendError, BoxFuture, Done, Writer, port::no_partition};
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc::error::TrySendError;
-use wire::RoomName;
 
 pub(super) struct EmbeddedWriter {
     pub(super) shared: Arc<Shared>,
+    pub(super) partitions: u32,
 }
 
 impl Writer for EmbeddedWriter {
-    fn send(&self, room: RoomName, value: Bytes, done: Done) {
+    fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    fn send(&self, partition: u32, value: Bytes, done: Done) {
+        if partition >= self.partitions {
+            return done(Err(no_partition(partition, self.partitions)));
+        }
         let jobs = match self.shared.jobs() {
             Ok(jobs) => jobs,
             Err(why) => return done(Err(AppendError::NotWritten(why))),
         };
-        let (why, job) = match jobs.try_send(Job::Append { room, value, done }) {
+        let (why, job) = match jobs.try_send(Job::Append { partition, value, done }) {
             Ok(()) => return,
             Err(TrySendError::Full(job)) => ("too many appends wait for the disk", job),
             Err(TrySendError::Closed(job)) => (super::GONE, job),

@@ -9,7 +9,7 @@ use super::{
     errors::append_error,
     thread,
 };
-use crate::{BoxFuture, Done, OpenError, Writer, placement::partition_of};
+use crate::{BoxFuture, Done, OpenError, Writer, port::no_partition};
 use bytes::Bytes;
 use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
@@ -23,7 +23,6 @@ use std::{
     time::Duration,
 };
 use tokio::sync::Notify;
-use wire::RoomName;
 
 /// So long a producer that is put aside may take to tell what became of its records: it is told at once, unless there are very
 /// many, or the machine is very busy.
@@ -53,16 +52,16 @@ impl KafkaWriter {
     }
 
     /// Hands a record to the producer. The lock keeps the order of calls.
-    fn hand_over(&self, room: &RoomName, value: &Bytes, done: Box<OnDelivery>) {
+    fn hand_over(&self, partition: u32, value: &Bytes, done: Box<OnDelivery>) {
         let mut current = lock(&self.current);
-        let Err((error, done)) = self.try_send(&mut current, room, value, done) else { return };
+        let Err((error, done)) = self.try_send(&mut current, partition, value, done) else { return };
         if error != KafkaError::MessageProduction(RDKafkaErrorCode::Fatal) {
             return done(Err(error));
         }
         // An idempotent producer that lost count of its records takes none any more. It did not take this one.
         tracing::warn!("the producer failed for good and is replaced");
         put_aside(current.producer.take());
-        if let Err((error, done)) = self.try_send(&mut current, room, value, done) {
+        if let Err((error, done)) = self.try_send(&mut current, partition, value, done) {
             done(Err(error));
         }
     }
@@ -70,7 +69,7 @@ impl KafkaWriter {
     fn try_send(
         &self,
         current: &mut Current,
-        room: &RoomName,
+        partition: u32,
         value: &Bytes,
         done: Box<OnDelivery>,
     ) -> Result<(), (KafkaError, Box<OnDelivery>)> {
@@ -82,10 +81,9 @@ impl KafkaWriter {
             }
         };
         let record = BaseRecord::with_opaque_to(&self.clients.config.reactions_topic, done)
-            .partition(partition_of(room, self.partitions) as i32)
-            .key(room.as_bytes())
+            .partition(partition as i32)
             .payload(&value[..]);
-        producer.send(record).map_err(|(error, record)| (error, record.delivery_opaque))
+        producer.send::<(), [u8]>(record).map_err(|(error, record)| (error, record.delivery_opaque))
     }
 }
 
@@ -147,14 +145,21 @@ impl Drop for KafkaWriter {
 }
 
 impl Writer for KafkaWriter {
-    fn send(&self, room: RoomName, value: Bytes, done: Done) {
+    fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    fn send(&self, partition: u32, value: Bytes, done: Done) {
+        if partition >= self.partitions {
+            return done(Err(no_partition(partition, self.partitions)));
+        }
         let pending = Arc::clone(&self.pending);
         pending.begin();
         let delivered: OnDelivery = Box::new(move |outcome| {
             done(outcome.map_err(|error| append_error(&error)));
             pending.end();
         });
-        self.hand_over(&room, &value, Box::new(delivered));
+        self.hand_over(partition, &value, Box::new(delivered));
     }
 
     fn flush(&self, deadline: Duration) -> BoxFuture<'_, ()> {

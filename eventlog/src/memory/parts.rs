@@ -65,8 +65,12 @@ struct MemoryWriter {
 }
 
 impl Writer for MemoryWriter {
-    fn send(&self, room: RoomName, value: Bytes, done: Done) {
-        self.shared.change(|state| state.append(room, value, done));
+    fn partitions(&self) -> u32 {
+        self.shared.look().partitions()
+    }
+
+    fn send(&self, partition: u32, value: Bytes, done: Done) {
+        self.shared.change(|state| state.append(partition, value, done));
     }
 
     fn flush(&self, deadline: Duration) -> BoxFuture<'_, ()> {

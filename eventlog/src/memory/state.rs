@@ -2,7 +2,7 @@
 
 use super::CommitFault;
 use crate::{
-    AppendError, CommitError, Cut, Done, FeedError, FeedEvent, OpenError, Record, decode, placement,
+    AppendError, CommitError, Cut, Done, FeedError, FeedEvent, OpenError, Record, decode, port::no_partition,
 };
 use bytes::Bytes;
 use std::{
@@ -28,7 +28,7 @@ pub(super) struct State {
     last_member: u64,
     last_epoch: u64,
     /// Appends that wait to be let go.
-    pub(super) held: VecDeque<(RoomName, Bytes, Done)>,
+    pub(super) held: VecDeque<(u32, Bytes, Done)>,
     holding_appends: bool,
     pub(super) fail_appends: Option<AppendError>,
     pub(super) hold_commits: bool,
@@ -114,15 +114,17 @@ impl State {
 
     // Appends.
 
-    pub(super) fn append(&mut self, room: RoomName, value: Bytes, done: Done) {
+    pub(super) fn append(&mut self, partition: u32, value: Bytes, done: Done) {
+        if partition >= self.partitions() {
+            return done(Err(no_partition(partition, self.partitions())));
+        }
         if self.holding_appends {
-            self.held.push_back((room, value, done));
+            self.held.push_back((partition, value, done));
             return;
         }
         let result = match &self.fail_appends {
             Some(error) => Err(error.clone()),
             None => {
-                let partition = placement::partition_of(&room, self.partitions());
                 let now = (self.clock)();
                 let last = &mut self.partitions[partition as usize].last_timestamp_ms;
                 *last = now.max(*last);
@@ -137,8 +139,8 @@ impl State {
     pub(super) fn hold_appends(&mut self, hold: bool) {
         self.holding_appends = hold;
         if !hold {
-            for (room, value, done) in std::mem::take(&mut self.held) {
-                self.append(room, value, done);
+            for (partition, value, done) in std::mem::take(&mut self.held) {
+                self.append(partition, value, done);
             }
         }
     }

@@ -66,8 +66,8 @@ async fn held_appends_are_written_in_order_when_they_are_let_go() {
     let log = MemoryLog::new(1);
     let writer = log.writer().await.unwrap();
     log.hold_appends(true);
-    let mut first = writer.append(room("a"), "1".into());
-    let second = writer.append(room("b"), "2".into());
+    let mut first = writer.append(0, "1".into());
+    let second = writer.append(0, "2".into());
     assert!((&mut first).now_or_never().is_none());
     assert_eq!((log.held_appends(), log.reactions(0).len()), (2, 0));
     writer.flush(Duration::from_millis(1)).await;
@@ -83,9 +83,9 @@ async fn failed_appends_write_nothing() {
     let log = MemoryLog::new(1);
     let writer = log.writer().await.unwrap();
     log.fail_appends(Some(AppendError::Unknown("gone".into())));
-    assert!(matches!(writer.append(room("a"), "1".into()).await, Err(AppendError::Unknown(_))));
+    assert!(matches!(writer.append(0, "1".into()).await, Err(AppendError::Unknown(_))));
     log.fail_appends(None);
-    writer.append(room("a"), "2".into()).await.unwrap();
+    writer.append(0, "2".into()).await.unwrap();
     assert_eq!(log.reactions(0).iter().map(|r| r.value.clone()).collect::<Vec<_>>(), ["2"]);
 }
 
@@ -95,12 +95,12 @@ async fn appends_are_stamped_by_the_clock_and_raw_records_are_not() {
     let hand = Arc::clone(&now);
     let log = MemoryLog::with_clock(1, Arc::new(move || hand.load(Ordering::Relaxed)));
     let writer = log.writer().await.unwrap();
-    writer.append(room("a"), "1".into()).await.unwrap();
+    writer.append(0, "1".into()).await.unwrap();
     now.store(400, Ordering::Relaxed);
-    writer.append(room("a"), "2".into()).await.unwrap();
+    writer.append(0, "2".into()).await.unwrap();
     assert_eq!(log.push_raw(0, 9_000, "raw"), 2);
     now.store(600, Ordering::Relaxed);
-    writer.append(room("a"), "3".into()).await.unwrap();
+    writer.append(0, "3".into()).await.unwrap();
     assert_eq!(log.reactions(0).iter().map(|r| r.timestamp_ms).collect::<Vec<_>>(), [500, 500, 9_000, 600]);
 }
 

@@ -1,12 +1,18 @@
 //! Viewers that watch every room. They are few and trusted: what is due to them grows with the number of rooms.
 
-use crate::{frames::Encoded, newest::Newest, registry::Registry};
+use crate::{
+    frames::Encoded,
+    newest::Newest,
+    registry::{Registry, WatchAll},
+};
 use std::sync::Arc;
 use wire::RoomName;
 
 /// What is due to one of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Everything {
+    /// Has the frames of all rooms come to the shards.
+    _watch: WatchAll,
     due: Newest,
     /// So many of those due, from the first on, are the snapshots of the start.
     snapshots: usize,
@@ -14,6 +20,15 @@ pub(super) struct Everything {
 }
 
 impl Everything {
+    pub(super) fn new(registry: &Arc<Registry>) -> Self {
+        Self {
+            _watch: registry.watch_all(),
+            due: Newest::default(),
+            snapshots: 0,
+            retain_as_published: false,
+        }
+    }
+
     /// Makes what all rooms show due.
     pub(super) fn add_snapshots(&mut self, registry: &Registry) {
         for room in registry.rooms_shown() {

@@ -258,10 +258,11 @@ impl Audience for Wishes<'_> {
         if is_new {
             self.hall.all.push(self.key as u32);
         }
-        let everything = viewer.all.get_or_insert_with(Box::<Everything>::default);
+        let registry = &self.hall.registry;
+        let everything = viewer.all.get_or_insert_with(|| Box::new(Everything::new(registry)));
         everything.retain_as_published = how.retain_as_published;
         if how.snapshot == Snapshot::Send || (is_new && how.snapshot == Snapshot::SendIfNew) {
-            everything.add_snapshots(&self.hall.registry);
+            everything.add_snapshots(registry);
         }
     }
 

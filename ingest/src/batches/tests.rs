@@ -1,10 +1,10 @@
 //! The open batches: what is sealed when, what comes back, what is refused, and that no schedule loses a reaction.
 
-use super::*;
+use super::{partition::RETRY, *};
 use crate::config::tests::config;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
-use wire::{Batch, Counts, Reaction};
+use std::{collections::BTreeMap, time::Duration};
+use wire::{Batch, Reaction};
 
 fn room(name: &str) -> RoomName {
     name.parse().unwrap()
@@ -18,10 +18,6 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-fn small() -> Config {
-    Config { in_flight_per_room: 2, stall_ms: 1_000, ..config() }
-}
-
 /// Batches of a test, with its configuration and its time.
 struct Table {
     batches: Batches,
@@ -30,8 +26,11 @@ struct Table {
 }
 
 impl Table {
-    fn new() -> Self {
-        Self { batches: Batches::default(), config: small(), now: Instant::now() }
+    fn new(partitions: u32) -> Self {
+        let config = Config { in_flight_per_partition: 2, stall_ms: 1_000, ..config() };
+        let table = Self { batches: Batches::default(), config, now: Instant::now() };
+        table.batches.open(partitions);
+        table
     }
 
     fn add(&self, name: &str, reaction: &str, ack: Ack) -> Result<Arc<Verdict>, Refusal> {
@@ -51,80 +50,124 @@ impl Table {
     fn end(&self, sealed: Sealed, outcome: Outcome) {
         self.batches.end(sealed, outcome, self.now);
     }
+
+    fn is_at_rest(&self) -> bool {
+        self.batches.is_empty() && self.batches.rooms() == 0
+    }
 }
 
-fn counts_of(sealed: &Sealed) -> Vec<(String, u64)> {
-    let batch = Batch::decode(&sealed.value).unwrap();
-    assert_eq!((&batch.room, batch.count), (&sealed.room, sealed.count));
-    batch.counts.iter().map(|(reaction, n)| (reaction.to_string(), *n)).collect()
+/// What a record counts, as `room/reaction`.
+fn counts_of(sealed: &Sealed) -> BTreeMap<String, u64> {
+    let batches: Vec<_> = Batch::decode_all(&sealed.value).map(Result::unwrap).collect();
+    let count: u64 = batches.iter().map(|batch| batch.count).sum();
+    assert_eq!((batches.len() as u64, count), (sealed.batches, sealed.count));
+    let entry = |room: &RoomName, reaction: &Reaction| format!("{room}/{reaction}");
+    let all = batches.iter().flat_map(|b| b.counts.iter().map(|(r, n)| (entry(&b.room, r), *n)));
+    all.collect()
+}
+
+fn counts<const N: usize>(counts: [(&str, u64); N]) -> BTreeMap<String, u64> {
+    counts.into_iter().map(|(entry, n)| (entry.to_owned(), n)).collect()
 }
 
 #[test]
-fn one_record_a_room_holds_all_that_came_since_the_last() {
-    let table = Table::new();
-    for (name, reaction) in [("a", "x"), ("b", "x"), ("a", "y"), ("a", "x")] {
+fn one_record_a_partition_holds_all_that_came_since_the_last() {
+    let table = Table::new(8);
+    let partitions = ["a", "b", "c"].map(|name| eventlog::partition_of(name, 8));
+    assert_eq!(partitions, [4, 4, 2]);
+    for (name, reaction) in [("a", "x"), ("c", "x"), ("b", "x"), ("a", "y"), ("a", "x")] {
         table.add(name, reaction, Ack::Durable).unwrap();
     }
+    assert_eq!(table.batches.rooms(), 3);
     let sealed = table.seal();
-    assert_eq!(sealed.len(), 2);
-    assert_eq!(counts_of(&sealed[0]), [("x".into(), 2), ("y".into(), 1)]);
-    assert_eq!(counts_of(&sealed[1]), [("x".into(), 1)]);
+    assert_eq!(sealed.iter().map(|sealed| sealed.partition).collect::<Vec<_>>(), [2, 4]);
+    assert_eq!(counts_of(&sealed[0]), counts([("c/x", 1)]));
+    assert_eq!(counts_of(&sealed[1]), counts([("a/x", 2), ("a/y", 1), ("b/x", 1)]));
     assert!(table.seal().is_empty());
 }
 
 #[test]
-fn behind_the_batches_in_flight_a_room_combines_in_place() {
-    let table = Table::new();
+fn behind_the_records_in_flight_a_partition_combines_in_place() {
+    let table = Table::new(1);
     let mut in_flight = vec![];
     for _ in 0..2 {
         table.add("a", "x", Ack::Durable).unwrap();
         in_flight.push(table.seal_one());
     }
-    for _ in 0..100 {
-        table.add("a", "x", Ack::Durable).unwrap();
+    for n in 0..100 {
+        table.add(["a", "b"][n % 2], "x", Ack::Durable).unwrap();
         assert!(table.seal().is_empty());
     }
     table.end(in_flight.remove(0), Outcome::Committed);
-    assert_eq!(counts_of(&table.seal_one()), [("x".into(), 100)]);
+    assert_eq!(counts_of(&table.seal_one()), counts([("a/x", 50), ("b/x", 50)]));
 }
 
 #[test]
-fn all_who_wait_for_a_batch_get_its_verdict_and_others_do_not() {
-    let table = Table::new();
-    let first = [(); 3].map(|()| table.add("a", "x", Ack::Durable).unwrap());
+fn all_who_wait_for_a_record_get_its_verdict_and_others_do_not() {
+    let table = Table::new(1);
+    let first = ["a", "a", "b"].map(|name| table.add(name, "x", Ack::Durable).unwrap());
     let sealed = table.seal_one();
     let later = table.add("a", "x", Ack::Durable).unwrap();
     table.end(sealed, Outcome::NotWritten);
     assert!(first.iter().all(|verdict| verdict.get() == Some(Outcome::NotWritten)));
     assert_eq!(later.get(), None);
-    assert_eq!(counts_of(&table.seal_one()), [("x".into(), 1)]);
+    assert_eq!(counts_of(&table.seal_one()), counts([("a/x", 1)]));
 }
 
 #[test]
-fn a_room_leaves_when_its_last_batch_has_ended() {
-    let mut table = Table::new();
+fn what_would_be_a_long_record_becomes_several_and_the_verdict_is_that_of_all() {
+    let rooms: Vec<_> = (0..3_000).map(|n| format!("a-room-with-a-long-name-{n}")).collect();
+    let ends = [
+        ([Outcome::Committed, Outcome::Committed], Outcome::Committed),
+        ([Outcome::NotWritten, Outcome::NotWritten], Outcome::NotWritten),
+        ([Outcome::Committed, Outcome::NotWritten], Outcome::Unknown),
+        ([Outcome::Unknown, Outcome::Committed], Outcome::Unknown),
+    ];
+    for ([first, others], expected) in ends {
+        let table = Table::new(1);
+        let waits = rooms.iter().map(|name| table.add(name, "x", Ack::Durable).unwrap());
+        let waits: Vec<_> = waits.collect();
+        let sealed = table.seal();
+        assert!(sealed.len() > 2);
+        assert!(sealed.iter().all(|record| record.value.len() < 100_000));
+        let all: BTreeMap<_, _> = sealed.iter().flat_map(counts_of).collect();
+        assert_eq!(all, rooms.iter().map(|name| (format!("{name}/x"), 1)).collect());
+        table.add("a", "x", Ack::Durable).unwrap();
+        assert!(table.seal().is_empty(), "more than two are in flight");
+        for (n, record) in sealed.into_iter().enumerate() {
+            assert_eq!(waits[0].get(), None);
+            table.end(record, if n == 0 { first } else { others });
+        }
+        assert!(waits.iter().all(|verdict| verdict.get() == Some(expected)));
+        assert_eq!(table.seal().len(), 1);
+    }
+}
+
+#[test]
+fn rooms_with_an_open_batch_are_limited_and_known_ones_go_on() {
+    let mut table = Table::new(4);
     table.config.max_rooms = 1;
     table.add("a", "x", Ack::Durable).unwrap();
     assert_eq!(table.add("b", "x", Ack::Durable).unwrap_err(), Refusal::TooManyRooms(1));
     table.add("a", "x", Ack::Durable).unwrap();
     let sealed = table.seal_one();
-    assert_eq!(table.batches.rooms(), 1);
+    table.add("b", "x", Ack::Durable).expect("the other one is in a record");
     table.end(sealed, Outcome::Committed);
-    assert_eq!((table.batches.rooms(), table.batches.rooms.len()), (0, 0));
-    table.add("b", "x", Ack::Durable).unwrap();
+    table.end(table.seal_one(), Outcome::Committed);
+    assert!(table.is_at_rest());
 }
 
 #[test]
-fn a_room_that_is_full_and_makes_no_progress_refuses_at_once() {
+fn a_partition_that_is_full_and_makes_no_progress_refuses_at_once() {
     for ack in [Ack::Durable, Ack::Received] {
-        let mut table = Table::new();
+        let mut table = Table::new(8);
         table.add("a", "x", ack).unwrap();
         let first = table.seal_one();
         table.now += ms(5_000);
         table.add("a", "x", ack).expect("one more may be in flight");
         let second = table.seal_one();
         assert_eq!(table.add("a", "x", ack).unwrap_err(), Refusal::Stalled(1_000));
-        table.add("b", "x", ack).expect("another room is not concerned");
+        table.add("c", "x", ack).expect("another partition is not concerned");
         table.end(first, Outcome::Committed);
         table.add("a", "x", ack).unwrap();
         table.now += ms(999);
@@ -134,26 +177,42 @@ fn a_room_that_is_full_and_makes_no_progress_refuses_at_once() {
 }
 
 #[test]
+fn a_partition_that_had_nothing_to_do_has_not_stalled() {
+    let mut table = Table::new(1);
+    table.add("a", "x", Ack::Durable).unwrap();
+    table.end(table.seal_one(), Outcome::Committed);
+    table.now += ms(60_000);
+    for _ in 0..2 {
+        table.add("a", "x", Ack::Durable).unwrap();
+        table.seal_one();
+    }
+    table.add("a", "x", Ack::Durable).expect("it is full for a moment only");
+    table.now += ms(1_000);
+    assert_eq!(table.add("a", "x", Ack::Durable).unwrap_err(), Refusal::Stalled(1_000));
+}
+
+#[test]
 fn what_was_promised_and_not_written_comes_back_and_is_tried_again_after_a_pause() {
-    let mut table = Table::new();
+    let mut table = Table::new(1);
     let waits = table.add("a", "x", Ack::Durable).unwrap();
     table.add("a", "y", Ack::Received).unwrap();
+    table.add("b", "y", Ack::Received).unwrap();
     let sealed = table.seal_one();
-    assert_eq!(sealed.promised(), 1);
+    assert_eq!((sealed.count, sealed.promised()), (3, 2));
     table.end(sealed, Outcome::NotWritten);
     assert_eq!(waits.get(), Some(Outcome::NotWritten));
     table.add("a", "z", Ack::Received).unwrap();
     assert!(table.seal().is_empty());
     table.now += RETRY;
     let again = table.seal_one();
-    assert_eq!(counts_of(&again), [("y".into(), 1), ("z".into(), 1)]);
+    assert_eq!(counts_of(&again), counts([("a/y", 1), ("a/z", 1), ("b/y", 1)]));
     table.end(again, Outcome::Committed);
-    assert_eq!(table.batches.rooms(), 0);
+    assert!(table.is_at_rest());
 }
 
 #[test]
-fn a_room_whose_batches_keep_coming_back_refuses_after_a_while() {
-    let mut table = Table::new();
+fn a_partition_whose_batches_keep_coming_back_refuses_after_a_while() {
+    let mut table = Table::new(1);
     table.add("a", "x", Ack::Received).unwrap();
     for _ in 0..9 {
         let sealed = table.seal_one();
@@ -165,38 +224,50 @@ fn a_room_whose_batches_keep_coming_back_refuses_after_a_while() {
     assert_eq!(table.add("a", "x", Ack::Received).unwrap_err(), Refusal::Stalled(1_000));
     let sealed = table.seal_one();
     assert_eq!(sealed.count, 10);
-    table.end(sealed, Outcome::Committed);
-    table.add("a", "x", Ack::Received).unwrap();
+    table.end(sealed, Outcome::Unknown);
+    assert!(table.is_at_rest());
+    table.add("a", "x", Ack::Received).expect("nothing comes back any more");
 }
 
 #[test]
 fn what_may_have_been_written_never_comes_back() {
-    let table = Table::new();
+    let table = Table::new(1);
     let verdict = table.add("a", "x", Ack::Received).unwrap();
     table.end(table.seal_one(), Outcome::Unknown);
     assert_eq!(verdict.get(), Some(Outcome::Unknown));
-    assert_eq!(table.batches.rooms(), 0);
+    assert!(table.is_at_rest());
 }
 
 #[test]
 fn what_is_abandoned_was_not_written_and_broken_promises_are_counted() {
-    let table = Table::new();
+    let table = Table::new(2);
+    let under_way = table.add("c", "x", Ack::Durable).unwrap();
+    table.seal_one();
     let waits = table.add("a", "x", Ack::Durable).unwrap();
     table.add("a", "x", Ack::Received).unwrap();
     table.add("b", "x", Ack::Received).unwrap();
-    assert_eq!(table.batches.abandon().lost, 2);
-    assert_eq!(waits.get(), Some(Outcome::NotWritten));
+    let Abandoned { rooms, unresolved, lost } = table.batches.abandon();
+    assert_eq!((rooms, unresolved, lost), (2, 1, 2));
+    assert_eq!((waits.get(), under_way.get()), (Some(Outcome::NotWritten), Some(Outcome::Unknown)));
     assert!(table.seal().is_empty());
 }
 
 #[test]
+fn before_the_log_is_open_nothing_is_taken() {
+    let batches = Batches::default();
+    let refusal = batches.add(&room("a"), &ask("x", 1), Ack::Durable, &config(), Instant::now()).unwrap_err();
+    assert_eq!(refusal, Refusal::Starting);
+    assert!(batches.seal(&config(), Instant::now()).is_empty());
+}
+
+#[test]
 fn a_refused_request_leaves_nothing_behind() {
-    let mut table = Table::new();
+    let mut table = Table::new(1);
     table.config.max_distinct_per_batch = 1;
     let two = Ask { reactions: smallvec::smallvec![("x".into(), 1), ("y".into(), 1)], count: 2 };
     let refusal = table.batches.add(&room("a"), &two, Ack::Durable, &table.config, table.now).unwrap_err();
     assert_eq!(refusal, Refusal::RoomTooDiverse(1));
-    assert_eq!((table.batches.rooms(), table.seal().len()), (0, 0));
+    assert!(table.is_at_rest() && table.seal().is_empty());
 }
 
 #[derive(Debug, Clone)]
@@ -236,15 +307,18 @@ fn book(side: &mut BTreeMap<(RoomName, Reaction), u64>, room: &RoomName, reactio
 
 impl Books {
     fn end(&mut self, table: &Table, sealed: Sealed, outcome: Outcome) {
-        let counts: Counts = Batch::decode(&sealed.value).unwrap().counts;
         match outcome {
             Outcome::Committed => {
-                counts.iter().for_each(|(r, n)| book(&mut self.committed, &sealed.room, r, *n));
+                for batch in Batch::decode_all(&sealed.value).map(Result::unwrap) {
+                    batch.counts.iter().for_each(|(r, n)| book(&mut self.committed, &batch.room, r, *n));
+                }
             }
             // Promises that nobody can keep for certain.
             Outcome::Unknown => {
-                for (r, n) in &sealed.promised {
-                    *self.answered.get_mut(&(sealed.room.clone(), r.clone())).unwrap() -= n;
+                for (room, promised) in &sealed.promised {
+                    for (r, n) in promised.iter() {
+                        *self.answered.get_mut(&(room.clone(), r.clone())).unwrap() -= n;
+                    }
                 }
             }
             Outcome::NotWritten => {}
@@ -269,7 +343,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
     #[test]
     fn whatever_the_schedule_what_was_answered_as_counted_is_what_was_committed(steps in steps()) {
-        let (mut table, mut books) = (Table::new(), Books::default());
+        let (mut table, mut books) = (Table::new(2), Books::default());
         let mut in_flight: Vec<Sealed> = vec![];
         for step in steps {
             match step {
@@ -291,10 +365,10 @@ proptest! {
                 }
                 Step::End { .. } => {}
                 Step::Wait(time) => table.now += ms(time),
-                Step::InFlight(limit) => table.config.in_flight_per_room = limit,
+                Step::InFlight(limit) => table.config.in_flight_per_partition = limit,
             }
-            for name in ["a", "b", "c"] {
-                prop_assert!(in_flight.iter().filter(|sealed| *sealed.room == *name).count() < 4);
+            for number in 0..2 {
+                prop_assert!(in_flight.iter().filter(|sealed| sealed.partition == number).count() < 4);
             }
         }
         // The log is well from here on: a few rounds bring everything home.
@@ -303,7 +377,7 @@ proptest! {
             table.now += RETRY;
             in_flight.extend(table.seal());
         }
-        prop_assert_eq!((table.batches.rooms(), table.batches.rooms.len()), (0, 0));
+        prop_assert!(table.is_at_rest());
         books.close();
     }
 }

@@ -91,7 +91,7 @@ async fn what_was_answered_504_is_answered_rightly_once_it_is_known_and_never_co
         assert_eq!([rig.post_keyed("k").await.status, rig.post_keyed("k").await.status], [504, 504]);
         rig.log.fail_appends(error);
         rig.log.hold_appends(false);
-        until(|| rig.shared.batches.rooms() == 0).await;
+        until(|| rig.shared.batches.is_empty()).await;
         assert_eq!(rig.total("r"), total);
         assert_eq!(rig.post_keyed("k").await.status, status);
         rig.log.fail_appends(None);
@@ -120,7 +120,7 @@ async fn with_ack_received_a_repeat_is_answered_at_once_and_not_counted_whatever
         sleep(Duration::from_millis(50)).await;
     }
     rig.log.fail_appends(None);
-    until(|| rig.total("r") == 1 && rig.shared.batches.rooms() == 0).await;
+    until(|| rig.total("r") == 1 && rig.shared.batches.is_empty()).await;
     assert_eq!(rig.post_keyed("k").await.status, 202);
     assert_eq!(rig.total("r"), 1);
 }
@@ -198,7 +198,7 @@ async fn what_is_sent_until_it_is_answered_202_counts_exactly_once() {
     rig.log.fail_appends(None);
     let tries: Vec<u32> = senders.join_all().await;
     assert!(tries.iter().all(|tries| *tries > 1), "{tries:?}");
-    until(|| rig.shared.batches.rooms() == 0).await;
+    until(|| rig.shared.batches.is_empty()).await;
     assert_eq!(rig.total("r"), 40);
     assert_eq!(rig.post_keyed("0").await.status, 202);
     rig.stop().await.unwrap();

@@ -90,7 +90,7 @@ impl Rig {
     /// All that the log counts for a room.
     fn total(&self, room: &str) -> u64 {
         let records = self.log.reactions(self.log.partition_of(&room.parse().unwrap()));
-        let batches = records.iter().map(|record| Batch::decode(&record.value).unwrap());
+        let batches = records.iter().flat_map(|record| Batch::decode_all(&record.value)).map(Result::unwrap);
         batches.filter(|batch| *batch.room == *room).map(|batch| batch.count).sum()
     }
 

@@ -59,12 +59,15 @@ async fn in_an_outage_memory_stays_flat_and_nobody_is_told_a_lie() {
     sleep(Duration::from_millis(1_100)).await;
     let answer = rig.post("r", FIRE).await;
     assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("5")));
-    assert!(answer.body.contains("took nothing of this room for 2000 ms; not counted"), "{answer:?}");
+    assert!(
+        answer.body.contains("took nothing of this room's partition for 2000 ms; not counted"),
+        "{answer:?}"
+    );
     // Those who were let in are told that nobody knows; and indeed, all of them count in the end.
     assert_eq!(statuses(crowd).await, [504; 150]);
     assert_eq!((rig.total("r"), rig.inside()), (0, 0));
     rig.log.hold_appends(false);
-    until(|| rig.shared.batches.rooms() == 0).await;
+    until(|| rig.shared.batches.is_empty()).await;
     assert_eq!(rig.total("r"), 150);
     assert_eq!(rig.post("r", FIRE).await.status, 202);
 }
@@ -90,10 +93,10 @@ async fn what_the_log_may_have_taken_is_answered_504_and_not_retried() {
         let expected = if ack == Ack::Durable { 504 } else { 202 };
         assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (expected, None), "{answer:?}");
         assert_eq!(answer.body.contains("may have been counted"), ack == Ack::Durable);
-        until(|| rig.shared.batches.rooms() == 0).await;
+        until(|| rig.shared.batches.is_empty()).await;
         rig.log.fail_appends(None);
         assert_eq!(rig.post("r", FIRE).await.status, 202);
-        until(|| rig.shared.batches.rooms() == 0).await;
+        until(|| rig.shared.batches.is_empty()).await;
         assert_eq!(rig.total("r"), 1);
     }
 }
@@ -117,21 +120,27 @@ async fn with_ack_received_what_was_not_taken_is_tried_again_until_it_is() {
 
 #[tokio::test(start_paused = true)]
 async fn requests_and_rooms_over_their_limits_are_refused_at_once() {
-    let rig = Rig::open(Config { max_waiting: 3, max_rooms: 2, ..config() }).await;
+    let settings = Config { max_waiting: 5, max_rooms: 2, in_flight_per_partition: 1, ..config() };
+    let rig = Rig::open(settings).await;
     rig.log.hold_appends(true);
-    let mut crowd = rig.crowd("a", 1);
-    crowd.spawn(post(rig.front.clone(), "b".into(), FIRE.into()));
-    until(|| rig.inside() == 2).await;
+    // The first two go out; what comes behind them waits, if they share a partition or not.
+    let rooms = ["a", "b", "c"];
+    let mut crowd = JoinSet::new();
+    for (n, room) in ["a", "b", "a", "b"].into_iter().enumerate() {
+        crowd.spawn(post(rig.front.clone(), room.into(), FIRE.into()));
+        until(|| rig.inside() == n + 1).await;
+        sleep(Duration::from_millis(20)).await;
+    }
     let answer = rig.post("c", FIRE).await;
     assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
     assert!(answer.body.contains("2 rooms have reactions waiting"), "{answer:?}");
     crowd.spawn(post(rig.front.clone(), "a".into(), FIRE.into()));
-    until(|| rig.inside() == 3).await;
+    until(|| rig.inside() == 5).await;
     let answer = rig.post("a", FIRE).await;
     assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
-    assert!(answer.body.contains("3 requests are waiting"), "{answer:?}");
+    assert!(answer.body.contains("5 requests are waiting"), "{answer:?}");
     rig.log.hold_appends(false);
-    assert_eq!(statuses(crowd).await, [202; 3]);
+    assert_eq!(statuses(crowd).await, [202; 5]);
     assert_eq!(rig.post("c", FIRE).await.status, 202);
-    assert_eq!((rig.total("a"), rig.total("b"), rig.total("c")), (2, 1, 1));
+    assert_eq!(rooms.map(|room| rig.total(room)), [3, 2, 1]);
 }

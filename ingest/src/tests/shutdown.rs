@@ -40,7 +40,7 @@ async fn a_shutdown_keeps_what_was_answered_before_it_was_durable() {
 
 #[tokio::test(start_paused = true)]
 async fn at_the_deadline_of_a_shutdown_everyone_is_told_what_is_known() {
-    let settings = Config { drain_ms: 500, in_flight_per_room: 1, ..config() };
+    let settings = Config { drain_ms: 500, in_flight_per_partition: 1, ..config() };
     let mut rig = Rig::open(settings.clone()).await;
     rig.log.hold_appends(true);
     let handed_over = rig.crowd("r", 2);

@@ -84,21 +84,20 @@ impl Balance {
         self.window = Some(Open { source, known, counted: BTreeMap::new(), held: BTreeMap::new() });
     }
 
-    /// The next record; `None` where it holds no batch.
-    pub(super) fn record(
-        &mut self,
-        offset: u64,
-        timestamp_ms: u64,
-        batch: Option<Batch>,
-        report: &mut Report,
-    ) {
+    /// The next record.
+    pub(super) fn record(&mut self, offset: u64, timestamp_ms: u64, value: &[u8], report: &mut Report) {
         self.oldest_ms.get_or_insert(timestamp_ms);
         self.given = offset + 1;
-        let Some(batch) = batch else {
-            report.poison += 1;
-            return;
-        };
-        let stamp = Stamp { offset, timestamp_ms };
+        for batch in Batch::decode_all(value) {
+            match batch {
+                Ok(batch) => self.batch(Stamp { offset, timestamp_ms }, batch, report),
+                Err(_) => report.poison += 1,
+            }
+        }
+    }
+
+    fn batch(&mut self, stamp: Stamp, batch: Batch, report: &mut Report) {
+        let offset = stamp.offset;
         if self.window.as_ref().is_some_and(|open| offset >= open.source.from) {
             self.settle(report);
         }
@@ -125,15 +124,17 @@ impl Balance {
     }
 
     /// A record that no window has taken.
-    pub(super) fn open(&mut self, timestamp_ms: u64, batch: Option<Batch>, report: &mut Report) {
-        let Some(batch) = batch else {
-            report.poison += 1;
-            return;
-        };
-        report.uncounted = report.uncounted.saturating_add(batch.count);
-        report.uncounted_since_ms.get_or_insert(timestamp_ms);
-        let sums = report.rooms.entry(batch.room.clone()).or_default();
-        sums.open = sums.open.saturating_add(batch.count);
+    pub(super) fn open(&mut self, timestamp_ms: u64, value: &[u8], report: &mut Report) {
+        for batch in Batch::decode_all(value) {
+            let Ok(batch) = batch else {
+                report.poison += 1;
+                continue;
+            };
+            report.uncounted = report.uncounted.saturating_add(batch.count);
+            report.uncounted_since_ms.get_or_insert(timestamp_ms);
+            let sums = report.rooms.entry(batch.room).or_default();
+            sums.open = sums.open.saturating_add(batch.count);
+        }
     }
 
     /// There are no more aggregates: what comes next lies behind the last window.

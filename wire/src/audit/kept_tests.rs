@@ -1,6 +1,7 @@
 //! The audit of a partition as a log keeps it: faults are found in it, and what compaction and retention took is none.
 
 use super::*;
+use crate::Batch;
 use crate::{COUNT_MAX, FORMAT_VERSION, OTHER};
 use proptest::prelude::*;
 use std::{collections::BTreeSet, convert::Infallible};
@@ -29,11 +30,20 @@ struct Log {
 }
 
 impl Log {
+    /// A record of one batch.
     fn append(&mut self, name: &str, of: &[(&str, u64)]) {
-        let counts = counts(of);
-        let sums = self.open.entry(room(name)).or_default();
-        counts.iter().for_each(|(reaction, n)| *sums.entry(reaction.clone()).or_default() += n);
-        let value = Batch::new(room(name), counts).unwrap().encode();
+        self.append_all([(name, counts(of))]);
+    }
+
+    /// A record of several batches.
+    fn append_all<N: AsRef<str>>(&mut self, batches: impl IntoIterator<Item = (N, Counts)>) {
+        let mut value = Vec::new();
+        for (name, counts) in batches {
+            let room = room(name.as_ref());
+            let sums = self.open.entry(room.clone()).or_default();
+            counts.iter().for_each(|(reaction, n)| *sums.entry(reaction.clone()).or_default() += n);
+            Batch::new(room, counts).unwrap().encode_into(&mut value);
+        }
         self.records.push((self.records.len() as u64, self.now_ms, value));
     }
 
@@ -343,9 +353,10 @@ fn poison_alien_and_unreadable_records_are_told_apart() {
     log.records[1].2 = b"not a batch".to_vec();
     log.aggregates.retain(|(_, of, _)| *of != room("b"));
     log.records[4].2 = b"{}".to_vec();
+    log.records[0].2.extend(b"\nnot a batch");
     let report = log.audit();
     assert!(report.is_clean(), "{:?}", report.findings);
-    assert_eq!(report.poison, 2);
+    assert_eq!(report.poison, 3);
 
     let alien = KeptAggregate { offset: 7, room: None, value: Some(b"{}") };
     let torn = KeptAggregate { offset: 8, room: Some(room("a")), value: Some(b"{}") };
@@ -378,14 +389,15 @@ fn a_room_with_aggregates_in_two_partitions_is_found() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Append(u8, u8, u64),
+    /// Room, reaction and how many of it.
+    Append(Vec<(u8, u8, u64)>),
     Close,
     Silence,
 }
 
 fn history() -> impl Strategy<Value = Log> {
     let step = prop_oneof![
-        6 => (0u8..4, 0u8..3, 1u64..50).prop_map(|(room, reaction, n)| Step::Append(room, reaction, n)),
+        6 => prop::collection::vec((0u8..4, 0u8..3, 1u64..50), 1..5).prop_map(Step::Append),
         4 => Just(Step::Close),
         1 => Just(Step::Silence),
     ];
@@ -394,9 +406,9 @@ fn history() -> impl Strategy<Value = Log> {
         for step in steps {
             log.now_ms += 10;
             match step {
-                Step::Append(room, reaction, n) => {
-                    log.append(&format!("room-{room}"), &[(["x", "y", "z"][usize::from(reaction)], n)]);
-                }
+                Step::Append(batches) => log.append_all(batches.into_iter().map(|(room, reaction, n)| {
+                    (format!("room-{room}"), counts(&[(["x", "y", "z"][usize::from(reaction)], n)]))
+                })),
                 Step::Close if log.open.is_empty() && log.living.values().all(|it| it.count == 0) => {}
                 Step::Close => log.close(),
                 Step::Silence => log.silence(),
@@ -454,14 +466,20 @@ proptest! {
     }
 
     #[test]
-    fn a_reaction_that_is_missing_from_the_records_is_found(log in history(), which in any::<prop::sample::Index>()) {
+    fn a_reaction_that_is_missing_from_the_records_is_found(
+        log in history(), which in any::<prop::sample::Index>(), batch in any::<prop::sample::Index>(),
+    ) {
         let mut log = log;
         let cut = usize::try_from(log.cut).unwrap();
         if cut > 0 {
             let (.., value) = &mut log.records[which.index(cut)];
-            let batch = Batch::decode(value).unwrap();
-            let counts = batch.counts.into_iter().map(|(name, n)| (name, n + 1)).collect();
-            *value = Batch::new(batch.room, counts).unwrap().encode();
+            let mut batches: Vec<_> = Batch::decode_all(value).map(Result::unwrap).collect();
+            let at = batch.index(batches.len());
+            let batch = &mut batches[at];
+            let counts = batch.counts.iter().map(|(name, n)| (name.clone(), n + 1)).collect();
+            *batch = Batch::new(batch.room.clone(), counts).unwrap();
+            value.clear();
+            batches.iter().for_each(|batch| batch.encode_into(value));
             prop_assert!(!log.findings().is_empty());
         }
     }

@@ -23,7 +23,7 @@ pub use finding::Finding;
 pub use partition::{Foresight, KeptAggregate, KeptRecord, Span, partition};
 pub use report::{Report, RoomSums};
 
-use crate::{Aggregate, Batch, COUNT_MAX, Counts, RoomName, Source, Window};
+use crate::{Aggregate, BatchRef, COUNT_MAX, Counts, RoomName, Source, Window};
 use std::{
     collections::{BTreeMap, VecDeque},
     mem,
@@ -92,13 +92,14 @@ impl Auditor {
         Self { compacted, partitions: BTreeMap::new(), lives: BTreeMap::new(), report }
     }
 
-    /// A record of `reactions`: its batch, or `None` where it holds none. Come in the order of their offsets, and
-    /// before the aggregates that they count in. Windows with records that never came here are not compared with them.
-    pub fn record(&mut self, partition: u32, offset: u64, batch: Option<&Batch>) {
+    /// A record of `reactions`, as it stands in the log. Come in the order of their offsets, and before the aggregates that
+    /// they count in. Windows with records that never came here are not compared with them.
+    pub fn record(&mut self, partition: u32, offset: u64, value: &[u8]) {
         let here = self.partitions.entry(partition).or_default();
         let from = here.known.map_or(offset, |(from, _)| from);
         here.known = Some((from, offset + 1));
-        here.batches.extend(batch.map(|batch| (offset, batch.room.clone(), batch.count)));
+        let batches = BatchRef::decode_all(value).filter_map(Result::ok);
+        here.batches.extend(batches.map(|batch| (offset, RoomName::from(&batch.room), batch.count)));
     }
 
     /// The next record of `aggregates` in `partition`, as it stands in the log: its key, and its value or tombstone.

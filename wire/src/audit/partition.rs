@@ -1,7 +1,7 @@
 //! The audit of one partition as a log keeps it.
 
 use super::{Auditor, Finding, Report, balance::Balance};
-use crate::{Aggregate, Batch, RoomName};
+use crate::{Aggregate, RoomName};
 use std::collections::BTreeMap;
 
 /// What a log keeps of one partition of `reactions`.
@@ -138,8 +138,7 @@ impl<W: AsRef<[u8]>, E, I: Iterator<Item = Result<KeptRecord<W>, E>>> Audit<I> {
     fn give(&mut self, to: u64) -> Result<(), E> {
         while let Some(next) = self.records.next_if(|next| !matches!(next, Ok(next) if next.offset >= to)) {
             let KeptRecord { offset, timestamp_ms, value } = next?;
-            let batch = Batch::decode(value.as_ref()).ok();
-            self.balance.record(offset, timestamp_ms, batch, &mut self.found);
+            self.balance.record(offset, timestamp_ms, value.as_ref(), &mut self.found);
         }
         Ok(())
     }
@@ -151,7 +150,7 @@ impl<W: AsRef<[u8]>, E, I: Iterator<Item = Result<KeptRecord<W>, E>>> Audit<I> {
         self.balance.finish(&mut self.found);
         for next in &mut self.records {
             let KeptRecord { timestamp_ms, value, .. } = next?;
-            self.balance.open(timestamp_ms, Batch::decode(value.as_ref()).ok(), &mut self.found);
+            self.balance.open(timestamp_ms, value.as_ref(), &mut self.found);
         }
         if cut > span.end {
             self.found.add(Finding::BeyondEnd { partition, cut, end: span.end });

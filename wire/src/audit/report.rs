@@ -28,7 +28,7 @@ pub struct Report {
     pub uncounted_since_ms: Option<u64>,
     /// Places where compaction may have taken windows away.
     pub holes: u64,
-    /// Records of `reactions` that hold no batch; nothing of them is counted anywhere.
+    /// Lines in records of `reactions` that hold no batch; nothing of them is counted anywhere.
     pub poison: u64,
 }
 

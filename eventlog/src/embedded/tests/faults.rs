@@ -87,7 +87,7 @@ async fn an_append_and_a_commit_wait_for_the_sync() {
 
     disk.set(|mood| mood.held = true);
     let before = disk.syncs();
-    let mut append = writer.append(room("final"), "tap".into());
+    let mut append = writer.append(0, "tap".into());
     disk.until_syncing(before).await;
     assert!((&mut append).now_or_never().is_none(), "acknowledged before the sync");
     writer.flush(Duration::from_millis(20)).await;
@@ -112,10 +112,10 @@ async fn appends_that_wait_for_the_disk_become_one_group_and_those_above_the_bou
     let writer = log.writer().await.unwrap();
     disk.set(|mood| mood.held = true);
     let before = disk.syncs();
-    let first = writer.append(room("final"), "first".into());
+    let first = writer.append(0, "first".into());
     disk.until_syncing(before).await;
-    let queued: Vec<_> = (0..10).map(|_| writer.append(room("final"), "queued".into())).collect();
-    let refused = writer.append(room("final"), "refused".into()).await;
+    let queued: Vec<_> = (0..10).map(|_| writer.append(0, "queued".into())).collect();
+    let refused = writer.append(0, "refused".into()).await;
     assert!(matches!(refused, Err(AppendError::NotWritten(_))), "{refused:?}");
     disk.set(|mood| mood.held = false);
     within(first).await.unwrap();
@@ -131,21 +131,21 @@ async fn appends_that_wait_for_the_disk_become_one_group_and_those_above_the_bou
 async fn after_a_failed_write_nothing_is_acknowledged_any_more() {
     let disk = Disk::default();
     let log = disk.log(10);
-    append(&log, "final", "kept").await;
+    append(&log, 0, "kept").await;
     let (mut reader, mut follower) = (Reader::open(&log).await, log.follower().await.unwrap());
     let writer = log.writer().await.unwrap();
 
     disk.set(|mood| mood.held = true);
     let before = disk.syncs();
-    let in_flight = writer.append(room("final"), "in flight".into());
+    let in_flight = writer.append(0, "in flight".into());
     disk.until_syncing(before).await;
-    let queued = writer.append(room("final"), "queued".into());
+    let queued = writer.append(0, "queued".into());
     disk.set(|mood| *mood = Mood { fails: true, ..Mood::default() });
     let in_flight = within(in_flight).await;
     assert!(matches!(in_flight, Err(AppendError::Unknown(_))), "{in_flight:?}");
     // The disk is well again, which changes nothing.
     disk.set(|mood| mood.fails = false);
-    for late in [queued, writer.append(room("final"), "late".into())] {
+    for late in [queued, writer.append(0, "late".into())] {
         let late = within(late).await;
         assert!(matches!(late, Err(AppendError::NotWritten(_))), "{late:?}");
     }
@@ -161,12 +161,12 @@ async fn after_a_failed_write_nothing_is_acknowledged_any_more() {
 async fn a_failed_commit_is_unknown_and_stops_the_log() {
     let disk = Disk::default();
     let log = disk.log(10);
-    append(&log, "final", "kept").await;
+    append(&log, 0, "kept").await;
     let reader = Reader::open(&log).await;
     disk.set(|mood| mood.fails = true);
     let lost = within(reader.committer.commit(vec![reader.cut(0, 1)])).await;
     assert!(matches!(lost, Err(CommitError::Reopen(_))), "{lost:?}");
-    let late = log.writer().await.unwrap().append(room("final"), "late".into()).await;
+    let late = log.writer().await.unwrap().append(0, "late".into()).await;
     assert!(matches!(late, Err(AppendError::NotWritten(_))), "{late:?}");
 }
 
@@ -175,7 +175,7 @@ async fn what_is_queued_when_the_log_is_dropped_is_still_written() {
     let dir = TempDir::new().unwrap();
     let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
     let writer = log.writer().await.unwrap();
-    let appends: Vec<_> = (0..100).map(|_| writer.append(room("final"), "tap".into())).collect();
+    let appends: Vec<_> = (0..100).map(|_| writer.append(0, "tap".into())).collect();
     drop((log, writer));
     for append in appends {
         append.now_or_never().expect("an answer by the time of the drop").unwrap();

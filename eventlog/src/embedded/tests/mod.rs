@@ -45,8 +45,8 @@ fn room(name: &str) -> RoomName {
     name.parse().unwrap()
 }
 
-async fn append(log: &EmbeddedLog, room_name: &str, value: impl Into<Bytes>) {
-    log.writer().await.unwrap().append(room(room_name), value.into()).await.unwrap();
+async fn append(log: &EmbeddedLog, partition: u32, value: impl Into<Bytes>) {
+    log.writer().await.unwrap().append(partition, value.into()).await.unwrap();
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
@@ -152,14 +152,14 @@ async fn time_never_runs_backwards_not_even_over_a_restart() {
     let (dir, hand) = (TempDir::new().unwrap(), Hand::default());
     let log = EmbeddedLog::open_with(&config(&dir), 1, hand.clock()).await.unwrap();
     hand.set(5_000);
-    append(&log, "final", "1").await;
+    append(&log, 0, "1").await;
     hand.set(3_000);
-    append(&log, "final", "2").await;
+    append(&log, 0, "2").await;
     drop(log);
     let log = EmbeddedLog::open_with(&config(&dir), 1, hand.clock()).await.unwrap();
-    append(&log, "final", "3").await;
+    append(&log, 0, "3").await;
     hand.set(6_000);
-    append(&log, "final", "4").await;
+    append(&log, 0, "4").await;
     let stamps: Vec<_> = Reader::open(&log).await.records[&0].iter().map(|r| r.timestamp_ms).collect();
     assert_eq!(stamps, [5_000, 5_000, 5_000, 6_000]);
 }
@@ -169,7 +169,7 @@ async fn a_cut_that_no_window_can_have_is_refused() {
     let dir = TempDir::new().unwrap();
     let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
     for _ in 0..4 {
-        append(&log, "final", "tap").await;
+        append(&log, 0, "tap").await;
     }
     let reader = Reader::open(&log).await;
     reader.committer.commit(vec![reader.cut(0, 1), reader.cut(0, 3)]).await.unwrap();
@@ -186,7 +186,7 @@ async fn a_cut_that_no_window_can_have_is_refused() {
 async fn a_newer_feed_takes_the_place_of_the_one_before() {
     let dir = TempDir::new().unwrap();
     let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
-    append(&log, "final", "tap").await;
+    append(&log, 0, "tap").await;
     let mut old = Reader::open(&log).await;
     let new = Reader::open(&log).await;
     assert!(within(old.events.next()).await.is_err());

@@ -1,6 +1,7 @@
 //! Cases: opening a log, and what is said when that can't be done.
 
 use super::*;
+use redb::{Database, TableDefinition};
 
 async fn refusal(config: &EmbeddedConfig, partitions: u32) -> String {
     match EmbeddedLog::open(config, partitions).await {
@@ -14,7 +15,7 @@ async fn refusal(config: &EmbeddedConfig, partitions: u32) -> String {
 async fn missing_folders_are_made() {
     let dir = TempDir::new().unwrap();
     let config = EmbeddedConfig { dir: dir.path().join("a/b/c"), ..config(&dir) };
-    append(&EmbeddedLog::open(&config, 1).await.unwrap(), "final", "tap").await;
+    append(&EmbeddedLog::open(&config, 1).await.unwrap(), 0, "tap").await;
     let log = EmbeddedLog::open(&config, 1).await.unwrap();
     assert_eq!(Reader::open(&log).await.values(), ["tap"]);
 }
@@ -58,7 +59,7 @@ async fn a_file_that_was_not_closed_holds_all_that_was_acknowledged() {
     let (dir, copy) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let log = EmbeddedLog::open(&config(&dir), 2).await.unwrap();
     for n in 0..600 {
-        append(&log, &format!("room-{}", n % 7), format!("{n:03}")).await;
+        append(&log, n % 2, format!("{n:03}")).await;
     }
     let reader = Reader::open(&log).await;
     reader.committer.commit(vec![reader.cut(0, 20)]).await.unwrap();
@@ -71,4 +72,37 @@ async fn a_file_that_was_not_closed_holds_all_that_was_acknowledged() {
     assert_eq!(again.records[&0], reader.records[&0][20..]);
     assert_eq!(again.records[&1], reader.records[&1]);
     assert_eq!(again.values().len(), 580);
+}
+
+/// Writes the tables of format 1 as it had them, with one aggregate for each of these rooms.
+fn write_format_1(dir: &TempDir, rooms: [(&str, u32, &[u8]); 3]) {
+    const BY_ROOM: TableDefinition<'_, &str, (u32, u64, &[u8])> = TableDefinition::new("aggregates");
+    const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+    let db = Database::create(dir.path().join("log.redb")).unwrap();
+    let tx = db.begin_write().unwrap();
+    {
+        let mut meta = tx.open_table(META).unwrap();
+        for (key, value) in [("format", 1), ("partitions", 2), ("next_commit", 4)] {
+            meta.insert(key, value).unwrap();
+        }
+        let mut aggregates = tx.open_table(BY_ROOM).unwrap();
+        for (room, partition, value) in rooms {
+            aggregates.insert(room, (partition, 3, value)).unwrap();
+        }
+    }
+    tx.commit().unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_format_keeps_its_aggregates() {
+    let dir = TempDir::new().unwrap();
+    write_format_1(&dir, [("c", 0, b"C"), ("a", 1, b"A"), ("b", 0, b"B")]);
+    for _ in 0..2 {
+        let log = EmbeddedLog::open(&config(&dir), 2).await.unwrap();
+        let (next_commit, newest) = log.shared.store.newest().unwrap();
+        let newest: Vec<_> =
+            newest.iter().map(|row| (&*row.room, row.partition, row.commit, &row.value[..])).collect();
+        assert_eq!(next_commit, 4);
+        assert_eq!(newest, [("b", 0, 3, &b"B"[..]), ("c", 0, 3, b"C"), ("a", 1, 3, b"A")]);
+    }
 }

@@ -12,14 +12,14 @@ async fn a_feed_that_is_far_behind_reads_the_file_and_then_goes_on_in_memory() {
     let mut reader = Reader::open(&log).await;
     let value = |n: u8| Bytes::from(vec![n; MIB]);
     for n in 0..24 {
-        append(&log, "final", value(n)).await;
+        append(&log, 0, value(n)).await;
     }
     assert!(
         log.shared.tail.look().unwrap().groups.from(0, 1).is_none(),
         "the first group is still in memory"
     );
     reader.catch_up().await;
-    append(&log, "final", value(24)).await;
+    append(&log, 0, value(24)).await;
     reader.catch_up().await;
     assert!(reader.values().into_iter().eq((0..25).map(value)));
 }

@@ -12,7 +12,7 @@ async fn ten_rows(dir: &TempDir, hand: &Hand) -> EmbeddedLog {
     let log = EmbeddedLog::open_with(&config(dir), 1, hand.clock()).await.unwrap();
     for second in 1..=10 {
         hand.set(second * 1_000);
-        append(&log, "final", format!("{second}")).await;
+        append(&log, 0, format!("{second}")).await;
     }
     log
 }
@@ -24,7 +24,7 @@ async fn rows_go_when_they_are_both_consumed_and_old() {
     let reader = Reader::open(&log).await;
     // Old, but not consumed.
     hand.set(60_000);
-    append(&log, "final", "11").await;
+    append(&log, 0, "11").await;
     assert_eq!(rows(&log), (0..11).collect::<Vec<_>>());
     // Consumed up to offset 6, but only those of the first four seconds are old.
     hand.set(14_500);
@@ -32,7 +32,7 @@ async fn rows_go_when_they_are_both_consumed_and_old() {
     assert_eq!(rows(&log), (4..11).collect::<Vec<_>>());
     // All old.
     hand.set(60_000);
-    append(&log, "final", "12").await;
+    append(&log, 0, "12").await;
     assert_eq!(rows(&log), (6..12).collect::<Vec<_>>());
 }
 
@@ -51,7 +51,7 @@ async fn the_newest_row_stays_and_offsets_go_on_after_a_restart() {
 
     hand.set(0);
     let log = EmbeddedLog::open_with(&config(&dir), 1, hand.clock()).await.unwrap();
-    append(&log, "final", "11").await;
+    append(&log, 0, "11").await;
     let reader = Reader::open(&log).await;
     let expected = Record { offset: 10, timestamp_ms: 10_000, value: "11".into() };
     assert_eq!(reader.records[&0], [expected]);
@@ -61,15 +61,9 @@ async fn the_newest_row_stays_and_offsets_go_on_after_a_restart() {
 async fn a_partition_that_lags_keeps_its_rows() {
     let (dir, hand) = (TempDir::new().unwrap(), Hand::default());
     let log = EmbeddedLog::open_with(&config(&dir), 2, hand.clock()).await.unwrap();
-    let rooms = [0, 1].map(|home| {
-        (0..)
-            .map(|n| format!("room-{n}"))
-            .find(|room| crate::placement::partition_of(room, 2) == home)
-            .unwrap()
-    });
-    append(&log, &rooms[0], "consumed").await;
-    append(&log, &rooms[1], "open").await;
-    append(&log, &rooms[0], "consumed").await;
+    append(&log, 0, "consumed").await;
+    append(&log, 1, "open").await;
+    append(&log, 0, "consumed").await;
     let reader = Reader::open(&log).await;
     hand.set(3_600_000);
     reader.committer.commit(vec![reader.cut(0, 2)]).await.unwrap();
@@ -85,7 +79,7 @@ async fn the_disk_stays_flat_under_a_steady_load() {
     // A row of 20 kB every 100 ms, of which 10 s are kept: 2 MB.
     for n in 1..=800u64 {
         hand.set(n * 100);
-        append(&log, "final", vec![0; 20_000]).await;
+        append(&log, 0, vec![0; 20_000]).await;
         if n % 20 == 0 {
             reader.catch_up().await;
             reader.commit_all().await;
@@ -103,7 +97,7 @@ async fn reading_starts_at_a_mark_near_the_first_open_record() {
     let dir = TempDir::new().unwrap();
     let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
     for n in 0..700 {
-        append(&log, "final", format!("{n}")).await;
+        append(&log, 0, format!("{n}")).await;
     }
     let store = &log.shared.store;
     for (committed, mark) in [(0, 0), (255, 0), (256, 256), (511, 256), (512, 512), (700, 512)] {

@@ -1,0 +1,278 @@
+//! The batches of one partition: those that are open, and those under way. Knows no lock and no clock.
+
+use crate::{
+    combine::Combined,
+    config::{Ack, Config},
+    refusal::Refusal,
+    request::Ask,
+    tally::Tally,
+    verdict::{Outcome, Verdict},
+};
+use bytes::Bytes;
+use std::{
+    collections::HashMap,
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use wire::RoomName;
+
+/// Batches that came back are tried again after this.
+pub(super) const RETRY: Duration = Duration::from_millis(100);
+/// A record that has so many bytes takes no further room. With the longest batch of a room it still is below 1 MB.
+const RECORD_BYTES_ENOUGH: usize = 64 << 10;
+
+/// One partition.
+#[derive(Default)]
+pub(super) struct Partition {
+    open: Option<Open>,
+    /// What was sealed and has not ended.
+    in_flight: Vec<Flight>,
+    /// Rooms that the last sealed batches were of: about as many will come.
+    rooms_expected: usize,
+    /// When a record was last committed, or the first of a row was sealed.
+    progress_at: Option<Instant>,
+    /// A batch came back: try again then.
+    retry_at: Option<Instant>,
+}
+
+/// The open batches, one a room.
+struct Open {
+    rooms: HashMap<RoomName, Combined>,
+    since: Instant,
+    verdict: Arc<Verdict>,
+}
+
+/// What was sealed at a time.
+struct Flight {
+    verdict: Arc<Verdict>,
+    /// Records that have not ended.
+    records: usize,
+    /// How those ended that have.
+    outcome: Option<Outcome>,
+}
+
+/// A record that is to be appended. It has to come back to [`super::Batches::end`].
+pub(crate) struct Sealed {
+    /// Its partition.
+    pub(crate) partition: u32,
+    /// Its value.
+    pub(crate) value: Bytes,
+    /// How many batches it holds, one a room.
+    pub(crate) batches: u64,
+    /// How many reactions they count.
+    pub(crate) count: u64,
+    /// When the first of these came.
+    pub(crate) since: Instant,
+    /// What of it was answered already.
+    pub(super) promised: Vec<(RoomName, Tally)>,
+    verdict: Arc<Verdict>,
+}
+
+/// What was given up.
+#[derive(Default)]
+pub(crate) struct Abandoned {
+    /// Rooms with open batches.
+    pub(crate) rooms: usize,
+    /// Records under way.
+    pub(crate) unresolved: usize,
+    /// Promised reactions of open batches.
+    pub(crate) lost: u64,
+}
+
+impl Sealed {
+    /// How many of its reactions were answered already.
+    pub(crate) fn promised(&self) -> u64 {
+        self.promised.iter().map(|(_, tally)| tally.sum()).sum()
+    }
+}
+
+impl Partition {
+    /// Adds to the room's open batch. `may_come` is asked where the room has none.
+    pub(super) fn add(
+        &mut self,
+        room: &RoomName,
+        (ask, ack): (&Ask<'_>, Ack),
+        config: &Config,
+        now: Instant,
+        may_come: impl FnOnce() -> Result<(), Refusal>,
+    ) -> Result<Arc<Verdict>, Refusal> {
+        self.refuse_if_stalled(config, now)?;
+        if let Some(open) = &mut self.open
+            && let Some(known) = open.rooms.get_mut(room)
+        {
+            known.add(ask, ack, config.max_distinct_per_batch)?;
+            return Ok(Arc::clone(&open.verdict));
+        }
+        let mut new = Combined::default();
+        new.add(ask, ack, config.max_distinct_per_batch)?;
+        may_come()?;
+        let open = self.open.get_or_insert_with(|| Open::new(now, self.rooms_expected));
+        open.rooms.insert(room.clone(), new);
+        Ok(Arc::clone(&open.verdict))
+    }
+
+    /// The log takes nothing more of this partition, and has not for a while: a request would only wait.
+    fn refuse_if_stalled(&self, config: &Config, now: Instant) -> Result<(), Refusal> {
+        if !self.is_full(config) && self.retry_at.is_none() {
+            return Ok(());
+        }
+        let silent = self.progress_at.map(|at| now.saturating_duration_since(at)).unwrap_or_default();
+        if silent >= Duration::from_millis(config.stall_ms) {
+            return Err(Refusal::Stalled(config.stall_ms));
+        }
+        Ok(())
+    }
+
+    fn is_full(&self, config: &Config) -> bool {
+        self.under_way() >= config.in_flight_per_partition
+    }
+
+    /// Whether there are open batches.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Whether open batches came back and are not to be tried again yet.
+    pub(super) fn pauses(&self, now: Instant) -> bool {
+        self.retry_at.is_some_and(|at| at > now)
+    }
+
+    /// Takes the open batches out, unless too much is under way.
+    pub(super) fn seal(&mut self, number: u32, config: &Config, now: Instant) -> Option<Sealing> {
+        if self.is_full(config) {
+            return None;
+        }
+        let open = self.open.take()?;
+        if self.in_flight.is_empty() && self.retry_at.is_none() {
+            self.progress_at = Some(now);
+        }
+        self.rooms_expected = open.rooms.len();
+        // One record, until the number is known.
+        self.in_flight.push(Flight { verdict: Arc::clone(&open.verdict), records: 1, outcome: None });
+        Some(Sealing { partition: number, open })
+    }
+
+    /// The sealed batches make `records`, and not just one.
+    pub(super) fn expect(&mut self, records: &[Sealed]) {
+        let Some(first) = records.first() else { return };
+        if let Some(flight) = self.in_flight.iter_mut().find(|flight| flight.is_of(&first.verdict)) {
+            flight.records = records.len();
+        }
+    }
+
+    /// A record has ended: takes back what was promised and not written, and gives the verdict, if it was the last one. Gives
+    /// the rooms that came in with that.
+    pub(super) fn end(&mut self, sealed: &mut Sealed, outcome: Outcome, now: Instant) -> usize {
+        if outcome == Outcome::Committed {
+            self.progress_at = Some(now);
+            self.retry_at = None;
+        }
+        let mut came = 0;
+        if outcome == Outcome::NotWritten && !sealed.promised.is_empty() {
+            self.retry_at = Some(now + RETRY);
+            let open = self.open.get_or_insert_with(|| Open::new(sealed.since, sealed.promised.len()));
+            let before = open.rooms.len();
+            for (room, promised) in mem::take(&mut sealed.promised) {
+                open.rooms.entry(room).or_default().give_back(promised);
+            }
+            came = open.rooms.len() - before;
+        }
+        if let Some(at) = self.in_flight.iter().position(|flight| flight.is_of(&sealed.verdict))
+            && self.in_flight[at].ends(outcome)
+        {
+            self.in_flight.remove(at);
+        }
+        if self.in_flight.is_empty() && self.open.is_none() {
+            self.retry_at = None;
+        }
+        came
+    }
+
+    /// Records under way.
+    pub(super) fn under_way(&self) -> usize {
+        self.in_flight.iter().map(|flight| flight.records).sum()
+    }
+
+    /// Gives up everything.
+    pub(super) fn abandon(&mut self) -> Abandoned {
+        self.in_flight.iter().for_each(|flight| flight.verdict.give(Outcome::Unknown));
+        let unresolved = self.under_way();
+        let Some(open) = self.open.take() else { return Abandoned { unresolved, ..Abandoned::default() } };
+        open.verdict.give(Outcome::NotWritten);
+        let rooms = open.rooms.len();
+        let lost = open.rooms.into_values().map(|combined| combined.into_promised().sum()).sum();
+        Abandoned { rooms, unresolved, lost }
+    }
+}
+
+impl Flight {
+    fn is_of(&self, verdict: &Arc<Verdict>) -> bool {
+        Arc::ptr_eq(&self.verdict, verdict)
+    }
+
+    /// One of its records has ended. Whether it was the last: then the verdict is given. Who waits doesn't know which of the
+    /// records he is in.
+    fn ends(&mut self, outcome: Outcome) -> bool {
+        let outcome = match self.outcome {
+            Some(before) if before != outcome => Outcome::Unknown,
+            _ => outcome,
+        };
+        self.outcome = Some(outcome);
+        self.records = self.records.saturating_sub(1);
+        if self.records == 0 {
+            self.verdict.give(outcome);
+        }
+        self.records == 0
+    }
+}
+
+impl Open {
+    fn new(since: Instant, rooms: usize) -> Self {
+        Self { rooms: HashMap::with_capacity(rooms), since, verdict: Arc::default() }
+    }
+}
+
+/// Batches that were taken out, and are to be put into records: that needs no lock.
+pub(super) struct Sealing {
+    partition: u32,
+    open: Open,
+}
+
+impl Sealing {
+    /// How many rooms they are of.
+    pub(super) fn rooms(&self) -> usize {
+        self.open.rooms.len()
+    }
+
+    /// The records, one unless it would be long.
+    pub(super) fn into_records(self) -> Vec<Sealed> {
+        let Open { rooms, since, verdict } = self.open;
+        let record = || Sealed {
+            partition: self.partition,
+            value: Bytes::new(),
+            batches: 0,
+            count: 0,
+            since,
+            promised: Vec::new(),
+            verdict: Arc::clone(&verdict),
+        };
+        let (mut records, mut last, mut value) = (Vec::with_capacity(1), record(), Vec::new());
+        for (room, combined) in rooms {
+            if value.len() >= RECORD_BYTES_ENOUGH {
+                last.value = mem::take(&mut value).into();
+                records.push(mem::replace(&mut last, record()));
+            }
+            wire::batch::write_line(&mut value, &room, combined.counts().iter(), combined.count());
+            last.batches += 1;
+            last.count += combined.count();
+            let promised = combined.into_promised();
+            if !promised.is_empty() {
+                last.promised.push((room, promised));
+            }
+        }
+        last.value = value.into();
+        records.push(last);
+        records
+    }
+}
