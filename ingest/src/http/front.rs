@@ -13,8 +13,8 @@ use hyper::body::Incoming;
 use service::http::{Answer, App, Plain, answer_plain};
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
-/// Answers POSTs of reactions itself, and has the routes answer all else: preflights, mistakes, names that are
-/// percent-encoded. The routes have a way to the same handler; the router, its layers and the copies between them cost as much
+/// Answers POSTs of reactions itself, plain ones without the HTTP library, and has the routes answer all else: preflights,
+/// mistakes, names that are percent-encoded. The routes have a way to the same handler; the router, its layers and the copies between them cost as much
 /// as the rest of HTTP (docs/performance.md).
 #[derive(Clone)]
 pub struct Front {
@@ -127,7 +127,8 @@ fn heads<'a>(request: &Plain<'a>, live: &Live) -> (Head<'a>, Option<&'a [u8]>, H
             head.content_encoding.get_or_insert(value);
         } else if is("origin") {
             origin.get_or_insert(value);
-        } else if live.limits.look_at(name)
+        }
+        if live.limits.look_at(name)
             && let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value))
         {
             others.append(name, value);

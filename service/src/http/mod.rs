@@ -1,8 +1,9 @@
 //! Serving HTTP/1.1 and HTTP/2 (with prior knowledge) until told to stop.
 //!
 //! One task accepts; each connection then lives on one of the `workers`, a thread with a runtime of its own, so that
-//! a request never changes threads (docs/decisions/0007). `connection` hands requests to an [`App`]; `activity` is what a
-//! worker knows of a connection, to cut those that say nothing, or not enough.
+//! a request never changes threads (docs/decisions/0007). `connection` hands requests to an [`App`]: first on the `short` way,
+//! without the HTTP library, as long as they are `plain` (docs/decisions/0009), and then with it. `activity` is what a worker
+//! knows of a connection, to cut those that say nothing, or not enough.
 
 mod activity;
 mod answer;

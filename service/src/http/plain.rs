@@ -85,16 +85,15 @@ pub(super) fn look(bytes: &[u8], bounds: Bounds, take: impl FnOnce(&Plain<'_>) -
 
 /// The length of the body, if these are the headers of a plain request.
 fn body_length(headers: &[Header<'_>]) -> Option<usize> {
-    let (mut hosts, mut length) = (0, None);
+    let (mut hosts, mut lengths, mut length) = (0, 0, 0);
     for Header { name, value } in headers {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         // By length first: most are none of these.
         match name.len() {
             4 if is("host") => hosts += 1,
             14 if is("content-length") => {
-                if length.replace(digits(value)?).is_some() {
-                    return None;
-                }
+                lengths += 1;
+                length = digits(value)?;
             }
             10 if is("connection") && !value.eq_ignore_ascii_case(b"keep-alive") => return None,
             2 if is("te") => return None,
@@ -106,7 +105,7 @@ fn body_length(headers: &[Header<'_>]) -> Option<usize> {
         }
     }
     // Without a length there is no body (RFC 9112, 6.3).
-    (hosts == 1).then_some(length.unwrap_or(0))
+    (hosts == 1 && lengths <= 1).then_some(length)
 }
 
 fn digits(value: &[u8]) -> Option<usize> {

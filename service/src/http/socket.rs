@@ -48,9 +48,9 @@ impl Read for Socket {
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         if !self.before.is_empty() {
-            // The activity has heard of it.
             let length = buffer.remaining().min(self.before.len());
             buffer.put_slice(&self.before.split_to(length));
+            self.activity.read();
             return Poll::Ready(Ok(()));
         }
         ready!(self.as_mut().io().poll_read(context, buffer))?;
