@@ -126,11 +126,15 @@ impl Committer {
 }
 
 /// Resolves when batches are open and may be handed over. The first after a rest go at once, so that nobody waits for
-/// others who don't come; while there is traffic, batches collect for the commit interval. In this order: within the interval
-/// nobody has to wake this task.
+/// others who don't come; while there is traffic, batches collect for the commit interval, or until everyone waits who could
+/// post. In this order: within the interval nobody has to wake this task.
 async fn due(shared: &Shared, passed_at: Option<Instant>) {
     if let Some(at) = passed_at {
-        sleep_until(at + Duration::from_millis(shared.live().config.commit_interval_ms)).await;
+        let interval = Duration::from_millis(shared.live().config.commit_interval_ms);
+        tokio::select! {
+            () = sleep_until(at + interval) => {}
+            () = shared.crowd.complete() => {}
+        }
     }
     shared.batches.until_filled().await;
 }

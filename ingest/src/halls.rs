@@ -43,6 +43,8 @@ struct Seats {
     seats: Slab<Seat>,
     /// Who is woken by the bell. Somebody, if anybody is here who was not woken yet.
     herald: Option<usize>,
+    /// How many were not woken yet.
+    asleep: usize,
 }
 
 struct Seat {
@@ -80,9 +82,9 @@ impl Hall {
     }
 
     /// Does something to a seat. If it is the herald's, the bell may have rung: wakes all who are due.
-    fn at(&self, seat: usize, act: impl FnOnce(&mut Slab<Seat>)) {
+    fn at(&self, seat: usize, act: impl FnOnce(&mut Seats)) {
         let mut seats = self.seats();
-        act(&mut seats.seats);
+        act(&mut seats);
         let due = if seats.herald.is_none_or(|herald| herald == seat) { seats.call() } else { Vec::new() };
         drop(seats);
         due.into_iter().for_each(Waker::wake);
@@ -94,11 +96,35 @@ impl Seats {
         self.seats.get(self.herald?)?.waker.clone()
     }
 
+    fn sit_down(&mut self, seat: Seat) -> usize {
+        let key = self.seats.insert(seat);
+        self.herald.get_or_insert(key);
+        self.asleep += 1;
+        key
+    }
+
+    /// Goes on waiting.
+    fn stay(&mut self, key: usize, waker: &Waker) {
+        let Some(seat) = self.seats.get_mut(key) else { return };
+        self.asleep += usize::from(seat.waker.is_none());
+        seat.waker = Some(waker.clone());
+    }
+
+    fn leave(&mut self, key: usize) {
+        let seat = self.seats.try_remove(key);
+        self.asleep -= usize::from(seat.is_some_and(|seat| seat.waker.is_some()));
+    }
+
     /// Takes the wakers of those who are due. One who is not becomes the herald.
     fn call(&mut self) -> Vec<Waker> {
-        let now = Instant::now();
         let mut due = Vec::new();
         self.herald = None;
+        // Those who were woken leave one after the other, each perhaps the last.
+        if self.asleep == 0 {
+            return due;
+        }
+        due.reserve(self.asleep);
+        let now = Instant::now();
         for (key, seat) in &mut self.seats {
             if seat.waker.is_none() {
                 continue;
@@ -109,6 +135,7 @@ impl Seats {
                 self.herald = Some(key);
             }
         }
+        self.asleep -= due.len();
         due
     }
 }
@@ -139,11 +166,7 @@ impl Future for Wait<'_> {
         if Instant::now() >= self.deadline {
             return Poll::Ready(None);
         }
-        self.hall.at(seat, |seats| {
-            if let Some(seat) = seats.get_mut(seat) {
-                seat.waker = Some(context.waker().clone());
-            }
-        });
+        self.hall.at(seat, |seats| seats.stay(seat, context.waker()));
         Poll::Pending
     }
 }
@@ -151,18 +174,14 @@ impl Future for Wait<'_> {
 impl Wait<'_> {
     fn sit_down(&mut self, waker: Waker) {
         let seat = Seat { verdict: Arc::clone(&self.verdict), deadline: self.deadline, waker: Some(waker) };
-        let mut seats = self.hall.seats();
-        let key = seats.seats.insert(seat);
-        seats.herald.get_or_insert(key);
-        drop(seats);
-        self.seat = Some(key);
+        self.seat = Some(self.hall.seats().sit_down(seat));
     }
 }
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
         if let Some(seat) = self.seat {
-            self.hall.at(seat, |seats| drop(seats.try_remove(seat)));
+            self.hall.at(seat, |seats| seats.leave(seat));
         }
     }
 }

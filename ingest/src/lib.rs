@@ -14,6 +14,7 @@ mod client;
 mod combine;
 mod committer;
 mod config;
+mod crowd;
 mod ending;
 mod gate;
 mod halls;

@@ -3,13 +3,14 @@
 use crate::{
     batches::Batches,
     config::{Config, Live},
+    crowd::Crowd,
     gate::Gate,
     halls::Halls,
     limits::Ledger,
     metrics::Meters,
     troubles::Troubles,
 };
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
@@ -18,6 +19,7 @@ pub(crate) struct Shared {
     live: ArcSwap<Live>,
     pub(crate) gate: Gate,
     pub(crate) batches: Batches,
+    pub(crate) crowd: Arc<Crowd>,
     pub(crate) halls: Halls,
     pub(crate) ledger: Ledger,
     pub(crate) meters: Meters,
@@ -30,6 +32,7 @@ impl Shared {
             live: ArcSwap::from_pointee(Live::of(config)),
             gate: Gate::default(),
             batches: Batches::default(),
+            crowd: Arc::default(),
             halls: Halls::default(),
             ledger: Ledger::new(Instant::now().into_std()),
             meters: Meters::new(),
@@ -38,8 +41,8 @@ impl Shared {
     }
 
     /// The configuration as it is now.
-    pub(crate) fn live(&self) -> Arc<Live> {
-        self.live.load_full()
+    pub(crate) fn live(&self) -> Guard<Arc<Live>> {
+        self.live.load()
     }
 
     /// What failed lately.

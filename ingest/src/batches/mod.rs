@@ -41,6 +41,8 @@ pub(crate) struct Batches {
     filled: Notify,
     /// Open batches, one a room.
     rooms: AtomicUsize,
+    /// Records under way.
+    in_flight: AtomicUsize,
 }
 
 /// One partition, on cache lines of its own.
@@ -120,6 +122,7 @@ impl Batches {
             drop(guarded);
             self.rooms.fetch_sub(sealing.rooms(), Relaxed);
             let records = sealing.into_records();
+            self.in_flight.fetch_add(records.len(), Relaxed);
             if records.len() > 1 {
                 slot.lock().partition.expect(&records);
             }
@@ -132,6 +135,7 @@ impl Batches {
     /// of what was sealed together.
     pub(crate) fn end(&self, mut sealed: Sealed, outcome: Outcome, now: Instant) {
         let Some(slot) = self.slots().get(sealed.partition as usize) else { return };
+        self.in_flight.fetch_sub(1, Relaxed);
         let mut slot = slot.lock();
         let came = slot.partition.end(&mut sealed, outcome, now);
         if slot.partition.is_open() {
@@ -156,6 +160,11 @@ impl Batches {
     /// How many rooms have an open batch.
     pub(crate) fn rooms(&self) -> usize {
         self.rooms.load(Relaxed)
+    }
+
+    /// How many records are under way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Relaxed)
     }
 
     /// Whether nothing is open or under way.

@@ -10,12 +10,12 @@ use axum::{
 };
 use futures_util::future::Either;
 use hyper::body::Incoming;
-use service::http::{Answer, App, Plain, answer_plain};
+use service::http::{Answer, App, Plain, Way, answer_plain};
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
 /// Answers POSTs of reactions itself, plain ones without the HTTP library, and has the routes answer all else: preflights,
-/// mistakes, names that are percent-encoded. The routes have a way to the same handler; the router, its layers and the copies between them cost as much
-/// as the rest of HTTP (docs/performance.md).
+/// mistakes, names that are percent-encoded. The routes have a way to the same handler; the router, its layers and the copies
+/// between them cost as much as the rest of HTTP (docs/performance.md).
 #[derive(Clone)]
 pub struct Front {
     pub(crate) shared: Arc<Shared>,
@@ -44,6 +44,10 @@ impl App for Front {
             "OPTIONS" => answer_plain(&self.routes, request, peer).map(Box::pin).map(Either::Right),
             _ => None,
         }
+    }
+
+    fn enter(&self, way: Way) -> impl Send + use<> {
+        self.shared.crowd.enter(way)
     }
 }
 

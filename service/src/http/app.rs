@@ -34,6 +34,18 @@ pub trait App: Clone + Send + Sync + 'static {
     ) -> Option<impl Future<Output = Answer> + Send + use<'a, Self>> {
         None::<Ready<Answer>>
     }
+
+    /// A connection begins on this way. What is given is dropped when it leaves it.
+    fn enter(&self, _way: Way) -> impl Send + use<Self> {}
+}
+
+/// How a connection is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Without the HTTP library, one request at a time.
+    Short,
+    /// With it, to the end of the connection.
+    Long,
 }
 
 /// Handlers find the peer as [`Peer`].
