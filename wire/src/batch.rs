@@ -91,7 +91,8 @@ pub fn write_line<R: AsRef<str>>(
         value.push(b'\n');
     }
     value.extend_from_slice(form::ROOM);
-    put_text(value, room);
+    // It holds nothing that is escaped.
+    put_quoted(value, room);
     let mut before = form::COUNTS;
     for (reaction, n) in counts {
         value.extend_from_slice(before);
@@ -109,10 +110,14 @@ fn put_text(value: &mut Vec<u8>, text: &str) {
     if text.bytes().any(|byte| matches!(byte, b'"' | b'\\' | ..b' ')) {
         value.extend(crate::frame::to_json(&text));
     } else {
-        value.push(b'"');
-        value.extend_from_slice(text.as_bytes());
-        value.push(b'"');
+        put_quoted(value, text);
     }
+}
+
+fn put_quoted(value: &mut Vec<u8>, text: &str) {
+    value.push(b'"');
+    value.extend_from_slice(text.as_bytes());
+    value.push(b'"');
 }
 
 fn put_number(value: &mut Vec<u8>, n: u64) {

@@ -21,6 +21,8 @@ use wire::RoomName;
 pub(super) const RETRY: Duration = Duration::from_millis(100);
 /// A record that has so many bytes takes no further room. With the longest batch of a room it still is below 1 MB.
 const RECORD_BYTES_ENOUGH: usize = 64 << 10;
+/// What a room often takes in a record.
+const ROOM_BYTES_OFTEN: usize = 80;
 
 /// One partition.
 #[derive(Default)]
@@ -257,7 +259,8 @@ impl Sealing {
             promised: Vec::new(),
             verdict: Arc::clone(&verdict),
         };
-        let (mut records, mut last, mut value) = (Vec::with_capacity(1), record(), Vec::new());
+        let expected = (rooms.len() * ROOM_BYTES_OFTEN).min(2 * RECORD_BYTES_ENOUGH);
+        let (mut records, mut last, mut value) = (Vec::new(), record(), Vec::with_capacity(expected));
         for (room, combined) in rooms {
             if value.len() >= RECORD_BYTES_ENOUGH {
                 last.value = mem::take(&mut value).into();
