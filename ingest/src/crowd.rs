@@ -28,6 +28,12 @@ impl Crowd {
         Present(Arc::clone(self), way)
     }
 
+    /// How many connections there are.
+    #[cfg(test)]
+    pub(crate) fn present(&self) -> usize {
+        self.short.load(Relaxed) + self.long.load(Relaxed)
+    }
+
     /// `waiting` requests wait. If these are all that there can be, [`Crowd::complete`] resolves.
     pub(crate) fn wait(&self, waiting: usize) {
         let short = self.short.load(Relaxed);

@@ -154,3 +154,32 @@ async fn each_request_is_counted_once_whatever_its_way() {
     );
     until(|| rig.total("final") == 22).await;
 }
+
+#[tokio::test]
+async fn when_everyone_waits_who_could_post_nobody_waits_for_the_interval() {
+    let interval_ms = 600_000;
+    let rig = Rig::open(Config { commit_interval_ms: interval_ms, ack_timeout_ms: interval_ms, ..config() });
+    let rig = rig.await;
+    let (address, _server) = rig.serve().await;
+    let ask = |posts| async move { asked(address, &vec![post("r", JSON, FIRE); posts]).await };
+    // Both again and again: each waits for the other at times.
+    let both = async { tokio::join!(ask(20), ask(20)) };
+    let (first, second) =
+        tokio::time::timeout(Duration::from_secs(60), both).await.expect("all were answered");
+    assert!(first.iter().chain(&second).all(|(lines, _)| lines[0] == "HTTP/1.1 202 Accepted"));
+    assert_eq!(rig.total("r"), 40);
+
+    // Here is one more who could.
+    until(|| rig.shared.crowd.present() == 0).await;
+    let idle = TcpStream::connect(address).await.unwrap();
+    until(|| rig.shared.crowd.present() == 1).await;
+    let mut waits = JoinSet::new();
+    waits.spawn(ask(1));
+    until(|| rig.inside() == 1).await;
+    assert_eq!((rig.total("r"), rig.shared.batches.rooms()), (40, 1));
+    drop(idle);
+    until(|| rig.shared.crowd.present() == 1).await;
+    waits.spawn(ask(1));
+    tokio::time::timeout(Duration::from_secs(60), waits.join_all()).await.expect("both were answered");
+    assert_eq!(rig.total("r"), 42);
+}
