@@ -237,6 +237,8 @@ impl Shard {
 
     /// When the next viewer has to leave, by the shard's clock.
     pub(super) fn turn_ms(&self) -> u64 {
-        self.edge.drain.turn().into_std().saturating_duration_since(self.started).as_millis() as u64
+        // Rounded up: nobody leaves before the turn.
+        self.edge.drain.turn().into_std().saturating_duration_since(self.started).as_micros().div_ceil(1_000)
+            as u64
     }
 }
