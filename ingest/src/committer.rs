@@ -133,7 +133,7 @@ async fn due(shared: &Shared, passed_at: Option<Instant>) {
         let interval = Duration::from_millis(shared.live().config.commit_interval_ms);
         tokio::select! {
             () = sleep_until(at + interval) => {}
-            () = shared.crowd.complete() => {}
+            () = shared.until_everyone_waits() => {}
         }
     }
     shared.batches.until_filled().await;

@@ -3,10 +3,11 @@
 //!
 //! Known only where each connection has one request at a time: on the short way (`service::http::Way`).
 
+use crate::shared::Shared;
 use service::http::Way;
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+    atomic::{AtomicUsize, Ordering::SeqCst},
 };
 use tokio::sync::Notify;
 
@@ -15,36 +16,64 @@ use tokio::sync::Notify;
 pub(crate) struct Crowd {
     short: AtomicUsize,
     long: AtomicUsize,
-    complete: Notify,
+    /// Everyone waits, or did a moment ago.
+    changed: Notify,
 }
 
-/// One connection; leaves when dropped.
-pub(crate) struct Present(Arc<Crowd>, Way);
+/// One connection; leaves when dropped. It may have been the one that the others waited for.
+pub(crate) struct Present(Arc<Shared>, Way);
 
-impl Crowd {
-    /// A connection has come.
-    pub(crate) fn enter(self: &Arc<Self>, way: Way) -> Present {
-        self.on(way).fetch_add(1, Relaxed);
-        Present(Arc::clone(self), way)
+impl Shared {
+    /// Whether all wait who could post. Those whose record is with the log will be answered, and can post again.
+    fn everyone_waits(&self) -> bool {
+        let none_with_the_log = self.batches.is_filled() && self.batches.in_flight() == 0;
+        none_with_the_log && self.crowd.is_complete(self.gate.inside())
     }
 
-    /// How many connections there are.
-    #[cfg(test)]
-    pub(crate) fn present(&self) -> usize {
-        self.short.load(Relaxed) + self.long.load(Relaxed)
-    }
-
-    /// `waiting` requests wait. If these are all that there can be, [`Crowd::complete`] resolves.
-    pub(crate) fn wait(&self, waiting: usize) {
-        let short = self.short.load(Relaxed);
-        if waiting >= short && short > 0 && self.long.load(Relaxed) == 0 {
-            self.complete.notify_one();
+    /// A request waits, or a connection is gone: perhaps everyone waits now.
+    pub(crate) fn look_who_waits(&self) {
+        if self.everyone_waits() {
+            self.crowd.changed.notify_one();
         }
     }
 
-    /// Resolves when everyone waits who could, or did a moment ago.
-    pub(crate) async fn complete(&self) {
-        self.complete.notified().await;
+    /// Resolves when everyone waits who could post. Safe to cancel.
+    pub(crate) async fn until_everyone_waits(&self) {
+        loop {
+            self.crowd.changed.notified().await;
+            // What was noticed may be answered by now.
+            if self.everyone_waits() {
+                return;
+            }
+        }
+    }
+}
+
+impl Present {
+    pub(crate) fn enter(shared: &Arc<Shared>, way: Way) -> Self {
+        shared.crowd.on(way).fetch_add(1, SeqCst);
+        Self(Arc::clone(shared), way)
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.0.crowd.on(self.1).fetch_sub(1, SeqCst);
+        self.0.look_who_waits();
+    }
+}
+
+impl Crowd {
+    /// How many connections there are.
+    #[cfg(test)]
+    pub(crate) fn present(&self) -> usize {
+        self.short.load(SeqCst) + self.long.load(SeqCst)
+    }
+
+    /// Whether the `waiting` requests are all that there can be.
+    fn is_complete(&self, waiting: usize) -> bool {
+        let short = self.short.load(SeqCst);
+        waiting >= short && short > 0 && self.long.load(SeqCst) == 0
     }
 
     fn on(&self, way: Way) -> &AtomicUsize {
@@ -55,40 +84,55 @@ impl Crowd {
     }
 }
 
-impl Drop for Present {
-    fn drop(&mut self) {
-        self.0.on(self.1).fetch_sub(1, Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{config::Ack, request::Ask};
     use futures_util::FutureExt as _;
+    use std::time::Instant;
 
-    fn is_complete(crowd: &Crowd, waiting: usize) -> bool {
-        crowd.wait(waiting);
-        crowd.complete().now_or_never().is_some()
+    fn shared() -> Arc<Shared> {
+        Arc::new(Shared::new(Arc::new(crate::config::tests::config())))
+    }
+
+    fn is_complete(shared: &Shared, waiting: usize) -> bool {
+        shared.crowd.is_complete(waiting)
     }
 
     #[test]
     fn it_is_complete_when_as_many_wait_as_there_are_connections() {
-        let crowd = Arc::new(Crowd::default());
-        assert!(!is_complete(&crowd, 1), "nobody knows who could come");
-        let (_first, second) = (crowd.enter(Way::Short), crowd.enter(Way::Short));
-        assert!(!is_complete(&crowd, 1));
-        assert!(is_complete(&crowd, 2));
+        let shared = shared();
+        assert!(!is_complete(&shared, 1), "nobody knows who could come");
+        let (_first, second) = (Present::enter(&shared, Way::Short), Present::enter(&shared, Way::Short));
+        assert!(!is_complete(&shared, 1));
+        assert!(is_complete(&shared, 2));
         drop(second);
-        assert!(is_complete(&crowd, 1));
+        assert!(is_complete(&shared, 1));
     }
 
     #[test]
     fn with_a_connection_that_may_have_many_requests_it_is_never_complete() {
-        let crowd = Arc::new(Crowd::default());
-        let _short = crowd.enter(Way::Short);
-        let long = crowd.enter(Way::Long);
-        assert!(!is_complete(&crowd, 9));
+        let shared = shared();
+        let _short = Present::enter(&shared, Way::Short);
+        let long = Present::enter(&shared, Way::Long);
+        assert!(!is_complete(&shared, 9));
         drop(long);
-        assert!(is_complete(&crowd, 1));
+        assert!(is_complete(&shared, 1));
+    }
+
+    #[test]
+    fn one_that_leaves_may_have_been_the_one_that_the_others_waited_for() {
+        let shared = shared();
+        shared.batches.open(1);
+        shared.gate.open();
+        let live = shared.live();
+        let (_waits, leaves) = (Present::enter(&shared, Way::Short), Present::enter(&shared, Way::Short));
+        let _ticket = shared.gate.enter(9).unwrap();
+        let ask = Ask { reactions: smallvec::smallvec![("x".into(), 1)], count: 1 };
+        shared.batches.add(&"r".parse().unwrap(), &ask, Ack::Durable, &live.config, Instant::now()).unwrap();
+        shared.look_who_waits();
+        assert!(shared.until_everyone_waits().now_or_never().is_none());
+        drop(leaves);
+        assert!(shared.until_everyone_waits().now_or_never().is_some());
     }
 }

@@ -175,11 +175,16 @@ impl Batches {
         })
     }
 
+    /// Whether there is something to seal.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.queued.load(SeqCst) > 0
+    }
+
     /// Waits until there is something to seal. Safe to cancel.
     pub(crate) async fn until_filled(&self) {
         loop {
             let filled = self.filled.notified();
-            if self.queued.load(SeqCst) > 0 {
+            if self.is_filled() {
                 return;
             }
             filled.await;

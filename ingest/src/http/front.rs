@@ -1,7 +1,7 @@
 //! The short way to this tier, past the router and its layers: what nearly every request takes.
 
 use super::{Arrival, Head, Joined, finish};
-use crate::{config::Live, shared::Shared};
+use crate::{config::Live, crowd::Present, shared::Shared};
 use axum::{
     BoxError, Router,
     body::{Bytes, HttpBody},
@@ -47,7 +47,7 @@ impl App for Front {
     }
 
     fn enter(&self, way: Way) -> impl Send + use<> {
-        self.shared.crowd.enter(way)
+        Present::enter(&self.shared, way)
     }
 }
 

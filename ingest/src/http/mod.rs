@@ -187,8 +187,8 @@ impl<'a> Joined<'a> {
         let asked = (body, ask.count);
         let (counted, repeat) =
             shared.ledger.count(&live.limits, caller, asked, now.into_std(), standing, add)?;
-        if counted.verdict.is_some() && shared.batches.in_flight() == 0 {
-            shared.crowd.wait(shared.gate.inside());
+        if counted.verdict.is_some() {
+            shared.look_who_waits();
         }
         let deadline = now + Duration::from_millis(*patience_ms);
         Ok(Self {
