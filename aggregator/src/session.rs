@@ -44,8 +44,6 @@ enum Phase {
 
 struct Partition {
     rollup: Rollup,
-    /// How many there are.
-    partitions: u32,
     epoch: u64,
     caught_up: bool,
 }
@@ -128,7 +126,7 @@ impl Session {
                 self.pending.drop_partition(partition);
                 let settings = self.config.borrow().settings();
                 let rollup = Rollup::new(partition, partitions, next_offset, newest, settings);
-                self.partitions.insert(partition, Partition { rollup, partitions, epoch, caught_up: false });
+                self.partitions.insert(partition, Partition { rollup, epoch, caught_up: false });
             }
             FeedEvent::Revoked { partition } => {
                 tracing::debug!(partition, "partition revoked");
@@ -157,8 +155,8 @@ impl Session {
         let now_ms = self.clock.now_ms();
         let mut tally = Tally::default();
         for record in records {
-            let home = (partition, owned.partitions);
-            if let Some(closed) = take(&mut owned.rollup, home, record, now_ms, &mut tally) {
+            let closed = take(&mut owned.rollup, partition, record, now_ms, &mut tally);
+            if let Some(closed) = closed {
                 self.pending.push(partition, owned.epoch, &closed);
             }
         }
@@ -257,15 +255,15 @@ impl Phase {
     }
 }
 
-/// Has a record of a partition (of so many) counted. Says what became of its batches where that is no matter of course.
+/// Has a record of a partition counted. Says what became of its batches where that is no matter of course.
 fn take(
     rollup: &mut Rollup,
-    (partition, partitions): (u32, u32),
+    partition: u32,
     record: &Record,
     now_ms: u64,
     tally: &mut Tally,
 ) -> Option<Closed> {
-    let (offset, overflows) = (record.offset, tally.overflows);
+    let (offset, overflows, partitions) = (record.offset, tally.overflows, rollup.partitions());
     let (mut aliens, mut why) = (0, None);
     let batches = BatchRef::decode_all(&record.value).filter_map(|batch| {
         let batch = batch.map_err(|error| error.to_string()).and_then(|batch| {

@@ -4,7 +4,7 @@
 mod forwarded;
 
 use crate::config::Config;
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, header::FORWARDED};
 use ipnet::IpNet;
 use serde::Deserialize;
 use std::{
@@ -25,6 +25,15 @@ pub enum ForwardedHeader {
     XForwardedFor,
     /// `Forwarded` (RFC 7239).
     Forwarded,
+}
+
+impl ForwardedHeader {
+    fn name(self) -> HeaderName {
+        match self {
+            Self::XForwardedFor => forwarded::X_FORWARDED_FOR,
+            Self::Forwarded => FORWARDED,
+        }
+    }
 }
 
 /// Whoever has a share of his own: of limits, and of idempotency keys.
@@ -72,13 +81,8 @@ impl Trust {
 
     /// Whether somebody is believed who sends such a header.
     pub(crate) fn looks_at(&self, header: &str) -> bool {
-        let forwarded = match self.header {
-            ForwardedHeader::XForwardedFor => "x-forwarded-for",
-            ForwardedHeader::Forwarded => "forwarded",
-        };
-        let is = |name: &str| header.eq_ignore_ascii_case(name);
-        !self.proxies.is_empty()
-            && (is(forwarded) || self.subject.as_ref().is_some_and(|name| is(name.as_str())))
+        let is = |name: &HeaderName| header.eq_ignore_ascii_case(name.as_str());
+        !self.proxies.is_empty() && (is(&self.header.name()) || self.subject.as_ref().is_some_and(is))
     }
 
     /// Who sent a request with these `headers` over a connection from `peer`.

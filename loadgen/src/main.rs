@@ -97,7 +97,7 @@ async fn interrupted_twice(stop: &CancellationToken) -> anyhow::Result<()> {
 fn finish(plan: &crowd::Plan, report: &report::Report) -> anyhow::Result<ExitCode> {
     println!("{}", report.to_text());
     if let Some(path) = &plan.report {
-        crate::report::save(&report, path)?;
+        report::save(report, path)?;
     }
     Ok(if report.audit.clean { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_CLEAN) })
 }

@@ -1,7 +1,8 @@
 //! The error body of every route: `application/problem+json` (RFC 9457).
 
+use crate::http::Answer;
 use axum::{
-    http::{HeaderValue, StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use schemars::JsonSchema;
@@ -50,13 +51,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.status(), axum::Json(&self)).into_response();
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(seconds) = self.retry_after_s {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response
+        Answer::from(self).into_response()
     }
 }
 

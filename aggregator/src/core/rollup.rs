@@ -83,6 +83,11 @@ impl Rollup {
         self.position
     }
 
+    /// How many partitions there are.
+    pub fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
     /// Rooms that are known.
     pub fn room_count(&self) -> usize {
         self.rooms.len()

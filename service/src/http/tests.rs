@@ -13,32 +13,48 @@ use tokio::{
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 const HI: &[u8] = b"GET /hi HTTP/1.1\r\nhost: x\r\n\r\n";
 
-struct Rig {
-    address: std::net::SocketAddr,
-    /// `/slow` was asked.
-    begun: Arc<Notify>,
-    /// Lets `/slow` answer.
-    go: Arc<Notify>,
+/// A server.
+pub(super) struct Rig {
+    pub(super) address: std::net::SocketAddr,
+    pub(super) slow: Slow,
     shutdown: CancellationToken,
     served: JoinHandle<io::Result<()>>,
 }
 
+/// What `/slow` waits for.
+#[derive(Clone, Default)]
+pub(super) struct Slow {
+    /// It was asked.
+    begun: Arc<Notify>,
+    /// Lets it answer.
+    go: Arc<Notify>,
+}
+
+impl Slow {
+    /// For its handler: resolves when it may answer.
+    pub(super) async fn wait(&self) {
+        self.begun.notify_one();
+        self.go.notified().await;
+    }
+
+    pub(super) async fn begun(&self) {
+        self.begun.notified().await;
+    }
+
+    pub(super) fn go(&self) {
+        self.go.notify_one();
+    }
+}
+
 async fn serving(config: Config) -> Rig {
-    let go = Arc::new(Notify::new());
-    let begun = Arc::new(Notify::new());
-    let (begin, wait) = (Arc::clone(&begun), Arc::clone(&go));
-    let slow = get(move || async move {
-        begin.notify_one();
-        wait.notified().await;
+    let slow = Slow::default();
+    let waits = slow.clone();
+    let answer = get(move || async move {
+        waits.wait().await;
         "slow"
     });
-    let router = Router::new().route("/hi", get(|| async { "hi" })).route("/slow", slow);
-    let listener = bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let shutdown = CancellationToken::new();
-    #[expect(clippy::disallowed_methods, reason = "ends with the test")]
-    let served = tokio::spawn(serve(listener, router, config, shutdown.clone()));
-    Rig { address, begun, go, shutdown, served }
+    let router = Router::new().route("/hi", get(|| async { "hi" })).route("/slow", answer);
+    Rig::start(router, slow, config).await
 }
 
 pub(super) fn hasty() -> Config {
@@ -46,8 +62,31 @@ pub(super) fn hasty() -> Config {
 }
 
 impl Rig {
-    async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.unwrap()
+    pub(super) async fn start(app: impl App, slow: Slow, config: Config) -> Self {
+        let listener = bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        #[expect(clippy::disallowed_methods, reason = "ends with the test")]
+        let served = tokio::spawn(serve(listener, app, config, shutdown.clone()));
+        Self { address, slow, shutdown, served }
+    }
+
+    pub(super) async fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// Stops the server while `idle` rests and `working` waits for `/slow`: what the latter is answered.
+    pub(super) async fn stop(self, idle: &mut TcpStream, working: &mut TcpStream) -> String {
+        self.slow.begun().await;
+        self.shutdown.cancel();
+        assert_eq!(rest(idle).await, "");
+        assert!(!self.served.is_finished());
+        self.slow.go();
+        let answer = rest(working).await;
+        timeout(PATIENCE, self.served).await.unwrap().unwrap().unwrap();
+        answer
     }
 }
 
@@ -118,7 +157,7 @@ async fn a_connection_that_rests_is_closed_but_not_while_a_request_is_being_answ
     // Two more deadlines pass.
     assert_eq!(rest(&mut late).await, "");
     assert_eq!(rest(&mut rig.connect().await).await, "");
-    rig.go.notify_one();
+    rig.slow.go();
     assert!(ask(&mut working, b"", "slow").await.contains("200 OK"));
 }
 
@@ -168,13 +207,8 @@ async fn a_shutdown_answers_what_is_under_way_and_closes_the_rest() {
     ask(&mut idle, HI, "hi").await;
     let mut working = rig.connect().await;
     working.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    rig.begun.notified().await;
-    rig.shutdown.cancel();
-    assert_eq!(rest(&mut idle).await, "");
-    assert!(!rig.served.is_finished());
-    rig.go.notify_one();
-    let answer = rest(&mut working).await;
+    let address = rig.address;
+    let answer = rig.stop(&mut idle, &mut working).await;
     assert!(answer.ends_with("slow") && answer.contains("connection: close"), "{answer}");
-    timeout(PATIENCE, rig.served).await.unwrap().unwrap().unwrap();
-    assert!(TcpStream::connect(rig.address).await.is_err());
+    assert!(TcpStream::connect(address).await.is_err());
 }

@@ -1,8 +1,7 @@
 //! The audit of a partition as a log keeps it: faults are found in it, and what compaction and retention took is none.
 
 use super::*;
-use crate::Batch;
-use crate::{COUNT_MAX, FORMAT_VERSION, OTHER};
+use crate::{Batch, COUNT_MAX, FORMAT_VERSION, OTHER};
 use proptest::prelude::*;
 use std::{collections::BTreeSet, convert::Infallible};
 

@@ -1,10 +1,7 @@
 //! The short way against raw sockets, and that whatever is not for it is answered by the library all the same.
 
 use super::{super::tests::*, *};
-use crate::{
-    CancellationToken,
-    http::{Config, bind, serve},
-};
+use crate::http::{Config, bind};
 use axum::{
     Router,
     body::Bytes,
@@ -14,10 +11,8 @@ use axum::{
     routing::{get, post},
 };
 use hyper::body::Incoming;
-use std::io;
 use tokio::{
     io::AsyncReadExt,
-    sync::Notify,
     task::JoinHandle,
     time::{Instant, timeout},
 };
@@ -25,8 +20,7 @@ use tokio::{
 /// Answers `/echo` with the way that a request came, and its body; `/slow` when it may.
 #[derive(Clone)]
 struct Echo {
-    begun: Arc<Notify>,
-    go: Arc<Notify>,
+    slow: Slow,
     routes: Router,
 }
 
@@ -48,42 +42,19 @@ impl App for Echo {
         let body = format!("short {};", String::from_utf8_lossy(request.body));
         (slow || request.target == "/echo").then_some(async move {
             if slow {
-                self.begun.notify_one();
-                self.go.notified().await;
+                self.slow.wait().await;
             }
             Answer::new(StatusCode::OK, "text/plain", body)
         })
     }
 }
 
-struct Rig {
-    address: SocketAddr,
-    begun: Arc<Notify>,
-    go: Arc<Notify>,
-    shutdown: CancellationToken,
-    served: JoinHandle<io::Result<()>>,
-}
-
 async fn serving(config: Config) -> Rig {
     let routes = Router::new()
         .route("/echo", post(async |body: Bytes| format!("long {};", String::from_utf8_lossy(&body))))
         .route("/other", get(async |_: Request| "other;"));
-    let (begun, go) = (Arc::<Notify>::default(), Arc::<Notify>::default());
-    let app = Echo { begun: Arc::clone(&begun), go: Arc::clone(&go), routes };
-    let listener = bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let shutdown = CancellationToken::new();
-    #[expect(clippy::disallowed_methods, reason = "ends with the test")]
-    let served = tokio::spawn(serve(listener, app, config, shutdown.clone()));
-    Rig { address, begun, go, shutdown, served }
-}
-
-impl Rig {
-    async fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream
-    }
+    let slow = Slow::default();
+    Rig::start(Echo { slow: slow.clone(), routes }, slow, config).await
 }
 
 fn post_of(path: &str, headers: &str, body: &str) -> String {
@@ -142,7 +113,7 @@ async fn alone() -> (TcpStream, JoinHandle<(End, BytesMut)>) {
     let (stream, _) = listener.accept().await.unwrap();
     stream.set_nodelay(true).unwrap();
     client.set_nodelay(true).unwrap();
-    let app = Echo { begun: Arc::default(), go: Arc::default(), routes: Router::new() };
+    let app = Echo { slow: Slow::default(), routes: Router::new() };
     let activity = Arc::new(Activity::new(Arc::default()));
     let mut short = Short { app, stream, peer, activity, max_head: 8_192, kept: BytesMut::new() };
     #[expect(clippy::disallowed_methods, reason = "ends with the test")]
@@ -259,7 +230,7 @@ async fn deadlines_hold_on_the_short_way() {
     let mut working = rig.connect().await;
     assert_eq!(said(&mut resting, &echo("a")).await, "short a;");
     working.write_all(post_of("/slow", "", "b").as_bytes()).await.unwrap();
-    rig.begun.notified().await;
+    rig.slow.begun().await;
     let since = Instant::now();
     assert_eq!(rest(&mut resting).await, "");
     assert!(since.elapsed() >= Duration::from_millis(1_000), "it may rest for a while");
@@ -268,7 +239,7 @@ async fn deadlines_hold_on_the_short_way() {
     let mut partial = rig.connect().await;
     partial.write_all(b"POST /ec").await.unwrap();
     assert_eq!(rest(&mut partial).await, "");
-    rig.go.notify_one();
+    rig.slow.go();
     assert_eq!(said(&mut working, "").await, "short b;");
 }
 
@@ -279,14 +250,8 @@ async fn a_shutdown_answers_what_is_under_way_and_says_that_it_closes() {
     assert_eq!(said(&mut idle, &echo("a")).await, "short a;");
     let mut working = rig.connect().await;
     working.write_all(post_of("/slow", "", "b").as_bytes()).await.unwrap();
-    rig.begun.notified().await;
-    rig.shutdown.cancel();
-    assert_eq!(rest(&mut idle).await, "");
-    assert!(!rig.served.is_finished());
-    rig.go.notify_one();
-    let answer = rest(&mut working).await;
+    let answer = rig.stop(&mut idle, &mut working).await;
     assert!(answer.ends_with("short b;") && answer.contains("\r\nconnection: close\r\n"), "{answer}");
-    timeout(PATIENCE, rig.served).await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]
