@@ -15,7 +15,7 @@ use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
@@ -63,6 +63,14 @@ fn embedded(dir: &Path, partitions: u32) -> Config {
     Config { kind: LogKind::Embedded, embedded, ..kafka_config("unused", "unused", partitions) }
 }
 
+/// The log's files, and what is in them.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = |dir: PathBuf| fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
+    let (data, reactions) = (files(dir.join("data")), files(dir.join("data/reactions")));
+    let all = data.chain(reactions).filter(|path| path.is_file());
+    all.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
 async fn react(address: &str, room: &str, count: u64) {
     let body = format!(r#"{{"reactions":{{"🔥":{count},"👏":1}}}}"#);
     assert_eq!(http::react(address, room, &body).await, 202);
@@ -79,8 +87,7 @@ async fn a_log_that_was_stopped_and_started_again_is_clean_and_stays_as_it_is() 
         }
         uproar.stop();
     }
-    let file = dir.path().join("data/log.redb");
-    let before = fs::read(&file).unwrap();
+    let before = files(dir.path());
     let said = audit(&sets(dir.path()), &[]).await;
     assert_eq!((said.code, &*said.err), (Some(0), ""), "{}", said.out);
     assert!(
@@ -88,7 +95,7 @@ async fn a_log_that_was_stopped_and_started_again_is_clean_and_stays_as_it_is() 
         "{}",
         said.out
     );
-    assert!(fs::read(&file).unwrap() == before, "the file was written to");
+    assert!(files(dir.path()) == before, "a file was written to");
 
     let said = audit(&sets(dir.path()), &["--json", "--room", "semi"]).await;
     let (semi, summary) = (said.room("semi"), &said.lines()[1]["summary"]);
@@ -106,13 +113,12 @@ async fn a_log_whose_process_was_killed_is_read_as_it_was_left() {
     let mut uproar = plan(dir.path()).set("aggregator.interval_ms=60000").start().await;
     react(&uproar.http, "final", 8).await;
     uproar.kill();
-    let file = dir.path().join("data/log.redb");
-    let before = fs::read(&file).unwrap();
+    let before = files(dir.path());
     let said = audit(&sets(dir.path()), &["--json"]).await;
     assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
     // Accepted, and in no window yet.
     assert_eq!(said.room("final")["open"], 9, "{}", said.out);
-    assert!(fs::read(&file).unwrap() == before, "the file was written to");
+    assert!(files(dir.path()) == before, "a file was written to");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::{
     Shared,
+    journal::{JournalError, Reader},
     row::Group,
     store::{Store, StoreError},
     thread::{Job, Joined},
@@ -31,9 +32,10 @@ pub(super) async fn open(shared: &Arc<Shared>) -> Result<Feed, OpenError> {
     let joined = shared.ask(|answer| Job::Join { answer }).await;
     let joined = joined.map_err(OpenError::Invalid)??;
     // From here on nobody else commits; should another feed join meanwhile, this one is told by its first `next`.
+    let (member, cursor) = (joined.member, shared.shelf.first_group(&joined.committed));
     let store = Arc::clone(&shared.store);
     let loaded = spawn_blocking(move || load(&store, joined)).await;
-    let (member, cursor, partitions, untold) = loaded
+    let (partitions, untold) = loaded
         .map_err(|error| OpenError::Invalid(error.to_string()))?
         .map_err(|error| OpenError::Invalid(format!("the embedded log can't be read: {error}")))?;
     gauge!(PARTITIONS_OWNED).set(partitions.len() as f64);
@@ -44,6 +46,7 @@ pub(super) async fn open(shared: &Arc<Shared>) -> Result<Feed, OpenError> {
         partitions,
         cursor,
         untold,
+        reader: None,
         reading: None,
         taken_at: None,
     };
@@ -54,7 +57,7 @@ pub(super) async fn open(shared: &Arc<Shared>) -> Result<Feed, OpenError> {
 fn load(
     store: &Store,
     Joined { member, committed }: Joined,
-) -> Result<(u64, u64, Vec<Position>, VecDeque<FeedEvent>), StoreError> {
+) -> Result<(Vec<Position>, VecDeque<FeedEvent>), StoreError> {
     let mut newest: Vec<Vec<_>> = committed.iter().map(|_| Vec::new()).collect();
     for row in store.newest()?.1 {
         if let Some(newest) = newest.get_mut(row.partition as usize) {
@@ -71,7 +74,7 @@ fn load(
     let untold = newest.into_iter().enumerate().map(assigned).collect();
     let partitions =
         committed.iter().map(|next_offset| Position { next_offset: *next_offset, told_end: false }).collect();
-    Ok((member, store.first_group(&committed)?, partitions, untold))
+    Ok((partitions, untold))
 }
 
 /// How far a partition was given.
@@ -91,9 +94,10 @@ struct EmbeddedEvents {
     cursor: u64,
     /// Events that are made, and were not given yet.
     untold: VecDeque<FeedEvent>,
-    /// A look into the file, for groups that are not in memory any more. Kept here, so that a caller that cancels
-    /// `next` loses nothing.
-    reading: Option<JoinHandle<Result<Groups, StoreError>>>,
+    /// Reads groups that are not in memory any more.
+    reader: Option<Reader>,
+    /// It reads. Kept here, so that a caller that cancels `next` loses nothing.
+    reading: Option<JoinHandle<Result<(Reader, Groups), JournalError>>>,
     /// When groups were last taken from memory, and none were left.
     taken_at: Option<Instant>,
 }
@@ -110,10 +114,8 @@ impl EmbeddedEvents {
             if let Some(reading) = &mut self.reading {
                 let read = reading.await;
                 self.reading = None;
-                let groups = read.map_err(broken)?.map_err(broken)?;
-                if groups.is_empty() {
-                    return Err(FeedError::Reopen(format!("group {} is gone", self.cursor)));
-                }
+                let (reader, groups) = read.map_err(broken)?.map_err(broken)?;
+                self.reader = Some(reader);
                 self.take(&groups);
             } else {
                 if let Some(at) = self.taken_at {
@@ -142,10 +144,14 @@ impl EmbeddedEvents {
             (tail.groups.from(self.cursor, READ_BYTES), tail.groups.next())
         };
         let Some(groups) = groups else {
-            let (store, from) = (Arc::clone(&self.shared.store), self.cursor);
-            self.reading = Some(spawn_blocking(move || store.read_groups(from, READ_BYTES)));
+            let reader = self.reader.take();
+            let mut reader =
+                reader.unwrap_or_else(|| Reader::new(Arc::clone(&self.shared.shelf), self.cursor));
+            self.reading =
+                Some(spawn_blocking(move || reader.read(READ_BYTES).map(|groups| (reader, groups))));
             return Ok(true);
         };
+        self.reader = None;
         let groups: Groups = (self.cursor..).zip(groups).collect();
         self.take(&groups);
         if self.cursor >= end {

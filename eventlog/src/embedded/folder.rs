@@ -1,6 +1,10 @@
-//! The folder of the log: makes it, opens the file in it, and says clearly why that can't be done.
+//! The folder of the log: makes it, opens what is in it, and says clearly why that can't be done.
 
-use super::store::{Head, Store, StoreError};
+use super::{
+    journal::{Journal, JournalError, Mark, Medium},
+    store::{Committed, Store, StoreError},
+    upgrade,
+};
 use crate::{EmbeddedConfig, OpenError};
 use redb::{Database, DatabaseError};
 use std::{
@@ -10,20 +14,31 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+/// Aggregates and committed offsets. Its lock is the lock of the whole folder.
 pub(super) const FILE: &str = "log.redb";
+/// The folder of the journal.
+pub(super) const SEGMENTS: &str = "reactions";
+
+/// What is in the folder.
+pub(super) struct Opened {
+    pub(super) store: Store,
+    pub(super) committed: Committed,
+    pub(super) journal: Journal,
+}
 
 /// Opens the log in the folder, or makes it. Blocks.
-pub(super) fn open(config: &EmbeddedConfig, partitions: u32) -> Result<(Store, Head), OpenError> {
+pub(super) fn open(config: &EmbeddedConfig, partitions: u32, medium: Medium) -> Result<Opened, OpenError> {
     let dir = &config.dir;
     let invalid = |what: &str, error: &dyn std::fmt::Display| {
         OpenError::Invalid(format!("{what} {}: {error}", dir.display()))
     };
-    let made = make(dir).map_err(|error| invalid("can't make the folder", &error))?;
+    let segments = dir.join(SEGMENTS);
+    let made = make(&segments).map_err(|error| invalid("can't make the folder", &error))?;
     let db = database(config).map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => invalid("can't open", &"another process has this log open"),
         error => invalid("can't open the log in", &error),
     })?;
-    let opened = Store::prepare(db, partitions).map_err(|error| match error {
+    let opened = prepare(db, &segments, partitions, medium).map_err(|error| match error {
         StoreError::Differs { key: "partitions", found, expected } => {
             let text = format!("it has {found} partitions, and the configuration says {expected}");
             invalid("can't open the log in", &format!("{text}; they can't be changed"))
@@ -36,6 +51,31 @@ pub(super) fn open(config: &EmbeddedConfig, partitions: u32) -> Result<(Store, H
         sync(dir).map_err(|error| invalid("can't sync the folder of", &error))?;
     }
     Ok(opened)
+}
+
+fn prepare(db: Database, segments: &Path, partitions: u32, medium: Medium) -> Result<Opened, StoreError> {
+    if matches!(Store::meta(&db, "format")?, Some(1..=2))
+        && Store::meta(&db, "partitions")? == Some(u64::from(partitions))
+    {
+        upgrade::run(&db, segments, partitions)?;
+    }
+    let (store, committed) = Store::prepare(db, partitions)?;
+    let journal = match Journal::open(segments, medium.clone())? {
+        Some(journal) => journal,
+        None => Journal::create(segments, Mark::zero(partitions), medium)?,
+    };
+    check(journal.end(), &committed)?;
+    Ok(Opened { store, committed, journal })
+}
+
+/// Whether all that was rolled up is, or was, in the journal.
+pub(super) fn check(end: &Mark, committed: &Committed) -> Result<(), JournalError> {
+    let reaches = |(next, committed): (&u64, &u64)| next >= committed;
+    let fits = end.offsets.len() == committed.offsets.len();
+    if fits && end.offsets.iter().zip(&committed.offsets).all(reaches) {
+        return Ok(());
+    }
+    Err(JournalError::Missing)
 }
 
 fn database(config: &EmbeddedConfig) -> Result<Database, DatabaseError> {
@@ -59,7 +99,8 @@ fn make(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(missing)
 }
 
-fn sync(dir: &Path) -> io::Result<()> {
+/// Syncs the entries of a folder.
+pub(super) fn sync(dir: &Path) -> io::Result<()> {
     // The parent of a relative folder may be the empty path.
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     File::open(dir)?.sync_all()

@@ -1,9 +1,10 @@
-//! Reads the file once, as it was left, also after a crash: what a repair would write goes to memory (`overlay`).
+//! Reads the log once, as it was left, also after a crash: what a repair would write goes to memory (`overlay`).
 
 use super::{
-    folder::FILE,
+    folder::{self, FILE, SEGMENTS},
+    journal::{self, JournalError, Mark, Reader, Shelf},
     overlay::Overlay,
-    store::{Head, NewestOfRoom, Store, StoreError},
+    store::{Committed, FORMAT, NewestOfRoom, Store, StoreError},
 };
 use crate::{
     EmbeddedConfig, OpenError, Record,
@@ -13,16 +14,19 @@ use redb::Database;
 use std::{
     collections::VecDeque,
     fs::{File, TryLockError},
+    sync::Arc,
 };
 use wire::Aggregate;
 
 /// Rows are read in steps of so many bytes.
 const READ_BYTES: usize = 4 << 20;
 
-/// The file, to be read once. Nobody can write to it meanwhile.
+/// The log, to be read once. Nobody can write to it meanwhile.
 pub(crate) struct EmbeddedHistory {
     store: Store,
-    head: Head,
+    committed: Committed,
+    shelf: Arc<Shelf>,
+    end: Mark,
     shown: String,
 }
 
@@ -44,13 +48,23 @@ impl EmbeddedHistory {
             .set_cache_size(usize::try_from(config.cache_mib << 20).unwrap_or(usize::MAX))
             .create_with_backend(overlay)
             .map_err(|error| invalid(&error))?;
-        let partitions = Store::partitions(&db).map_err(|error| invalid(&error))?;
+        let partitions = Store::meta(&db, "partitions").map_err(|error| invalid(&error))?;
+        let partitions = partitions.and_then(|partitions| u32::try_from(partitions).ok());
         let partitions = partitions.ok_or_else(|| invalid(&"it is no log"))?;
-        let (store, head) = Store::prepare(db, partitions).map_err(|error| invalid(&error))?;
-        Ok(Self { store, head, shown })
+        let (store, committed) = Store::prepare(db, partitions).map_err(|error| match error {
+            StoreError::Differs { key: "format", found, .. } if found < FORMAT => invalid(
+                &"an earlier version wrote it: start this version on it once, which brings it up to date",
+            ),
+            error => invalid(&error),
+        })?;
+        let segments = config.dir.join(SEGMENTS);
+        let left = journal::left(&segments).map_err(|error| invalid(&error))?;
+        let (shelf, end) = left.unwrap_or_else(|| Shelf::empty(segments, partitions));
+        folder::check(&end, &committed).map_err(|error| invalid(&error))?;
+        Ok(Self { store, committed, shelf, end, shown })
     }
 
-    fn broken(&self, error: &StoreError) -> OpenError {
+    fn broken(&self, error: &dyn std::fmt::Display) -> OpenError {
         OpenError::Invalid(format!("{} can't be read: {error}", self.shown))
     }
 
@@ -69,7 +83,7 @@ impl EmbeddedHistory {
 
 impl History for EmbeddedHistory {
     fn partitions(&self) -> u32 {
-        self.head.offsets.len() as u32
+        self.committed.offsets.len() as u32
     }
 
     fn size(&self) -> Result<u64, OpenError> {
@@ -81,12 +95,11 @@ impl History for EmbeddedHistory {
     }
 
     fn span(&self, partition: u32) -> Result<HistorySpan, OpenError> {
-        let offsets = self.head.offsets.get(partition as usize).copied().unwrap_or_default();
-        let oldest = self.store.oldest_offset(partition).map_err(|error| self.broken(&error))?;
+        let next = self.end.offsets.get(partition as usize).copied().unwrap_or_default();
         Ok(HistorySpan {
             aggregates: 0..u64::MAX,
-            reactions: oldest.unwrap_or(offsets.next)..offsets.next,
-            committed: Some(offsets.committed),
+            reactions: self.shelf.oldest_offset(partition)..next,
+            committed: self.committed.offsets.get(partition as usize).copied(),
         })
     }
 
@@ -102,24 +115,30 @@ impl History for EmbeddedHistory {
     }
 
     fn reactions<'a>(&'a self, partition: u32, _: &HistorySpan) -> Result<Records<'a, Record>, OpenError> {
-        Ok(Box::new(Rows { history: self, partition, next_group: 0, records: VecDeque::new() }))
+        let oldest_group = self.shelf.first_group(&vec![0; self.committed.offsets.len()]);
+        let reader = Some(Reader::new(Arc::clone(&self.shelf), oldest_group));
+        Ok(Box::new(Rows { history: self, partition, reader, records: VecDeque::new() }))
     }
 }
 
-/// The records of a partition, row by row.
+/// The records of a partition, group by group.
 struct Rows<'a> {
     history: &'a EmbeddedHistory,
     partition: u32,
-    next_group: u64,
+    /// Until the end, or the first error.
+    reader: Option<Reader>,
     records: VecDeque<Record>,
 }
 
 impl Rows<'_> {
     /// Reads on. Whether there was anything.
-    fn read(&mut self) -> Result<bool, StoreError> {
-        let groups = self.history.store.read_groups(self.next_group, READ_BYTES)?;
-        let Some((last, _)) = groups.last() else { return Ok(false) };
-        self.next_group = last + 1;
+    fn read(&mut self) -> Result<bool, JournalError> {
+        let Some(mut reader) = self.reader.take() else { return Ok(false) };
+        let groups = reader.read(READ_BYTES)?;
+        if groups.is_empty() {
+            return Ok(false);
+        }
+        self.reader = Some(reader);
         for (_, group) in groups {
             for part in group.parts.iter().filter(|part| part.partition == self.partition) {
                 let records = part.records.iter().zip(part.first_offset..);
@@ -145,10 +164,7 @@ impl Iterator for Rows<'_> {
             match self.read() {
                 Ok(true) => {}
                 Ok(false) => return None,
-                Err(error) => {
-                    self.next_group = u64::MAX;
-                    return Some(Err(self.history.broken(&error)));
-                }
+                Err(error) => return Some(Err(self.history.broken(&error))),
             }
         }
     }

@@ -1,19 +1,22 @@
-//! The adapter for the embedded log: durable, for one process, in one file (redb).
+//! The adapter for the embedded log: durable, for one process, in one folder.
 //!
-//! - `folder` opens the file, `store` has its tables and transactions, `row` the form of a group commit.
+//! - `folder` opens it. `journal` keeps the reactions, a `row` for each group commit; `store` the aggregates and what is
+//!   committed (redb). `upgrade` knows older formats.
 //! - `thread` does all writing. `writer`, `feed` and `follower` hand it jobs through one bounded queue.
-//! - `history` reads the file once, for auditors, through `overlay`, which keeps writes from it.
+//! - `history` reads all once, for auditors, through `overlay`, which keeps writes from it.
 //! - `tail` is what the thread shares with readers: the newest groups and commits (`ring`), so that a reader that keeps
 //!   up never touches the disk.
 //!
-//! Why an acknowledged record is kept: `append` resolves after redb's commit returned, which has synced the row and the
-//! root that leads to it (`fdatasync`, which also syncs the file's length); the file's own name was synced with its
-//! folder before the log was handed out. A commit writes aggregates and offsets in one such transaction.
+//! Why an acknowledged record is kept: `append` resolves after its frame was synced (`fdatasync`, which also syncs the
+//! file's length); the names of files were synced with their folders before. A commit writes aggregates and offsets in one
+//! transaction of redb, which is synced too. Records are in the journal before they can be committed, so the journal
+//! reaches at least as far as the commits, and what is not committed is read again.
 
 mod feed;
 mod folder;
 mod follower;
 mod history;
+mod journal;
 mod overlay;
 mod ring;
 mod row;
@@ -22,17 +25,20 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod upgrade;
 mod writer;
 
 pub(crate) use history::EmbeddedHistory;
 
 use crate::{BoxFuture, EmbeddedConfig, EventLog, Feed, Follower, OpenError, Writer};
+use folder::Opened;
+use journal::{Medium, Shelf};
 use std::{
     sync::Arc,
     thread::JoinHandle,
     time::{SystemTime, UNIX_EPOCH},
 };
-use store::{Head, Store};
+use store::Store;
 use tail::Tail;
 use thread::{Job, Thread};
 use tokio::sync::{mpsc, oneshot};
@@ -51,6 +57,7 @@ pub(crate) struct EmbeddedLog {
 /// What all parts of the log hold. The last of them closes the file.
 struct Shared {
     store: Arc<Store>,
+    shelf: Arc<Shelf>,
     tail: Arc<Tail>,
     /// Both are there until the drop.
     jobs: Option<mpsc::Sender<Job>>,
@@ -61,24 +68,31 @@ impl EmbeddedLog {
     /// Opens the log, or makes it. It has as many partitions as it was made with; others are refused.
     pub(crate) async fn open(config: &EmbeddedConfig, partitions: u32) -> Result<Self, OpenError> {
         let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        Self::open_with(config, partitions, Arc::new(now)).await
+        Self::open_with(config, partitions, Arc::new(now), Medium::default()).await
     }
 
-    async fn open_with(config: &EmbeddedConfig, partitions: u32, clock: Clock) -> Result<Self, OpenError> {
+    async fn open_with(
+        config: &EmbeddedConfig,
+        partitions: u32,
+        clock: Clock,
+        medium: Medium,
+    ) -> Result<Self, OpenError> {
         let folder = config.clone();
-        let opened = tokio::task::spawn_blocking(move || folder::open(&folder, partitions)).await;
-        let (store, head) = opened.map_err(|error| OpenError::Invalid(error.to_string()))??;
-        Self::start(store, head, config, clock)
+        let opened = tokio::task::spawn_blocking(move || folder::open(&folder, partitions, medium)).await;
+        Self::start(opened.map_err(|error| OpenError::Invalid(error.to_string()))??, config, clock)
     }
 
-    fn start(store: Store, head: Head, config: &EmbeddedConfig, clock: Clock) -> Result<Self, OpenError> {
-        let (store, partitions) = (Arc::new(store), head.offsets.len() as u32);
-        let tail = Arc::new(Tail::new(head.next_group, head.next_commit));
+    fn start(opened: Opened, config: &EmbeddedConfig, clock: Clock) -> Result<Self, OpenError> {
+        let Opened { store, committed, journal } = opened;
+        let (store, shelf, partitions) =
+            (Arc::new(store), Arc::clone(journal.shelf()), committed.offsets.len() as u32);
+        let tail = Arc::new(Tail::new(journal.end().group, committed.next_commit));
         let (jobs, queue) = mpsc::channel(config.max_queued);
         let thread = Thread {
             store: Arc::clone(&store),
             tail: Arc::clone(&tail),
-            head,
+            journal,
+            committed,
             clock,
             retention_ms: config.retention_ms,
             last_member: 0,
@@ -87,7 +101,7 @@ impl EmbeddedLog {
             .name("log-writer".into())
             .spawn(move || thread.run(queue))
             .map_err(|error| OpenError::Unavailable(format!("can't start a thread: {error}")))?;
-        let shared = Arc::new(Shared { store, tail, jobs: Some(jobs), thread: Some(thread) });
+        let shared = Arc::new(Shared { store, shelf, tail, jobs: Some(jobs), thread: Some(thread) });
         Ok(Self { partitions, shared })
     }
 }

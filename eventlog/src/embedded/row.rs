@@ -4,7 +4,7 @@
 //! `version: u8, timestamp_ms: u64, parts: var, { partition: var, first_offset: var, records: var }*` is its header,
 //! then come the records, part by part: `{ value length: var, value }*`.
 //! In rows of version 1 each record has `room length: var, room` before it, which says nothing that its value doesn't.
-//! The store checks its pages by itself, hence no sum here; but nothing that is cut off or too long is taken for a row.
+//! The frame around it has a check (see `journal`), hence no sum here; but nothing that is cut off or too long is taken for a row.
 
 use bytes::{Buf, BufMut, Bytes};
 
@@ -28,13 +28,6 @@ pub(super) struct Part {
     /// Offset of the first record; the others follow without gaps.
     pub(super) first_offset: u64,
     pub(super) records: Vec<Bytes>,
-}
-
-impl Part {
-    /// The offset after the last record.
-    pub(super) fn next_offset(&self) -> u64 {
-        self.first_offset + self.records.len() as u64
-    }
 }
 
 /// What is asked of a row most often, without its records.
@@ -65,21 +58,20 @@ impl Group {
         64 + records.map(|value| record_size(value)).sum::<usize>()
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut row = Vec::with_capacity(self.size());
+    /// Adds the row to what is there.
+    pub(super) fn encode_into(&self, row: &mut Vec<u8>) {
         row.put_u8(VERSION);
         row.put_u64_le(self.timestamp_ms);
-        put_var(&mut row, self.parts.len() as u64);
+        put_var(row, self.parts.len() as u64);
         for part in &self.parts {
-            put_var(&mut row, u64::from(part.partition));
-            put_var(&mut row, part.first_offset);
-            put_var(&mut row, part.records.len() as u64);
+            put_var(row, u64::from(part.partition));
+            put_var(row, part.first_offset);
+            put_var(row, part.records.len() as u64);
         }
         for value in self.parts.iter().flat_map(|part| &part.records) {
-            put_var(&mut row, value.len() as u64);
+            put_var(row, value.len() as u64);
             row.put_slice(value);
         }
-        row
     }
 
     /// Reads a row; values share its memory.
@@ -172,6 +164,14 @@ fn take_bytes(row: &mut Bytes) -> Result<Bytes, RowError> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    impl Group {
+        fn encode(&self) -> Vec<u8> {
+            let mut row = Vec::new();
+            self.encode_into(&mut row);
+            row
+        }
+    }
 
     fn groups() -> impl Strategy<Value = Group> {
         let value = prop::collection::vec(any::<u8>(), 0..200).prop_map(Bytes::from);

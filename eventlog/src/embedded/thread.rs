@@ -1,6 +1,6 @@
 //! The thread that writes: everything that changes the log is done here, one job after the other.
 //!
-//! Appends are combined: whatever is in the queue when the disk is free becomes one group, one row, one sync. So the
+//! Appends are combined: whatever is in the queue when the disk is free becomes one group, one frame, one sync. So the
 //! disk sets the pace, and an append waits for two syncs at the most.
 //!
 //! After the first error nothing is acknowledged any more. What a failed write left behind is known only after the
@@ -8,8 +8,9 @@
 
 use super::{
     Clock,
+    journal::Journal,
     row::{Group, Part, record_size},
-    store::{Head, Offsets, Store, TrimBefore},
+    store::{Committed, Store},
     tail::Tail,
 };
 use crate::{AppendError, CommitError, Cut, Done, FollowedRecord, OpenError, metrics::WRITE_SECONDS};
@@ -53,7 +54,8 @@ pub(super) struct Joined {
 pub(super) struct Thread {
     pub(super) store: Arc<Store>,
     pub(super) tail: Arc<Tail>,
-    pub(super) head: Head,
+    pub(super) journal: Journal,
+    pub(super) committed: Committed,
     pub(super) clock: Clock,
     pub(super) retention_ms: u64,
     pub(super) last_member: u64,
@@ -74,7 +76,7 @@ impl Thread {
         while let Some(job) = next.take() {
             match job {
                 Job::Append { partition, value, done } => {
-                    let mut gathered = Gathered::of(self.head.offsets.len());
+                    let mut gathered = Gathered::of(self.committed.offsets.len());
                     gathered.add(partition, value, done);
                     next = gathered.fill(&mut jobs);
                     self.append(gathered);
@@ -100,18 +102,17 @@ impl Thread {
     }
 
     fn write_group(&mut self, records: Vec<Vec<Bytes>>) -> Result<(), String> {
-        let parts = (0..).zip(&self.head.offsets).zip(records).filter(|(_, records)| !records.is_empty());
-        let part = |((partition, offsets), records): ((u32, &Offsets), _)| Part {
+        let end = self.journal.end();
+        let parts = (0..).zip(&end.offsets).zip(records).filter(|(_, records)| !records.is_empty());
+        let part = |((partition, first_offset), records): ((u32, &u64), _)| Part {
             partition,
-            first_offset: offsets.next,
+            first_offset: *first_offset,
             records,
         };
-        let now_ms = (self.clock)();
-        let timestamp_ms = now_ms.max(self.head.last_timestamp_ms);
+        let timestamp_ms = (self.clock)().max(end.timestamp_ms);
         let group = Group { timestamp_ms, parts: parts.map(part).collect() };
-        let (trim, started) = (self.trim_before(now_ms), Instant::now());
-        let written = self.store.write_group(&mut self.head, &group, trim);
-        written.map_err(|error| self.stop(&error))?;
+        let started = Instant::now();
+        self.journal.append(&group).map_err(|error| self.stop(&error))?;
         histogram!(WRITE_SECONDS).record(started.elapsed().as_secs_f64());
         let size = group.size();
         self.tail.push_group(Arc::new(group), size);
@@ -126,9 +127,9 @@ impl Thread {
             return Err(CommitError::Reopen("the feed was closed, or a newer one took its place".into()));
         }
         self.check(member, &cuts)?;
-        let trim = self.trim_before((self.clock)());
-        let written = self.store.commit(&mut self.head, &cuts, trim);
+        let written = self.store.commit(&mut self.committed, &cuts);
         written.map_err(|error| CommitError::Reopen(self.stop(&error)))?;
+        self.journal.trim(&self.committed.offsets, (self.clock)().saturating_sub(self.retention_ms));
         let records = cuts.into_iter().flat_map(|cut| cut.aggregates);
         let records: Vec<_> = records.map(|(room, value)| FollowedRecord { room, value }).collect();
         let size = |record: &FollowedRecord| {
@@ -141,14 +142,14 @@ impl Thread {
 
     /// Whether the cuts are the member's, and what a window can be.
     fn check(&self, member: u64, cuts: &[Cut]) -> Result<(), CommitError> {
-        let mut committed = BTreeMap::new();
+        let mut cut_at = BTreeMap::new();
         for Cut { partition, epoch, next_offset, .. } in cuts {
-            let offsets = self.head.offsets.get(*partition as usize).filter(|_| *epoch == member);
-            let Some(offsets) = offsets else {
+            let start = self.committed.offsets.get(*partition as usize).filter(|_| *epoch == member);
+            let Some(start) = start else {
                 return Err(CommitError::Revoked(format!("partition {partition}, epoch {epoch}")));
             };
-            let Offsets { next, committed: start } = *offsets;
-            let start = committed.insert(*partition, *next_offset).unwrap_or(start);
+            let start = cut_at.insert(*partition, *next_offset).unwrap_or(*start);
+            let next = self.journal.end().offsets[*partition as usize];
             // Would count twice, or leave out what is still to come.
             if !(start..=next).contains(next_offset) {
                 let text = format!("partition {partition} is committed to {start} and ends at {next}");
@@ -164,12 +165,7 @@ impl Thread {
         }
         self.last_member += 1;
         self.tail.change(|tail| tail.member = self.last_member);
-        let committed = self.head.offsets.iter().map(|offsets| offsets.committed).collect();
-        Ok(Joined { member: self.last_member, committed })
-    }
-
-    fn trim_before(&self, now_ms: u64) -> TrimBefore {
-        TrimBefore(now_ms.saturating_sub(self.retention_ms))
+        Ok(Joined { member: self.last_member, committed: self.committed.offsets.clone() })
     }
 
     /// Nothing is written any more.

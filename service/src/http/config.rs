@@ -9,6 +9,8 @@ use std::thread::available_parallelism;
 pub struct Config {
     /// Threads that serve connections; 0: as many as there are cores.
     pub threads: usize,
+    /// A thread gets so many connections before the next one gets any.
+    pub thread_fill_connections: usize,
     /// Connections at a time; more are answered 503 and closed. Those that became WebSockets don't count.
     pub max_connections: usize,
     /// The head of a request has to arrive within this, and the first one soon after the connection.
@@ -26,6 +28,7 @@ impl Config {
     pub fn private() -> Self {
         Self {
             threads: 1,
+            thread_fill_connections: 1,
             max_connections: 1_000,
             header_timeout_ms: 10_000,
             idle_timeout_ms: 75_000,
@@ -38,6 +41,7 @@ impl Config {
     pub fn validate(&self, refuse: &mut dyn FnMut(&str, String)) {
         for (key, value, least, most) in [
             ("threads", self.threads as u64, 0, 1_024),
+            ("thread_fill_connections", self.thread_fill_connections as u64, 1, 100_000),
             ("max_connections", self.max_connections as u64, 1, 10_000_000),
             ("header_timeout_ms", self.header_timeout_ms, 1_000, 600_000),
             ("idle_timeout_ms", self.idle_timeout_ms, 1_000, 3_600_000),

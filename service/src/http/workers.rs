@@ -31,6 +31,7 @@ pub(super) struct Workers<A> {
     app: A,
     builder: Arc<Builder<TokioExecutor>>,
     max_head: usize,
+    fill: usize,
     workers: Vec<Worker>,
     connections: TaskTracker,
 }
@@ -51,8 +52,8 @@ impl<A: App> Workers<A> {
         let workers =
             (0..config.threads()).map(|index| Worker::start(index, patience)).collect::<Result<_, _>>()?;
         let builder = Arc::new(connection::builder(config));
-        let max_head = config.max_header_bytes as usize;
-        Ok(Self { app, builder, max_head, workers, connections: TaskTracker::new() })
+        let (max_head, fill) = (config.max_header_bytes as usize, config.thread_fill_connections);
+        Ok(Self { app, builder, max_head, fill, workers, connections: TaskTracker::new() })
     }
 
     /// How many connections there are.
@@ -60,9 +61,10 @@ impl<A: App> Workers<A> {
         self.connections.len()
     }
 
-    /// Gives a connection to the worker that has the fewest.
+    /// Gives a connection to a worker.
     pub(super) fn admit(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
-        let Some(worker) = self.workers.iter().min_by_key(|worker| worker.seats().len()) else {
+        let seats = self.workers.iter().map(|worker| worker.seats().len());
+        let Some(worker) = choose(seats, self.fill).and_then(|index| self.workers.get(index)) else {
             return Ok(());
         };
         // Answers are small and must not wait for more (Nagle).
@@ -163,10 +165,40 @@ impl Drop for Seat {
     }
 }
 
+/// The worker for the next connection: the first that isn't filled, else the one that has the fewest. Few connections are
+/// served with fewer wake-ups by one thread than by many (docs/decisions/0007).
+fn choose(connections: impl Iterator<Item = usize>, fill: usize) -> Option<usize> {
+    let of_those_filled = |connections: usize| if connections < fill { 0 } else { connections };
+    let (index, _) =
+        connections.map(of_those_filled).enumerate().min_by_key(|(_, connections)| *connections)?;
+    Some(index)
+}
+
 fn in_ticks(ms: u64) -> u32 {
     u32::try_from(ms.div_ceil(TICK.as_millis() as u64)).unwrap_or(u32::MAX)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_thread_after_the_other_is_filled_and_then_all_get_the_same() {
+        let mut connections = [0; 3];
+        for expected in [[4, 0, 0], [4, 4, 0], [4, 4, 4], [6, 5, 5]] {
+            for _ in 0..4 {
+                connections[choose(connections.into_iter(), 4).unwrap()] += 1;
+            }
+            assert_eq!(connections, expected);
+        }
+        // Who leaves makes place.
+        assert_eq!(choose([9, 3, 0].into_iter(), 4), Some(1));
+        assert_eq!(choose([9, 7, 8].into_iter(), 4), Some(1));
+        assert_eq!(choose([0, 0].into_iter(), 0), Some(0));
+        assert_eq!(choose([1, 0].into_iter(), 1), Some(1));
+    }
 }

@@ -3,10 +3,14 @@
 use super::*;
 use crate::{AppendError, CommitError};
 use futures_util::FutureExt;
+use journal::{Journal, Mark};
 use redb::{Database, StorageBackend, backends::InMemoryBackend};
-use std::{io, sync::Condvar};
+use std::{
+    io,
+    sync::{Condvar, OnceLock},
+};
 
-/// A disk in memory, whose syncs can be held up or made to fail.
+/// A disk whose syncs can be held up or made to fail.
 #[derive(Debug, Clone, Default)]
 struct Disk {
     inner: Arc<Inner>,
@@ -15,6 +19,7 @@ struct Disk {
 #[derive(Debug, Default)]
 struct Inner {
     memory: InMemoryBackend,
+    segments: OnceLock<TempDir>,
     mood: Mutex<Mood>,
     changed: Condvar,
 }
@@ -49,9 +54,13 @@ impl Disk {
 
     fn log(&self, max_queued: usize) -> EmbeddedLog {
         let db = Database::builder().create_with_backend(self.clone()).unwrap();
-        let (store, head) = Store::prepare(db, 1).unwrap();
+        let (store, committed) = Store::prepare(db, 1).unwrap();
+        let disk = self.clone();
+        let medium = Medium { sync: Arc::new(move |_| disk.sync_data()), ..Medium::default() };
+        let segments = self.inner.segments.get_or_init(|| TempDir::new().unwrap());
+        let journal = Journal::create(segments.path(), Mark::zero(1), medium).unwrap();
         let config = EmbeddedConfig { dir: "unused".into(), retention_ms: 1_000, cache_mib: 1, max_queued };
-        EmbeddedLog::start(store, head, &config, Arc::new(|| 1)).unwrap()
+        EmbeddedLog::start(Opened { store, committed, journal }, &config, Arc::new(|| 1)).unwrap()
     }
 }
 
@@ -122,7 +131,7 @@ async fn appends_that_wait_for_the_disk_become_one_group_and_those_above_the_bou
     for append in queued {
         within(append).await.unwrap();
     }
-    let groups = log.shared.store.read_groups(0, usize::MAX).unwrap();
+    let groups = journal::Reader::new(Arc::clone(&log.shared.shelf), 0).read(usize::MAX).unwrap();
     let sizes: Vec<_> = groups.iter().map(|(_, group)| group.parts[0].records.len()).collect();
     assert_eq!(sizes, [1, 10]);
 }

@@ -4,6 +4,7 @@ mod faults;
 mod opening;
 mod tails;
 mod trimming;
+mod upgrades;
 
 use super::*;
 use crate::{
@@ -43,6 +44,11 @@ impl Hand {
 
 fn room(name: &str) -> RoomName {
     name.parse().unwrap()
+}
+
+/// A log with a clock of its own.
+async fn open_at(dir: &TempDir, partitions: u32, hand: &Hand) -> EmbeddedLog {
+    EmbeddedLog::open_with(&config(dir), partitions, hand.clock(), Medium::default()).await.unwrap()
 }
 
 async fn append(log: &EmbeddedLog, partition: u32, value: impl Into<Bytes>) {
@@ -150,13 +156,13 @@ async fn conforms() {
 #[tokio::test]
 async fn time_never_runs_backwards_not_even_over_a_restart() {
     let (dir, hand) = (TempDir::new().unwrap(), Hand::default());
-    let log = EmbeddedLog::open_with(&config(&dir), 1, hand.clock()).await.unwrap();
+    let log = open_at(&dir, 1, &hand).await;
     hand.set(5_000);
     append(&log, 0, "1").await;
     hand.set(3_000);
     append(&log, 0, "2").await;
     drop(log);
-    let log = EmbeddedLog::open_with(&config(&dir), 1, hand.clock()).await.unwrap();
+    let log = open_at(&dir, 1, &hand).await;
     append(&log, 0, "3").await;
     hand.set(6_000);
     append(&log, 0, "4").await;

@@ -1,7 +1,6 @@
 //! Cases: opening a log, and what is said when that can't be done.
 
 use super::*;
-use redb::{Database, TableDefinition};
 
 async fn refusal(config: &EmbeddedConfig, partitions: u32) -> String {
     match EmbeddedLog::open(config, partitions).await {
@@ -54,55 +53,45 @@ async fn what_is_in_the_way_is_named() {
     assert!(text.contains("can't open the log in"), "{text}");
 }
 
+/// What a crash at this moment would leave: the locks and the owner's memory are gone.
+fn copy(from: &TempDir, to: &TempDir) {
+    let segments = to.path().join("reactions");
+    std::fs::create_dir(&segments).unwrap();
+    std::fs::copy(from.path().join("log.redb"), to.path().join("log.redb")).unwrap();
+    for file in std::fs::read_dir(from.path().join("reactions")).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), segments.join(file.file_name())).unwrap();
+    }
+}
+
 #[tokio::test]
-async fn a_file_that_was_not_closed_holds_all_that_was_acknowledged() {
-    let (dir, copy) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+async fn a_log_that_was_not_closed_holds_all_that_was_acknowledged() {
+    let (dir, left) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let log = EmbeddedLog::open(&config(&dir), 2).await.unwrap();
     for n in 0..600 {
         append(&log, n % 2, format!("{n:03}")).await;
     }
     let reader = Reader::open(&log).await;
     reader.committer.commit(vec![reader.cut(0, 20)]).await.unwrap();
-    // The file as a crash at this moment would leave it: its lock and its owner's memory are gone.
-    std::fs::copy(dir.path().join("log.redb"), copy.path().join("log.redb")).unwrap();
+    copy(&dir, &left);
 
-    let copied = EmbeddedLog::open(&config(&copy), 2).await.unwrap();
-    let again = Reader::open(&copied).await;
+    let again = EmbeddedLog::open(&config(&left), 2).await.unwrap();
+    let again = Reader::open(&again).await;
     assert_eq!(again.starts, [(0, 20), (1, 0)].into());
     assert_eq!(again.records[&0], reader.records[&0][20..]);
     assert_eq!(again.records[&1], reader.records[&1]);
     assert_eq!(again.values().len(), 580);
 }
 
-/// Writes the tables of format 1 as it had them, with one aggregate for each of these rooms.
-fn write_format_1(dir: &TempDir, rooms: [(&str, u32, &[u8]); 3]) {
-    const BY_ROOM: TableDefinition<'_, &str, (u32, u64, &[u8])> = TableDefinition::new("aggregates");
-    const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-    let db = Database::create(dir.path().join("log.redb")).unwrap();
-    let tx = db.begin_write().unwrap();
-    {
-        let mut meta = tx.open_table(META).unwrap();
-        for (key, value) in [("format", 1), ("partitions", 2), ("next_commit", 4)] {
-            meta.insert(key, value).unwrap();
-        }
-        let mut aggregates = tx.open_table(BY_ROOM).unwrap();
-        for (room, partition, value) in rooms {
-            aggregates.insert(room, (partition, 3, value)).unwrap();
-        }
-    }
-    tx.commit().unwrap();
-}
-
 #[tokio::test]
-async fn a_file_of_the_first_format_keeps_its_aggregates() {
-    let dir = TempDir::new().unwrap();
-    write_format_1(&dir, [("c", 0, b"C"), ("a", 1, b"A"), ("b", 0, b"B")]);
-    for _ in 0..2 {
-        let log = EmbeddedLog::open(&config(&dir), 2).await.unwrap();
-        let (next_commit, newest) = log.shared.store.newest().unwrap();
-        let newest: Vec<_> =
-            newest.iter().map(|row| (&*row.room, row.partition, row.commit, &row.value[..])).collect();
-        assert_eq!(next_commit, 4);
-        assert_eq!(newest, [("b", 0, 3, &b"B"[..]), ("c", 0, 3, b"C"), ("a", 1, 3, b"A")]);
-    }
+async fn a_log_whose_reactions_are_gone_is_refused_as_they_were_counted() {
+    let (dir, left) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    append(&log, 0, "tap").await;
+    let reader = Reader::open(&log).await;
+    reader.commit_all().await;
+    copy(&dir, &left);
+    std::fs::remove_dir_all(left.path().join("reactions")).unwrap();
+    let text = refusal(&config(&left), 1).await;
+    assert!(text.contains("reactions that were rolled up are missing"), "{text}");
 }
