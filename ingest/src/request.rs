@@ -29,8 +29,8 @@ pub(crate) type List<'a> = SmallVec<[(Cow<'a, str>, u64); 4]>;
 /// Reads a body.
 pub(crate) fn parse<'a>(body: &'a [u8], live: &Live) -> Result<Ask<'a>, Refusal> {
     let max_distinct = live.config.max_distinct_per_request;
-    let mut pairs = match tap(body) {
-        Some(reaction) => Pairs { list: smallvec![(reaction.into(), 1)], surplus: false },
+    let mut pairs = match plain(body, max_distinct) {
+        Some(list) => Pairs { list, surplus: false },
         None => read(body, max_distinct)?,
     };
     if pairs.surplus {
@@ -45,11 +45,44 @@ pub(crate) fn parse<'a>(body: &'a [u8], live: &Live) -> Result<Ask<'a>, Refusal>
     Ok(Ask { reactions: pairs.list, count })
 }
 
-/// The reaction of `{"reaction":"🔥"}`, written just so. That is what comes most, and it needs no reader of JSON.
-fn tap(body: &[u8]) -> Option<&str> {
-    let text = body.strip_prefix(b"{\"reaction\":\"")?.strip_suffix(b"\"}")?;
-    let is_itself = text.iter().all(|byte| *byte >= b' ' && !matches!(byte, b'"' | b'\\'));
-    if is_itself { str::from_utf8(text).ok() } else { None }
+/// `{"reaction":"🔥"}` or `{"reactions":{"🔥":7,"👏":2}}`, written just so. That is what comes most, and it needs no reader of
+/// JSON. `None` for all else, and for what is wrong.
+fn plain(body: &[u8], max_distinct: usize) -> Option<List<'_>> {
+    if let Some(rest) = body.strip_prefix(b"{\"reaction\":") {
+        let (reaction, rest) = string(rest)?;
+        return (rest == b"}").then(|| smallvec![(reaction.into(), 1)]);
+    }
+    let mut rest = body.strip_prefix(b"{\"reactions\":{")?;
+    let mut list = List::new();
+    loop {
+        let (reaction, colon) = string(rest)?;
+        let (count, end) = number(colon.strip_prefix(b":")?)?;
+        if list.len() == max_distinct || list.iter().any(|(known, _)| known == reaction) {
+            return None;
+        }
+        list.push((reaction.into(), count));
+        match end {
+            b"}}" => return Some(list),
+            [b',', next @ ..] => rest = next,
+            _ => return None,
+        }
+    }
+}
+
+/// A string without escapes, and what follows it.
+fn string(body: &[u8]) -> Option<(&str, &[u8])> {
+    let body = body.strip_prefix(b"\"")?;
+    let len = body.iter().position(|byte| *byte < b' ' || matches!(byte, b'"' | b'\\'))?;
+    let text = str::from_utf8(&body[..len]).ok()?;
+    Some((text, body[len..].strip_prefix(b"\"")?))
+}
+
+/// A whole number of at most 15 digits, and what follows it.
+fn number(body: &[u8]) -> Option<(u64, &[u8])> {
+    let len = body.iter().position(|byte| !byte.is_ascii_digit())?;
+    let (digits, rest) = body.split_at(len);
+    let is_plain = (1..=15).contains(&len) && (digits[0] != b'0' || len == 1);
+    is_plain.then(|| (digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')), rest))
 }
 
 fn read(body: &[u8], max_distinct: usize) -> Result<Pairs<'_>, Refusal> {
@@ -234,6 +267,26 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_most_needs_no_reader_of_json() {
+        let reads = |body: &str| plain(body.as_bytes(), 3).map(|list| list.len());
+        assert_eq!(reads(r#"{"reaction":"🔥"}"#), Some(1));
+        assert_eq!(reads(r#"{"reactions":{"🔥":7,"👏":999999999999999,"a b":0}}"#), Some(3));
+        for other in [
+            r#"{"reaction":"a" }"#,
+            r#"{"reaction":"\u0061"}"#,
+            r#"{"reactions":{}}"#,
+            r#"{"reactions":{"a":1,"a":1}}"#,
+            r#"{"reactions":{"a":01}}"#,
+            r#"{"reactions":{"a":1,}}"#,
+            r#"{"reactions":{"a":1000000000000000}}"#,
+            r#"{"reactions":{"a":1,"b":1,"c":1,"d":1}}"#,
+            r#"{"reactions":{"a":1}} "#,
+        ] {
+            assert_eq!(reads(other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn a_whole_number_may_be_written_as_languages_do_that_know_floats_only() {
         assert_eq!(reads(r#"{"reactions":{"🔥":7.0,"👏":2e1}}"#), [("🔥".into(), 7), ("👏".into(), 20)]);
         let refusal = parse(br#"{"reaction":"a","count":-0.0}"#, &live()).unwrap_err();
@@ -343,17 +396,21 @@ mod tests {
     }
 
     proptest! {
-        /// A space before it makes it another form.
         #[test]
         fn what_comes_most_is_read_as_any_reader_of_json_would(
-            text in prop_oneof![".{0,40}", r#"[a"\\\\u0-9{}:,\x00-\x20\x7f]{0,8}"#],
+            texts in prop::collection::vec(prop_oneof!["[ab]", ".{0,20}", r#"[a"\\\\u0-9{}:,\x00-\x20\x7f]{0,8}"#], 1..5),
+            counts in prop::collection::vec(prop_oneof!["[0-9]{1,4}", "[0-9]{14,21}", "[-0-9.e]{0,3}"], 4),
+            end in prop_oneof![8 => "[}]{2}", 1 => "[},]{0,4}"],
         ) {
-            let body = format!("{{\"reaction\":\"{text}\"}}");
-            let spaced = format!(" {body}");
-            match (parse(body.as_bytes(), &live()), parse(spaced.as_bytes(), &live())) {
-                // The place of the mistake is another one.
-                (Err(Refusal::Body(_)), Err(Refusal::Body(_))) => {}
-                (read, otherwise) => prop_assert_eq!(read, otherwise),
+            let pairs = texts.iter().zip(&counts).map(|(text, count)| format!("\"{text}\":{count}"));
+            let many = format!("{{\"reactions\":{{{}{end}", pairs.collect::<Vec<_>>().join(","));
+            for body in [format!("{{\"reaction\":\"{}\"}}", texts[0]), many] {
+                // A space before it makes it another form.
+                match (parse(body.as_bytes(), &live()), parse(format!(" {body}").as_bytes(), &live())) {
+                    // The place of the mistake is another one.
+                    (Err(Refusal::Body(_)), Err(Refusal::Body(_))) => {}
+                    (read, otherwise) => prop_assert_eq!(read, otherwise),
+                }
             }
         }
 
