@@ -37,4 +37,7 @@ pub enum DecodeError {
     /// The record contradicts itself.
     #[error("the record contradicts itself: {0}")]
     Inconsistent(&'static str),
+    /// The record lies under another room's key.
+    #[error("it is of room {0}")]
+    Room(String),
 }
