@@ -2,7 +2,6 @@
 //! reader of JSON has the last word on all that is otherwise.
 
 use crate::{Reaction, RoomName};
-use std::io::Write;
 
 /// Writes a text, escaped where it has to be.
 pub(crate) fn put_text(value: &mut Vec<u8>, text: &str) {
@@ -22,11 +21,7 @@ pub(crate) fn put_quoted(value: &mut Vec<u8>, text: &str) {
 
 /// Writes a number.
 pub(crate) fn put_number(value: &mut Vec<u8>, n: u64) {
-    match u8::try_from(n) {
-        Ok(digit @ ..10) => value.push(b'0' + digit),
-        // A vector takes everything.
-        _ => drop(write!(value, "{n}")),
-    }
+    value.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
 }
 
 /// Writes what stands between the braces of counts by reaction.
@@ -62,11 +57,17 @@ fn text(line: &[u8]) -> Option<(&str, &[u8])> {
     Some((str::from_utf8(&line[..end]).ok()?, after))
 }
 
-/// A number, and what comes after it.
+/// A number of at most 19 digits, and what comes after it.
 pub(crate) fn number(line: &[u8]) -> Option<(u64, &[u8])> {
-    let len = line.iter().position(|byte| !byte.is_ascii_digit())?;
-    let (digits, after) = line.split_at(len);
-    let add = |n: u64, digit: &u8| n.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
-    let is_one = *digits.first()? != b'0' || len == 1;
-    is_one.then_some((digits.iter().try_fold(0, add)?, after))
+    let (mut n, mut len) = (0u64, 0);
+    while let Some(digit @ b'0'..=b'9') = line.get(len) {
+        n = n.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+        len += 1;
+    }
+    let is_one = match len {
+        1 => true,
+        2..=19 => line[0] != b'0',
+        _ => false,
+    };
+    is_one.then(|| (n, &line[len..]))
 }

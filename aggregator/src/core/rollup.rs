@@ -217,15 +217,15 @@ impl Rollup {
         numbers.sort_unstable_by(|a, b| rooms[*a].name().cmp(rooms[*b].name()));
         let source = Source { partition: self.partition, from: self.from, to: cut };
         let (mut records, mut value) = (Vec::with_capacity(numbers.len()), Vec::new());
-        for number in numbers {
-            let room = &mut rooms[number];
-            if room.is_in_window() {
-                self.resting.push(number);
-            }
+        numbers.retain(|number| {
+            let room = &mut rooms[*number];
+            let had_reactions = room.is_in_window();
             value.clear();
             room.close(window, slots, source, &mut value);
             records.push((room.name().clone(), Some(Bytes::copy_from_slice(&value))));
-        }
+            had_reactions
+        });
+        self.resting = numbers;
         self.last_end_ms = window.end;
         let from = mem::replace(&mut self.from, cut);
         Some(Closed { from, to: cut, end_ms: window.end, records })

@@ -120,8 +120,7 @@ fn put(value: &mut Vec<u8>, before: &[u8], n: u64) {
 
 /// What is read of a value in the very form in which it is written.
 #[derive(Debug)]
-pub(super) struct Read<'a> {
-    pub(super) room: &'a str,
+pub(super) struct Read {
     pub(super) seq: u64,
     pub(super) since: u64,
     pub(super) window: Window,
@@ -149,10 +148,10 @@ impl Cuts {
     }
 }
 
-/// Reads a value. `None`: it is in another form, or contradicts itself.
-pub(super) fn read(value: &[u8]) -> Option<Read<'_>> {
-    let (room, rest) = json::room(value.strip_prefix(ROOM)?)?;
-    let (seq, rest) = take(SEQ, rest)?;
+/// Reads a value. `None`: it is in another form, of another room, or contradicts itself.
+pub(super) fn read(room: &RoomName, value: &[u8]) -> Option<Read> {
+    let rest = value.strip_prefix(ROOM)?.strip_prefix(b"\"")?.strip_prefix(room.as_bytes())?;
+    let (seq, rest) = take(SEQ, rest.strip_prefix(b"\"")?)?;
     let (since, rest) = take(SINCE, rest)?;
     let (start, rest) = take(START, rest)?;
     let (end, rest) = take(END, rest)?;
@@ -187,7 +186,7 @@ pub(super) fn read(value: &[u8]) -> Option<Read<'_>> {
         second_end: at(before_source) + 1,
         distinct: counts.len().max(totals.len()),
     };
-    holds.then_some(Read { room, seq, since, window: Window { start, end }, cuts })
+    holds.then_some(Read { seq, since, window: Window { start, end }, cuts })
 }
 
 fn take<'a>(before: &[u8], rest: &'a [u8]) -> Option<(u64, &'a [u8])> {
