@@ -40,12 +40,9 @@ impl Pending {
         Self { limits, ..Self::default() }
     }
 
-    pub(crate) fn push(&mut self, partition: u32, epoch: u64, closed: &Closed) {
-        let values = closed.aggregates.iter().map(|a| (a.room.clone(), Some(a.encode().into())));
-        let tombstones = closed.forgotten.iter().map(|room| (room.clone(), None));
-        let aggregates: Vec<_> = values.chain(tombstones).collect();
-        self.records += aggregates.len();
-        let cut = Cut { partition, epoch, next_offset: closed.to, aggregates };
+    pub(crate) fn push(&mut self, partition: u32, epoch: u64, closed: Closed) {
+        self.records += closed.records.len();
+        let cut = Cut { partition, epoch, next_offset: closed.to, aggregates: closed.records };
         self.windows.push_back(Window { cut, end_ms: closed.end_ms });
     }
 
@@ -92,19 +89,19 @@ mod tests {
     use super::*;
 
     fn closed(rooms: usize) -> Closed {
-        let forgotten = (0..rooms).map(|n| format!("r{n}").parse().unwrap()).collect();
-        Closed { from: 0, to: 1, end_ms: 0, aggregates: Vec::new(), forgotten }
+        let records = (0..rooms).map(|n| (format!("r{n}").parse().unwrap(), None)).collect();
+        Closed { from: 0, to: 1, end_ms: 0, records }
     }
 
     #[test]
     fn one_commit_takes_all_that_is_due_up_to_its_limit() {
         let mut pending = Pending::default();
         for partition in 0..3 {
-            pending.push(partition, 1, &closed(4_000));
+            pending.push(partition, 1, closed(4_000));
         }
         let first = pending.take();
         assert_eq!(first.iter().map(|w| w.cut.partition).collect::<Vec<_>>(), [0, 1]);
-        pending.push(3, 1, &closed(20_000));
+        pending.push(3, 1, closed(20_000));
         pending.put_back(first);
         assert_eq!(pending.take().len(), 2);
         assert_eq!(pending.take().len(), 1);
@@ -115,8 +112,8 @@ mod tests {
     #[test]
     fn a_partition_that_is_gone_leaves_nothing_behind() {
         let mut pending = Pending::default();
-        pending.push(0, 1, &closed(60_000));
-        pending.push(1, 1, &closed(60_000));
+        pending.push(0, 1, closed(60_000));
+        pending.push(1, 1, closed(60_000));
         assert!(pending.is_full());
         pending.drop_partition(0);
         assert!(!pending.is_full());

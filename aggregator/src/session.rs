@@ -157,7 +157,7 @@ impl Session {
         for record in records {
             let closed = take(&mut owned.rollup, partition, record, now_ms, &mut tally);
             if let Some(closed) = closed {
-                self.pending.push(partition, owned.epoch, &closed);
+                self.pending.push(partition, owned.epoch, closed);
             }
         }
         report(&tally);
@@ -168,7 +168,7 @@ impl Session {
         let now_ms = self.clock.now_ms();
         for (partition, owned) in &mut self.partitions {
             while let Some(closed) = owned.rollup.tick(now_ms, owned.caught_up) {
-                self.pending.push(*partition, owned.epoch, &closed);
+                self.pending.push(*partition, owned.epoch, closed);
             }
         }
     }

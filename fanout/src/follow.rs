@@ -7,15 +7,16 @@ use crate::{
     edge::Edge,
     fanout::Shared,
     frames::Encoded,
-    metrics::{ALIEN, FRAME_AGE_SECONDS, PUBLISHED, REOPENS, STALE},
+    metrics::{ALIEN, REOPENS},
     outlet::Outlet,
+    registry::Published,
 };
 use bytes::Bytes;
 use eventlog::{EventLog, FollowEvent, FollowedRecord, Follower, OpenError};
-use metrics::{counter, histogram};
+use metrics::counter;
 use service::{Clock, Condition, SystemClock};
 use std::{collections::HashMap, sync::Arc, time::Duration};
-use wire::{Aggregate, RoomName};
+use wire::RoomName;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -85,7 +86,7 @@ impl Follow {
         let top_n = self.shared.config().top_n;
         for FollowedRecord { room, value } in records {
             match value {
-                Some(value) => self.show(&room, &value, top_n, live),
+                Some(record) => self.show(room, record, top_n, live),
                 None => self.forget(&room),
             }
             // Thousands of rooms may come at once; viewers' tasks run on the same threads.
@@ -93,24 +94,25 @@ impl Follow {
         }
     }
 
-    fn show(&self, room: &RoomName, value: &[u8], top_n: usize, live: bool) {
-        let Some(aggregate) = decode(room, value) else { return };
-        let frame = Arc::new(Encoded::of(&aggregate, top_n));
-        if !self.shared.registry.publish(Arc::clone(&frame)) {
-            counter!(STALE).increment(1);
+    fn show(&self, room: RoomName, record: Bytes, top_n: usize, live: bool) {
+        let Some(frame) = frame(room, record, top_n) else { return };
+        let meters = &self.shared.meters;
+        let published = self.shared.registry.publish(&frame);
+        if published == Published::Stale {
+            meters.stale.increment(1);
             return;
         }
-        counter!(PUBLISHED).increment(1);
+        meters.published.increment(1);
         if live {
-            let age_ms = SystemClock.now_ms().saturating_sub(aggregate.window.end);
-            histogram!(FRAME_AGE_SECONDS).record(Duration::from_millis(age_ms));
+            let age_ms = SystemClock.now_ms().saturating_sub(frame.window_end_ms());
+            meters.frame_age.record(Duration::from_millis(age_ms));
         }
         // A shard is not woken for what none of its viewers sees.
-        if self.shared.registry.is_watched(room) {
-            self.edge.publish(room, Some(&frame));
+        if published == Published::Watched {
+            self.edge.publish(&frame.room, Some(&frame));
         }
         for outlet in &self.outlets {
-            outlet.publish(room, Some(Arc::clone(&frame)));
+            outlet.publish(&frame.room, Some(Arc::clone(&frame)));
         }
     }
 
@@ -125,14 +127,14 @@ impl Follow {
     }
 }
 
-/// The aggregate in a record that may be anybody's. What can't be read is passed over: it must not stop the others.
-fn decode(room: &RoomName, value: &[u8]) -> Option<Aggregate> {
-    let error = match Aggregate::decode(value) {
-        Ok(aggregate) if aggregate.room == *room => return Some(aggregate),
-        Ok(aggregate) => format!("it is of room {}", aggregate.room),
-        Err(error) => error.to_string(),
-    };
-    counter!(ALIEN).increment(1);
-    tracing::warn!(%room, error, "alien aggregate was passed over");
-    None
+/// The frame of a record that may be anybody's. What can't be read is passed over: it must not stop the others.
+fn frame(room: RoomName, record: Bytes, top_n: usize) -> Option<Arc<Encoded>> {
+    match Encoded::new(room.clone(), record, top_n) {
+        Ok(frame) => Some(Arc::new(frame)),
+        Err(error) => {
+            counter!(ALIEN).increment(1);
+            tracing::warn!(%room, %error, "alien aggregate was passed over");
+            None
+        }
+    }
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 use bytes::Bytes;
 use std::sync::OnceLock;
-use wire::{Aggregate, Frame, RoomName};
+use wire::{CheckedAggregate, DecodeError, RoomName};
 
 /// How a frame looks on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,50 +35,57 @@ pub(crate) struct Publish {
 /// Number of [`Form`]s.
 const FORMS: usize = 10;
 
-/// An encoded frame.
+/// A frame, made of its aggregate when it is first asked for: nobody watches most rooms.
 #[derive(Debug)]
 pub(crate) struct Encoded {
     pub(crate) room: RoomName,
-    since: u64,
-    seq: u64,
+    aggregate: CheckedAggregate<Bytes>,
+    top_n: usize,
+    made: OnceLock<Box<Made>>,
+}
+
+/// What was asked for of a frame.
+#[derive(Debug)]
+struct Made {
     json: Bytes,
     forms: [OnceLock<Bytes>; FORMS],
 }
 
 impl Encoded {
-    /// The frame of `aggregate`, cut to `top_n`.
-    pub(crate) fn of(aggregate: &Aggregate, top_n: usize) -> Self {
-        Self {
-            room: aggregate.room.clone(),
-            since: aggregate.since,
-            seq: aggregate.seq,
-            json: Frame::of(aggregate, top_n).encode().into(),
-            forms: Default::default(),
-        }
+    /// The frame of the aggregate in a record, cut to `top_n`.
+    pub(crate) fn new(room: RoomName, record: Bytes, top_n: usize) -> Result<Self, DecodeError> {
+        let aggregate = CheckedAggregate::new(&room, record)?;
+        Ok(Self { room, aggregate, top_n, made: OnceLock::new() })
     }
 
     /// JSON: the body of a snapshot, an MQTT payload.
     pub(crate) fn json(&self) -> Bytes {
-        self.json.clone()
+        self.made().json.clone()
     }
 
     /// The frame as it goes over a connection.
     pub(crate) fn form(&self, form: Form) -> &Bytes {
-        self.forms[form.index()].get_or_init(|| self.encode(form).into())
+        let made = self.made();
+        made.forms[form.index()].get_or_init(|| self.encode(form, &made.json).into())
     }
 
-    fn encode(&self, form: Form) -> Vec<u8> {
+    fn made(&self) -> &Made {
+        let json = || self.aggregate.frame(self.top_n).into();
+        self.made.get_or_init(|| Box::new(Made { json: json(), forms: Default::default() }))
+    }
+
+    fn encode(&self, form: Form, json: &[u8]) -> Vec<u8> {
         match form {
-            Form::Text => websocket::message(websocket::Opcode::Text, &self.json),
+            Form::Text => websocket::message(websocket::Opcode::Text, json),
             Form::Event => {
                 let mut event = format!("id: {}\ndata: ", self.id()).into_bytes();
-                event.extend_from_slice(&self.json);
+                event.extend_from_slice(json);
                 event.extend_from_slice(b"\n\n");
                 event
             }
             Form::Publish(Publish { v5, retain, websocket }) => {
                 let topic = format!("{TOPIC_PREFIX}{}", self.room);
-                let (topic, payload) = (&*topic, &*self.json);
+                let (topic, payload) = (&*topic, json);
                 let message = encode::Message { topic, payload, is_retained: retain, subscription_ids: &[] };
                 let version = if v5 { Version::V5 } else { Version::V311 };
                 let mut packet = Vec::new();
@@ -89,19 +96,30 @@ impl Encoded {
         }
     }
 
+    /// End of the window that it tells of, ms since the epoch.
+    pub(crate) fn window_end_ms(&self) -> u64 {
+        self.aggregate.window.end
+    }
+
     /// Whether this frame comes after `other` of the same room: a later life, or a later frame of the same life.
     pub(crate) fn is_newer_than(&self, other: &Self) -> bool {
-        (self.since, self.seq) > (other.since, other.seq)
+        self.place() > other.place()
     }
 
     /// How many frames lie between `before` and this one; none where a new life begins.
     pub(crate) fn skipped_since(&self, before: &Self) -> u64 {
-        if self.since == before.since { (self.seq - before.seq).saturating_sub(1) } else { 0 }
+        let ((since, seq), (since_before, seq_before)) = (self.place(), before.place());
+        if since == since_before { (seq - seq_before).saturating_sub(1) } else { 0 }
     }
 
     /// Names the frame among those of its room.
     pub(crate) fn id(&self) -> String {
-        format!("{}-{}", self.since, self.seq)
+        let (since, seq) = self.place();
+        format!("{since}-{seq}")
+    }
+
+    fn place(&self) -> (u64, u64) {
+        (self.aggregate.since, self.aggregate.seq)
     }
 
     /// The entity tag. Weak: two nodes may cut the same aggregate to a different top N.
@@ -126,6 +144,13 @@ impl Form {
 mod tests {
     use super::*;
     use crate::tests::harness::aggregate;
+    use wire::Aggregate;
+
+    impl Encoded {
+        pub(crate) fn of(aggregate: &Aggregate, top_n: usize) -> Self {
+            Self::new(aggregate.room.clone(), aggregate.encode().into(), top_n).unwrap()
+        }
+    }
 
     fn frame(since: u64, seq: u64) -> Encoded {
         Encoded::of(&Aggregate { since, ..aggregate("r", seq) }, 10)

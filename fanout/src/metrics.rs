@@ -101,6 +101,9 @@ impl Protocol {
 /// The metrics of the hot path, looked up once.
 pub(crate) struct Meters {
     pub(crate) rooms: Gauge,
+    pub(crate) published: Counter,
+    pub(crate) stale: Counter,
+    pub(crate) frame_age: Histogram,
     pub(crate) broadcast: Histogram,
     protocols: [OfProtocol; 4],
     closes: [Counter; CLOSE_CAUSES.len()],
@@ -118,6 +121,9 @@ impl Meters {
     pub(crate) fn new() -> Self {
         Self {
             rooms: gauge!(ROOMS),
+            published: counter!(PUBLISHED),
+            stale: counter!(STALE),
+            frame_age: histogram!(FRAME_AGE_SECONDS),
             broadcast: histogram!(BROADCAST_SECONDS),
             protocols: Protocol::ALL.map(|protocol| OfProtocol {
                 viewers: gauge!(VIEWERS, "protocol" => protocol.name()),

@@ -156,7 +156,7 @@ mod tests {
         let (outlet, pending) = outlet("bridge");
         let registry = Registry::new(Arc::new(Meters::new()));
         for room in ["shown", "waits"] {
-            registry.publish(frame(room, 2));
+            registry.publish(&frame(room, 2));
         }
         outlet.publish(&"waits".parse().unwrap(), Some(frame("waits", 2)));
         for room in ["shown", "waits", "forgotten"] {

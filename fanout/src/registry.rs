@@ -34,10 +34,28 @@ pub(crate) struct Registry {
     meters: Arc<Meters>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Room {
-    shown: watch::Sender<Shown>,
+    shown: Shown,
+    /// While somebody does.
+    watched: Option<Watched>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    news: watch::Sender<Shown>,
     watches: usize,
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Published {
+    /// Its room already showed it, or a newer one.
+    Stale,
+    /// It is shown, and nobody watches.
+    Unwatched,
+    /// It is shown, and somebody watches the room, or all.
+    Watched,
 }
 
 /// How many may watch.
@@ -120,40 +138,52 @@ impl Registry {
         })
     }
 
-    /// Shows `frame` in its room, unless the room already shows it or a newer one.
-    pub(crate) fn publish(&self, frame: Arc<Encoded>) -> bool {
-        // Watchers are woken under a read lock: other rooms and snapshots go on.
-        if let Some(room) = self.rooms.get(&frame.room) {
-            return self.show(&room, frame);
+    /// Shows `frame` in its room, unless the room already shows it or a newer one. Who comes to watch later finds it there.
+    pub(crate) fn publish(&self, frame: &Arc<Encoded>) -> Published {
+        let mut room = match self.rooms.get_mut(&frame.room) {
+            Some(room) => room,
+            None => self.rooms.entry(frame.room.clone()).or_default(),
+        };
+        if room.shown.as_ref().is_some_and(|shown| !frame.is_newer_than(shown)) {
+            return Published::Stale;
         }
-        match self.rooms.entry(frame.room.clone()) {
-            // Somebody came to watch since then.
-            Entry::Occupied(room) => self.show(room.get(), frame),
-            Entry::Vacant(place) => self.show(&place.insert(Room::empty()), frame),
+        let before = room.shown.replace(Arc::clone(frame));
+        let news = room.watched.as_ref().map(|watched| watched.news.clone());
+        // Watchers are woken after that: other rooms and snapshots go on.
+        drop(room);
+        if before.is_none() {
+            self.meters.rooms.increment(1.0);
         }
+        let is_watched = news.is_some() || self.all_watches.load(Ordering::SeqCst) > 0;
+        if let Some(news) = news {
+            news.send_replace(Some(Arc::clone(frame)));
+        }
+        if is_watched { Published::Watched } else { Published::Unwatched }
     }
 
     /// Forgets what the room shows. Its viewers stay, and wait for its next life.
     pub(crate) fn forget(&self, room: &RoomName) -> bool {
-        let Entry::Occupied(entry) = self.rooms.entry(room.clone()) else { return false };
-        let forgotten = entry.get().shown.send_replace(None).is_some();
+        let Entry::Occupied(mut entry) = self.rooms.entry(room.clone()) else { return false };
+        let Room { shown, watched } = entry.get_mut();
+        let forgotten = shown.take().is_some();
         if forgotten {
             self.meters.rooms.decrement(1.0);
         }
-        if entry.get().is_unused() {
-            entry.remove();
+        match watched {
+            Some(watched) => drop(watched.news.send_replace(None)),
+            None => drop(entry.remove()),
         }
         forgotten
     }
 
     /// What the room shows.
     pub(crate) fn snapshot(&self, room: &RoomName) -> Shown {
-        self.rooms.get(room)?.shown.borrow().clone()
+        self.rooms.get(room)?.shown.clone()
     }
 
     /// The rooms that show something.
     pub(crate) fn rooms_shown(&self) -> Vec<RoomName> {
-        let shown = self.rooms.iter().filter(|room| room.shown.borrow().is_some());
+        let shown = self.rooms.iter().filter(|room| room.shown.is_some());
         shown.map(|room| room.key().clone()).collect()
     }
 
@@ -195,14 +225,17 @@ impl Registry {
     /// Watches a room, whether it shows something or not.
     pub(crate) fn watch(self: &Arc<Self>, name: &RoomName, limits: Limits) -> Result<Watch, Full> {
         let entry = self.rooms.entry(name.clone());
-        if !matches!(&entry, Entry::Occupied(room) if room.get().watches > 0) {
+        if !matches!(&entry, Entry::Occupied(room) if room.get().watched.is_some()) {
             let one_more = |watched| (watched < limits.max_rooms_watched).then_some(watched + 1);
             let counted = self.rooms_watched.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
             counted.map_err(|_| Full::Rooms)?;
         }
-        let mut room = entry.or_insert_with(Room::empty);
-        room.watches += 1;
-        let shown = room.shown.subscribe();
+        let mut room = entry.or_default();
+        let Room { shown, watched } = &mut *room;
+        let watched =
+            watched.get_or_insert_with(|| Watched { news: watch::Sender::new(shown.clone()), watches: 0 });
+        watched.watches += 1;
+        let shown = watched.news.subscribe();
         Ok(Watch { registry: Arc::clone(self), room: name.clone(), shown })
     }
 
@@ -212,30 +245,9 @@ impl Registry {
         WatchAll(Arc::clone(self))
     }
 
-    /// Whether somebody watches the room. Asked after a frame was published: who comes to watch later finds it there.
-    pub(crate) fn is_watched(&self, room: &RoomName) -> bool {
-        let watched = self.rooms.get(room).is_some_and(|room| room.watches > 0);
-        watched || self.all_watches.load(Ordering::SeqCst) > 0
-    }
-
     /// How many viewers there are.
     pub(crate) fn viewers(&self) -> watch::Receiver<usize> {
         self.viewers.subscribe()
-    }
-
-    fn show(&self, room: &Room, frame: Arc<Encoded>) -> bool {
-        let mut first = false;
-        let newer = room.shown.send_if_modified(|shown| {
-            let newer = shown.as_ref().is_none_or(|shown| frame.is_newer_than(shown));
-            if newer {
-                first = shown.replace(frame).is_none();
-            }
-            newer
-        });
-        if first {
-            self.meters.rooms.increment(1.0);
-        }
-        newer
     }
 
     fn release(&self, address: Option<IpAddr>) {
@@ -247,16 +259,6 @@ impl Registry {
                 seats.remove();
             }
         }
-    }
-}
-
-impl Room {
-    fn empty() -> Self {
-        Self { shown: watch::Sender::new(None), watches: 0 }
-    }
-
-    fn is_unused(&self) -> bool {
-        self.watches == 0 && self.shown.borrow().is_none()
     }
 }
 
@@ -277,13 +279,17 @@ impl Drop for WatchAll {
 impl Drop for Watch {
     fn drop(&mut self) {
         if let Entry::Occupied(mut entry) = self.registry.rooms.entry(self.room.clone()) {
-            let room = entry.get_mut();
-            room.watches -= 1;
-            if room.watches == 0 {
+            let Room { shown, watched } = entry.get_mut();
+            let left = watched.as_mut().map_or(0, |watched| {
+                watched.watches -= 1;
+                watched.watches
+            });
+            if left == 0 {
+                *watched = None;
                 self.registry.rooms_watched.fetch_sub(1, Ordering::Relaxed);
-            }
-            if room.is_unused() {
-                entry.remove();
+                if shown.is_none() {
+                    entry.remove();
+                }
             }
         }
     }
@@ -319,7 +325,7 @@ mod tests {
         let registry = registry();
         let mut watch = watch(&registry, "r").unwrap();
         for seq in 1..=100 {
-            assert!(registry.publish(frame("r", 5, seq)));
+            assert_eq!(registry.publish(&frame("r", 5, seq)), Published::Watched);
         }
         assert!(watch.shown.has_changed().unwrap());
         assert_eq!(etag(&watch.shown.borrow_and_update()), "W/\"5-100\"");
@@ -330,24 +336,24 @@ mod tests {
     fn what_is_not_newer_is_ignored_and_wakes_nobody() {
         let registry = registry();
         let mut watch = watch(&registry, "r").unwrap();
-        assert!(registry.publish(frame("r", 5, 2)));
+        assert_eq!(registry.publish(&frame("r", 5, 2)), Published::Watched);
         watch.shown.mark_unchanged();
         for (since, seq) in [(5, 2), (5, 1), (4, 9)] {
-            assert!(!registry.publish(frame("r", since, seq)));
+            assert_eq!(registry.publish(&frame("r", since, seq)), Published::Stale);
         }
         assert!(!watch.shown.has_changed().unwrap());
-        assert!(registry.publish(frame("r", 6, 1)), "a new life");
+        assert_eq!(registry.publish(&frame("r", 6, 1)), Published::Watched, "a new life");
     }
 
     #[test]
     fn a_forgotten_room_shows_nothing_and_who_watches_it_sees_its_next_life() {
         let registry = registry();
         let watch = watch(&registry, "r").unwrap();
-        registry.publish(frame("r", 5, 9));
+        registry.publish(&frame("r", 5, 9));
         assert!(registry.forget(&watch.room));
         assert!(!registry.forget(&watch.room), "already forgotten");
         assert!(registry.snapshot(&watch.room).is_none());
-        assert!(registry.publish(frame("r", 6, 1)));
+        assert_eq!(registry.publish(&frame("r", 6, 1)), Published::Watched);
         assert_eq!(etag(&watch.shown.borrow()), "W/\"6-1\"");
     }
 
@@ -357,12 +363,12 @@ mod tests {
         drop(watch(&registry, "watched").unwrap());
         assert_eq!(registry.rooms.len(), 0);
         let both = watch(&registry, "both").unwrap();
-        registry.publish(frame("both", 5, 1));
+        registry.publish(&frame("both", 5, 1));
         registry.forget(&both.room);
         assert_eq!(registry.rooms.len(), 1);
         drop(both);
         assert_eq!(registry.rooms.len(), 0);
-        registry.publish(frame("shown", 5, 1));
+        registry.publish(&frame("shown", 5, 1));
         drop(watch(&registry, "shown").unwrap());
         assert_eq!(registry.rooms_shown(), ["shown".parse().unwrap()]);
         registry.forget(&"shown".parse().unwrap());
@@ -372,17 +378,30 @@ mod tests {
     #[test]
     fn a_room_is_watched_while_somebody_watches_it_or_all() {
         let registry = registry();
-        let room = "r".parse().unwrap();
-        registry.publish(frame("r", 5, 1));
-        assert!(!registry.is_watched(&room));
+        let mut seqs = 1..;
+        let mut publish = || registry.publish(&frame("r", 5, seqs.next().unwrap()));
+        assert_eq!(publish(), Published::Unwatched);
         let one = watch(&registry, "r").unwrap();
-        assert!(registry.is_watched(&room));
+        assert_eq!(publish(), Published::Watched);
         drop(one);
-        assert!(!registry.is_watched(&room));
+        assert_eq!(publish(), Published::Unwatched);
         let all = registry.watch_all();
-        assert!(registry.is_watched(&room));
+        assert_eq!(publish(), Published::Watched);
         drop(all);
-        assert!(!registry.is_watched(&room));
+        assert_eq!(publish(), Published::Unwatched);
+    }
+
+    #[test]
+    fn who_comes_to_watch_is_shown_what_the_room_shows() {
+        let registry = registry();
+        registry.publish(&frame("r", 5, 1));
+        let first = watch(&registry, "r").unwrap();
+        assert_eq!(etag(&first.shown.borrow()), "W/\"5-1\"");
+        registry.publish(&frame("r", 5, 2));
+        assert_eq!(etag(&watch(&registry, "r").unwrap().shown.borrow()), "W/\"5-2\"");
+        drop(first);
+        registry.publish(&frame("r", 5, 3));
+        assert_eq!(etag(&watch(&registry, "r").unwrap().shown.borrow()), "W/\"5-3\"");
     }
 
     #[test]

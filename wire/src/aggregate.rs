@@ -1,5 +1,11 @@
 //! The record of topic `aggregates`: what one window yields for one room.
 
+mod checked;
+mod form;
+
+pub use checked::CheckedAggregate;
+pub use form::Outline;
+
 use crate::{Counts, DecodeError, FORMAT_VERSION, RoomName, batch::sum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,7 +31,8 @@ impl Window {
 ///
 /// The windows of a partition follow each other without gap or overlap: a window's `from` is the `to` of the one
 /// before. An auditor needs nothing else to see a loss or a double count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub struct Source {
     /// Partition of topic `reactions`, and of `aggregates`.
@@ -37,7 +44,8 @@ pub struct Source {
 }
 
 /// What one window yields for one room. Key of its record: the room. A tombstone (no value) forgets the room.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub struct Aggregate {
     /// [`FORMAT_VERSION`].
@@ -69,11 +77,6 @@ pub struct Aggregate {
 }
 
 impl Aggregate {
-    /// The record's value.
-    pub fn encode(&self) -> Vec<u8> {
-        crate::frame::to_json(self)
-    }
-
     /// Reads a record's value, and checks that it agrees with itself.
     pub fn decode(value: &[u8]) -> Result<Self, DecodeError> {
         let aggregate: Self = serde_json::from_slice(value)?;

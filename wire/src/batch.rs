@@ -6,8 +6,10 @@ mod borrowed;
 
 pub use borrowed::BatchRef;
 
-use crate::{COUNT_MAX, Counts, DecodeError, FORMAT_VERSION, RoomName};
-use std::io::Write;
+use crate::{
+    COUNT_MAX, Counts, DecodeError, FORMAT_VERSION, RoomName,
+    json::{put_counts, put_number, put_quoted},
+};
 
 /// What stands in a line before its values. The version is [`FORMAT_VERSION`].
 mod form {
@@ -93,39 +95,11 @@ pub fn write_line<R: AsRef<str>>(
     value.extend_from_slice(form::ROOM);
     // It holds nothing that is escaped.
     put_quoted(value, room);
-    let mut before = form::COUNTS;
-    for (reaction, n) in counts {
-        value.extend_from_slice(before);
-        put_text(value, reaction.as_ref());
-        value.push(b':');
-        put_number(value, n);
-        before = b",";
-    }
+    value.extend_from_slice(form::COUNTS);
+    put_counts(value, counts);
     value.extend_from_slice(form::COUNT);
     put_number(value, count);
     value.push(b'}');
-}
-
-fn put_text(value: &mut Vec<u8>, text: &str) {
-    if text.bytes().any(|byte| matches!(byte, b'"' | b'\\' | ..b' ')) {
-        value.extend(crate::frame::to_json(&text));
-    } else {
-        put_quoted(value, text);
-    }
-}
-
-fn put_quoted(value: &mut Vec<u8>, text: &str) {
-    value.push(b'"');
-    value.extend_from_slice(text.as_bytes());
-    value.push(b'"');
-}
-
-fn put_number(value: &mut Vec<u8>, n: u64) {
-    match u8::try_from(n) {
-        Ok(digit @ ..10) => value.push(b'0' + digit),
-        // A vector takes everything.
-        _ => drop(write!(value, "{n}")),
-    }
 }
 
 /// Sum of all counts; `None` where it passes `u64`.

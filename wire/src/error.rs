@@ -1,6 +1,6 @@
 //! Why a name or a record was refused. Each text says what would have been accepted.
 
-use crate::{REACTION_BYTES_MAX, ROOM_NAME_LEN_MAX};
+use crate::{REACTION_BYTES_MAX, ROOM_NAME_LEN_MAX, RoomName};
 
 /// A room name or a reaction that can't be one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,4 +37,7 @@ pub enum DecodeError {
     /// The record contradicts itself.
     #[error("the record contradicts itself: {0}")]
     Inconsistent(&'static str),
+    /// The record lies under another room's key.
+    #[error("it is of room {0}")]
+    Room(RoomName),
 }

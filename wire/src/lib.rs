@@ -5,7 +5,7 @@
 //!
 //! - [`RoomName`], [`Reaction`]: names with their limits.
 //! - [`Batch`]: a room's part of a record of topic `reactions`; [`batch`] says how a record holds several.
-//! - [`Aggregate`]: the record of topic `aggregates`.
+//! - [`Aggregate`]: the record of topic `aggregates`; [`Outline`] writes one, [`CheckedAggregate`] passes it on unread.
 //! - [`Frame`]: what a viewer receives, an aggregate cut to its top N.
 //! - [`audit`]: what must hold for every history of aggregates.
 
@@ -14,10 +14,11 @@ pub mod audit;
 pub mod batch;
 mod error;
 mod frame;
+mod json;
 mod names;
 mod schema;
 
-pub use aggregate::{Aggregate, Source, Window};
+pub use aggregate::{Aggregate, CheckedAggregate, Outline, Source, Window};
 pub use batch::{Batch, BatchRef};
 pub use error::{DecodeError, NameError};
 pub use frame::{Frame, Hello};

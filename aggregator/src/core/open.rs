@@ -1,15 +1,15 @@
 //! The window that is open, and where windows lie in time.
 
 use super::Settings;
-use wire::{RoomName, Window};
+use wire::Window;
 
 /// The window that records are counted in.
 #[derive(Debug)]
 pub(super) struct OpenWindow {
     pub(super) window: Window,
     pub(super) slots: usize,
-    /// Those with reactions in it, in no order. What it holds of them is with their other sums.
-    pub(super) rooms: Vec<RoomName>,
+    /// The numbers of those with reactions in it, in no order. What it holds of them is with their other sums.
+    pub(super) rooms: Vec<usize>,
 }
 
 impl OpenWindow {

@@ -5,6 +5,8 @@ use super::{
     open::{OpenWindow, window_at},
     room::{Place, RoomState},
 };
+use bytes::Bytes;
+use slab::Slab;
 use std::{
     collections::{HashMap, HashSet},
     mem,
@@ -24,9 +26,11 @@ pub struct Rollup {
     /// End of the last window; 0 before the first.
     last_end_ms: u64,
     open: Option<OpenWindow>,
-    rooms: HashMap<RoomName, RoomState>,
+    /// By number. Those in the open window, and those that come to rest, stay.
+    rooms: Slab<RoomState>,
+    numbers: HashMap<RoomName, usize>,
     /// Rooms with reactions in the last closed window: they get a rest aggregate if they have none in the next.
-    resting: Vec<RoomName>,
+    resting: Vec<usize>,
     /// When to look for rooms to forget.
     expiry_ms: u64,
 }
@@ -40,10 +44,8 @@ pub struct Closed {
     pub to: u64,
     /// End of the window in ms since the epoch; 0 where rooms are forgotten.
     pub end_ms: u64,
-    /// What it yields, in the order of the rooms' names.
-    pub aggregates: Vec<Aggregate>,
-    /// Rooms to write a tombstone for.
-    pub forgotten: Vec<RoomName>,
+    /// What it yields, in the order of the rooms' names: aggregates, or tombstones.
+    pub records: Vec<(RoomName, Option<Bytes>)>,
 }
 
 impl Rollup {
@@ -55,9 +57,16 @@ impl Rollup {
         newest: Vec<Aggregate>,
         settings: Settings,
     ) -> Self {
-        let resting = newest.iter().filter(|a| a.count > 0).map(|a| a.room.clone()).collect();
         let last_end_ms = newest.iter().map(|a| a.window.end).max().unwrap_or(0);
-        let rooms = newest.into_iter().map(|a| (a.room.clone(), RoomState::from_newest(a))).collect();
+        let (mut rooms, mut numbers, mut resting) = (Slab::new(), HashMap::new(), Vec::new());
+        for aggregate in newest {
+            let (room, had_reactions) = (aggregate.room.clone(), aggregate.count > 0);
+            let number = rooms.insert(RoomState::from_newest(aggregate));
+            numbers.insert(room, number);
+            if had_reactions {
+                resting.push(number);
+            }
+        }
         let (from, position) = (next_offset, next_offset);
         Self {
             partition,
@@ -68,6 +77,7 @@ impl Rollup {
             last_end_ms,
             open: None,
             rooms,
+            numbers,
             resting,
             expiry_ms: 0,
         }
@@ -129,24 +139,27 @@ impl Rollup {
     }
 
     fn overflows(&self, batch: &BatchRef<'_>) -> bool {
-        self.rooms.get(&*batch.room).is_some_and(|room| !room.has_place_for(batch.count))
+        let number = self.numbers.get(&*batch.room);
+        number.is_some_and(|number| !self.rooms[*number].has_place_for(batch.count))
     }
 
-    fn count(&mut self, batch: &BatchRef<'_>, place: Place, open: &mut Vec<RoomName>, tally: &mut Tally) {
-        let state = match self.rooms.get_mut(&*batch.room) {
-            Some(state) => state,
+    fn count(&mut self, batch: &BatchRef<'_>, place: Place, open: &mut Vec<usize>, tally: &mut Tally) {
+        let number = match self.numbers.get(&*batch.room) {
+            Some(number) => *number,
             None => {
                 let name = RoomName::from(&batch.room);
-                let state = RoomState::new(name.clone(), place.start_ms);
-                self.rooms.entry(name).or_insert(state)
+                let number = self.rooms.insert(RoomState::new(name.clone(), place.start_ms));
+                self.numbers.insert(name, number);
+                number
             }
         };
+        let state = &mut self.rooms[number];
         if !state.has_place_for(batch.count) {
             tally.overflows += 1;
             return;
         }
         if !state.is_in_window() {
-            open.push(state.name().clone());
+            open.push(number);
         }
         tally.folded += state.add(batch, place, self.settings.max_distinct_per_room);
         tally.counted += batch.count;
@@ -197,41 +210,45 @@ impl Rollup {
     }
 
     fn close(&mut self, cut: u64) -> Option<Closed> {
-        let OpenWindow { window, slots, rooms: mut names } = self.open.take()?;
+        let OpenWindow { window, slots, rooms: mut numbers } = self.open.take()?;
         let rooms = &mut self.rooms;
-        let at_rest = |room: &RoomName| rooms.get(room).is_some_and(|state| !state.is_in_window());
-        names.extend(mem::take(&mut self.resting).into_iter().filter(at_rest));
-        names.sort_unstable();
+        let resting = mem::take(&mut self.resting);
+        numbers.extend(resting.into_iter().filter(|number| !rooms[*number].is_in_window()));
+        numbers.sort_unstable_by(|a, b| rooms[*a].name().cmp(rooms[*b].name()));
         let source = Source { partition: self.partition, from: self.from, to: cut };
-        let close = |room: &RoomName| Some(rooms.get_mut(room)?.close(window, slots, source));
-        let aggregates: Vec<_> = names.iter().filter_map(close).collect();
-        self.resting = aggregates.iter().filter(|it| it.count > 0).map(|it| it.room.clone()).collect();
+        let (mut records, mut value) = (Vec::with_capacity(numbers.len()), Vec::new());
+        numbers.retain(|number| {
+            let room = &mut rooms[*number];
+            let had_reactions = room.is_in_window();
+            value.clear();
+            room.close(window, slots, source, &mut value);
+            records.push((room.name().clone(), Some(Bytes::copy_from_slice(&value))));
+            had_reactions
+        });
+        self.resting = numbers;
         self.last_end_ms = window.end;
         let from = mem::replace(&mut self.from, cut);
-        Some(Closed { from, to: cut, end_ms: window.end, aggregates, forgotten: Vec::new() })
+        Some(Closed { from, to: cut, end_ms: window.end, records })
     }
 
     /// Forgets rooms that had no reactions for the TTL. Looks through all rooms, so only now and then.
     fn forget(&mut self, now_ms: u64) -> Option<Closed> {
         let ttl_ms = self.settings.room_ttl_ms;
         self.expiry_ms = now_ms + (ttl_ms / 8).clamp(1, 60_000);
-        let resting: HashSet<_> = self.resting.iter().collect();
-        let in_use = |state: &RoomState| state.is_in_window() || resting.contains(state.name());
+        let resting: HashSet<_> = self.resting.iter().copied().collect();
+        let in_use = |number, state: &RoomState| state.is_in_window() || resting.contains(&number);
         let is_old = |state: &RoomState| state.active_ms.saturating_add(ttl_ms) <= now_ms;
-        let old = self.rooms.iter().filter(|(_, state)| is_old(state) && !in_use(state));
-        let mut forgotten: Vec<_> = old.map(|(room, _)| room.clone()).collect();
+        let old = self.rooms.iter().filter(|(number, state)| is_old(state) && !in_use(*number, state));
+        let mut forgotten: Vec<_> = old.map(|(_, state)| state.name().clone()).collect();
         forgotten.sort();
         for room in &forgotten {
-            self.rooms.remove(room);
+            if let Some(number) = self.numbers.remove(room) {
+                self.rooms.remove(number);
+            }
         }
+        let records: Vec<_> = forgotten.into_iter().map(|room| (room, None)).collect();
         let from = self.from;
-        (!forgotten.is_empty()).then_some(Closed {
-            from,
-            to: from,
-            end_ms: 0,
-            aggregates: Vec::new(),
-            forgotten,
-        })
+        (!records.is_empty()).then_some(Closed { from, to: from, end_ms: 0, records })
     }
 }
 

@@ -1,8 +1,6 @@
 //! What is known of a room.
 
-use wire::{
-    Aggregate, BatchRef, COUNT_MAX, Counts, FORMAT_VERSION, OTHER, Reaction, RoomName, Source, Window,
-};
+use wire::{Aggregate, BatchRef, COUNT_MAX, OTHER, Outline, Reaction, RoomName, Source, Window};
 
 /// A room's sums so far. They include the open window: what is not committed is dropped whole, never taken back.
 #[derive(Debug)]
@@ -11,19 +9,28 @@ pub(super) struct RoomState {
     seq: u64,
     since: u64,
     total: u64,
-    totals: Counts,
+    /// In the order of their reactions.
+    sums: Vec<Sum>,
     /// When the last window with reactions of this room ended, or began if it is open.
     pub(super) active_ms: u64,
     /// What the open window holds of the room.
     part: Part,
 }
 
-/// A room's part of a window.
+/// How often a reaction came.
+#[derive(Debug)]
+struct Sum {
+    reaction: Reaction,
+    total: u64,
+    /// Of these, in the open window.
+    in_window: u64,
+}
+
+/// A room's part of a window, beside its sums by reaction.
 #[derive(Debug, Default)]
 struct Part {
     count: u64,
-    counts: Counts,
-    /// Empty as long as there are no reactions.
+    /// As many as the window has once there are reactions; before, they are of an earlier window.
     slots: Vec<u64>,
     late: u64,
     skewed: u64,
@@ -43,13 +50,14 @@ pub(super) struct Place {
 
 impl RoomState {
     pub(super) fn new(name: RoomName, since: u64) -> Self {
-        let (totals, part) = (Counts::new(), Part::default());
-        Self { name, seq: 0, since, total: 0, totals, active_ms: since, part }
+        Self { name, seq: 0, since, total: 0, sums: Vec::new(), active_ms: since, part: Part::default() }
     }
 
     pub(super) fn from_newest(newest: Aggregate) -> Self {
         let Aggregate { room: name, seq, since, total, totals, window, .. } = newest;
-        Self { name, seq, since, total, totals, active_ms: window.end, part: Part::default() }
+        let sums =
+            totals.into_iter().map(|(reaction, total)| Sum { reaction, total, in_window: 0 }).collect();
+        Self { name, seq, since, total, sums, active_ms: window.end, part: Part::default() }
     }
 
     pub(super) fn name(&self) -> &RoomName {
@@ -68,21 +76,27 @@ impl RoomState {
 
     /// Adds a batch to the open window and to the totals. Gives how many of it became [`OTHER`].
     pub(super) fn add(&mut self, batch: &BatchRef<'_>, place: Place, max_distinct: usize) -> u64 {
-        let Self { totals, part, .. } = self;
         let mut folded = 0;
         for (reaction, n) in &batch.counts {
-            let named = totals.len() < max_distinct || totals.contains_key(&**reaction);
-            let name = if named { reaction } else { OTHER };
-            folded += if named { 0 } else { *n };
-            let new = || name.parse().unwrap_or_else(|_| reaction.into());
-            add(totals, name, *n, new);
-            // They share the name.
-            add(&mut part.counts, name, *n, || {
-                totals.get_key_value(name).map_or_else(new, |it| it.0.clone())
+            let mut name: &str = reaction;
+            let mut found = self.find(name);
+            if found.is_err() && self.sums.len() >= max_distinct {
+                name = OTHER;
+                found = self.find(name);
+                folded += n;
+            }
+            let at = found.unwrap_or_else(|at| {
+                let reaction = name.parse().unwrap_or_else(|_| reaction.into());
+                self.sums.insert(at, Sum { reaction, total: 0, in_window: 0 });
+                at
             });
+            let sum = &mut self.sums[at];
+            sum.total += n;
+            sum.in_window += n;
         }
-        if part.slots.is_empty() {
-            part.slots = vec![0; place.slots];
+        let part = &mut self.part;
+        if part.count == 0 {
+            empty(&mut part.slots, place.slots);
         }
         part.slots[place.slot] += batch.count;
         part.count += batch.count;
@@ -93,34 +107,40 @@ impl RoomState {
         folded
     }
 
-    /// The aggregate of the window, which closes and has so many slots.
-    pub(super) fn close(&mut self, window: Window, slots: usize, source: Source) -> Aggregate {
-        let Part { count, counts, slots: used, late, skewed } = std::mem::take(&mut self.part);
-        self.seq += 1;
-        if count > 0 {
-            self.active_ms = window.end;
+    /// Where the reaction is among the sums, or would be.
+    fn find(&self, reaction: &str) -> Result<usize, usize> {
+        self.sums.binary_search_by(|sum| (*sum.reaction).cmp(reaction))
+    }
+
+    /// Writes the aggregate of the window, which closes and has so many slots.
+    pub(super) fn close(&mut self, window: Window, slots: usize, source: Source, value: &mut Vec<u8>) {
+        let Self { name, seq, since, total, sums, active_ms, part } = self;
+        *seq += 1;
+        if part.count > 0 {
+            *active_ms = window.end;
+        } else {
+            empty(&mut part.slots, slots);
         }
-        Aggregate {
-            v: FORMAT_VERSION,
-            room: self.name.clone(),
-            seq: self.seq,
-            since: self.since,
+        let outline = Outline {
+            room: name,
+            seq: *seq,
+            since: *since,
             window,
-            count,
-            counts,
-            slots: if used.is_empty() { vec![0; slots] } else { used },
-            late,
-            skewed,
-            total: self.total,
-            totals: self.totals.clone(),
+            count: part.count,
+            slots: &part.slots,
+            late: part.late,
+            skewed: part.skewed,
+            total: *total,
             source,
-        }
+        };
+        let counts = sums.iter().filter(|sum| sum.in_window > 0).map(|sum| (&sum.reaction, sum.in_window));
+        outline.write(value, counts, sums.iter().map(|sum| (&sum.reaction, sum.total)));
+        (part.count, part.late, part.skewed) = (0, 0, 0);
+        sums.iter_mut().for_each(|sum| sum.in_window = 0);
     }
 }
 
-fn add(counts: &mut Counts, name: &str, n: u64, new: impl FnOnce() -> Reaction) {
-    match counts.get_mut(name) {
-        Some(sum) => *sum += n,
-        None => drop(counts.insert(new(), n)),
-    }
+fn empty(slots: &mut Vec<u64>, len: usize) {
+    slots.clear();
+    slots.resize(len, 0);
 }

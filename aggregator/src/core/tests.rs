@@ -37,10 +37,27 @@ fn fire(core: &mut Rollup, offset: u64, at_ms: u64) -> Option<Closed> {
     record(core, offset, at_ms, &[batch("r", &[("🔥", 1)])], at_ms).0
 }
 
+impl Closed {
+    fn aggregates(&self) -> Vec<Aggregate> {
+        let values = self.records.iter().filter_map(|(room, value)| Some((room, value.as_ref()?)));
+        values
+            .map(|(room, value)| {
+                let aggregate = Aggregate::decode(value).unwrap();
+                assert_eq!(aggregate.room, *room);
+                aggregate
+            })
+            .collect()
+    }
+
+    fn forgotten(&self) -> Vec<RoomName> {
+        self.records.iter().filter(|(_, value)| value.is_none()).map(|(room, _)| room.clone()).collect()
+    }
+}
+
 fn only(closed: Option<Closed>) -> Aggregate {
-    let mut closed = closed.expect("a closed window");
-    assert_eq!(closed.aggregates.len(), 1, "{closed:?}");
-    closed.aggregates.remove(0)
+    let mut aggregates = closed.expect("a closed window").aggregates();
+    assert_eq!(aggregates.len(), 1, "{aggregates:?}");
+    aggregates.remove(0)
 }
 
 #[test]
@@ -87,8 +104,9 @@ fn rooms_of_one_window_share_its_cut_and_those_that_went_quiet_get_zero() {
     record(&mut core, 0, 10_000, &[batch("a", &[("🔥", 2)])], 10_000);
     record(&mut core, 1, 10_001, &[batch("b", &[("👏", 3)])], 10_001);
     let (closed, _) = record(&mut core, 2, 12_000, &[batch("b", &[("👏", 1)])], 12_000);
-    let rooms =
-        |closed: Closed| closed.aggregates.iter().map(|a| (a.room.to_string(), a.count)).collect::<Vec<_>>();
+    let rooms = |closed: Closed| {
+        closed.aggregates().iter().map(|a| (a.room.to_string(), a.count)).collect::<Vec<_>>()
+    };
     assert_eq!(rooms(closed.unwrap()), [("a".to_owned(), 2), ("b".to_owned(), 3)]);
     assert_eq!(rooms(core.tick(14_050, true).unwrap()), [("a".to_owned(), 0), ("b".to_owned(), 1)]);
 }
@@ -109,7 +127,8 @@ fn all_batches_of_a_record_count_in_one_window_and_the_cut_falls_before_the_reco
     assert_eq!((first.count, first.source), (1, Source { partition: 0, from: 0, to: 1 }));
     let second = core.tick(14_050, true).unwrap();
     assert_eq!((second.from, second.to), (1, 2));
-    let rooms: Vec<_> = second.aggregates.iter().map(|a| (&*a.room, a.count, &a.slots[..])).collect();
+    let aggregates = second.aggregates();
+    let rooms: Vec<_> = aggregates.iter().map(|a| (&*a.room, a.count, &a.slots[..])).collect();
     assert_eq!(rooms, [("a", 3, &[3, 0, 0, 0][..]), ("b", 1, &[1, 0, 0, 0]), ("r", 6, &[6, 0, 0, 0])]);
 }
 
@@ -222,7 +241,7 @@ fn a_batch_that_would_pass_the_limit_says_nothing_against_the_others_of_its_reco
     ];
     let (_, tally) = record(&mut core, 1, 10_000, &batches, 10_000);
     assert_eq!(tally, Tally { counted: 4, overflows: 2, ..Tally::default() });
-    let totals: Vec<_> = core.tick(12_050, true).unwrap().aggregates.iter().map(|a| a.total).collect();
+    let totals: Vec<_> = core.tick(12_050, true).unwrap().aggregates().iter().map(|a| a.total).collect();
     assert_eq!(totals, [wire::COUNT_MAX, 3]);
 }
 
@@ -249,8 +268,8 @@ fn a_silent_room_is_forgotten_and_starts_a_new_life() {
     let mut tombstones = Vec::new();
     while tombstones.is_empty() {
         if let Some(closed) = core.tick(now_ms, true) {
-            assert!(closed.forgotten.is_empty() || closed.from == closed.to);
-            tombstones = closed.forgotten;
+            assert!(closed.forgotten().is_empty() || closed.from == closed.to);
+            tombstones = closed.forgotten();
         }
         now_ms += 500;
     }
@@ -271,7 +290,7 @@ fn a_room_is_forgotten_also_while_others_are_busy() {
         let now_ms = 10_000 + n * 500;
         record(&mut core, n, now_ms, &[batch("busy", &[("🔥", 1)])], now_ms);
         while let Some(closed) = core.tick(now_ms, true) {
-            forgotten.extend(closed.forgotten);
+            forgotten.extend(closed.forgotten());
         }
     }
     assert_eq!(forgotten.iter().map(ToString::to_string).collect::<Vec<_>>(), ["r"]);
@@ -288,7 +307,7 @@ fn forgetting_a_room_commits_nothing_of_the_open_window_and_spares_the_rooms_in_
     // Both are old; one has a reaction that is not committed yet.
     record(&mut core, 2, 80_000, &[batch("b", &[("🔥", 1)])], 80_000);
     let closed = core.tick(80_000, true).unwrap();
-    assert_eq!(closed.forgotten.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a"]);
+    assert_eq!(closed.forgotten().iter().map(ToString::to_string).collect::<Vec<_>>(), ["a"]);
     assert_eq!((closed.from, closed.to), (2, 2));
     assert_eq!(only(core.tick(82_050, true)).total, 2);
 }
@@ -339,7 +358,7 @@ impl Ledger {
     fn commit(&mut self, closed: Closed) {
         assert_eq!(closed.from, self.cut, "windows follow each other");
         self.cut = closed.to;
-        for aggregate in closed.aggregates {
+        for aggregate in closed.aggregates() {
             aggregate.check().unwrap();
             if let Some(last) = self.newest.get(&aggregate.room) {
                 assert_eq!((aggregate.seq, aggregate.since), (last.seq + 1, last.since));
@@ -349,7 +368,7 @@ impl Ledger {
             }
             self.newest.insert(aggregate.room.clone(), aggregate);
         }
-        for room in closed.forgotten {
+        for room in closed.forgotten() {
             self.newest.remove(&room);
         }
     }

@@ -4,7 +4,7 @@ use super::rooms::{Member, Place, Rooms};
 use crate::{
     frames::Encoded,
     metrics::Meters,
-    registry::{Limits, Registry},
+    registry::{Limits, Published, Registry},
     tests::harness::aggregate,
 };
 use proptest::prelude::*;
@@ -114,7 +114,7 @@ impl Model {
     fn show(&mut self, room: usize) {
         self.seqs[room] += 1;
         let frame = Arc::new(Encoded::of(&aggregate(&self.names[room], self.seqs[room]), 10));
-        assert!(self.registry.publish(Arc::clone(&frame)));
+        assert_ne!(self.registry.publish(&frame), Published::Stale);
         let index = self.rooms.show(&self.names[room], Some(frame));
         let mut members = 0;
         for (_, told) in self.told.values_mut().filter(|(other, _)| *other == room) {

@@ -6,7 +6,7 @@ use super::{
     harness::{Stage, aggregate, config},
     raw::Raw,
 };
-use crate::{frames::Encoded, mqtt::Version};
+use crate::{frames::Encoded, mqtt::Version, registry::Published};
 use std::{
     fs,
     sync::{
@@ -62,7 +62,7 @@ async fn cost(stage: &Stage, rooms: usize, rounds: u64, deliveries: usize, recei
     for seq in 1..=rounds {
         for room in 0..rooms {
             let frame = Arc::new(Encoded::of(&aggregate(&format!("room-{room}"), seq), 10));
-            assert!(stage.registry().publish(Arc::clone(&frame)));
+            assert_ne!(stage.registry().publish(&frame), Published::Stale);
             stage.routes.edge.publish(&frame.room, Some(&frame));
         }
         stage.until(|_| received.load(Ordering::Relaxed) >= deliveries * seq as usize).await;

@@ -1,7 +1,7 @@
 //! Batches as they stand in a record's value, for those who read many.
 
 use super::form;
-use crate::{COUNT_MAX, DecodeError, FORMAT_VERSION, Reaction, ReactionRef, RoomName, RoomNameRef};
+use crate::{COUNT_MAX, DecodeError, FORMAT_VERSION, ReactionRef, RoomNameRef, json};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
@@ -72,40 +72,21 @@ impl<'a> BatchRef<'a> {
     /// Reads a batch in the very form in which it is written, names without escapes, and gives what comes after it. The
     /// reader of JSON takes several times as long, and has the last word on all that is otherwise.
     fn as_written(value: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let (room, rest) = text(value.strip_prefix(form::ROOM)?)?;
-        RoomName::check(room).ok()?;
+        let (room, rest) = json::room(value.strip_prefix(form::ROOM)?)?;
         let mut rest = rest.strip_prefix(form::COUNTS)?;
         let mut counts = Vec::new();
         loop {
-            let (reaction, after) = text(rest)?;
-            Reaction::check(reaction).ok()?;
-            let (n, after) = number(after.strip_prefix(b":")?)?;
+            let ((reaction, n), after) = json::count(rest)?;
             counts.push((ReactionRef(reaction.into()), n));
             if let Some(after) = after.strip_prefix(b",") {
                 rest = after;
                 continue;
             }
-            let (count, after) = number(after.strip_prefix(form::COUNT)?)?;
+            let (count, after) = json::number(after.strip_prefix(form::COUNT)?)?;
             let room = RoomNameRef(room.into());
             return Some((Self { v: FORMAT_VERSION, room, counts, count }, after.strip_prefix(b"}")?));
         }
     }
-}
-
-/// A text in quotes, and what comes after it.
-fn text(line: &[u8]) -> Option<(&str, &[u8])> {
-    let line = line.strip_prefix(b"\"")?;
-    let end = line.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
-    let after = line[end..].strip_prefix(b"\"")?;
-    Some((str::from_utf8(&line[..end]).ok()?, after))
-}
-
-/// A number above zero, and what comes after it.
-fn number(line: &[u8]) -> Option<(u64, &[u8])> {
-    let len = line.iter().position(|byte| !byte.is_ascii_digit())?;
-    let (digits, after) = line.split_at(len);
-    let add = |n: u64, digit: &u8| n.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
-    (*digits.first()? != b'0').then_some((digits.iter().try_fold(0, add)?, after))
 }
 
 fn counts<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<CountsRef<'a>, D::Error> {

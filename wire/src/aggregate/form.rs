@@ -1,0 +1,232 @@
+//! The form in which aggregates are written: their JSON, piece by piece.
+
+use super::{Aggregate, Source, Window};
+use crate::{
+    FORMAT_VERSION, RoomName,
+    json::{self, put_counts, put_number, put_quoted},
+};
+
+/// What stands before each value. The version is [`FORMAT_VERSION`].
+const ROOM: &[u8] = br#"{"v":1,"room":"#;
+const SEQ: &[u8] = br#","seq":"#;
+const SINCE: &[u8] = br#","since":"#;
+const START: &[u8] = br#","window":{"start":"#;
+const END: &[u8] = br#","end":"#;
+const COUNT: &[u8] = br#"},"count":"#;
+const COUNTS: &[u8] = br#","counts":{"#;
+const SLOTS: &[u8] = br#"},"slots":["#;
+const LATE: &[u8] = br#"],"late":"#;
+const SKEWED: &[u8] = br#","skewed":"#;
+const TOTAL: &[u8] = br#","total":"#;
+const TOTALS: &[u8] = br#","totals":{"#;
+const PARTITION: &[u8] = br#"},"source":{"partition":"#;
+const FROM: &[u8] = br#","from":"#;
+const TO: &[u8] = br#","to":"#;
+const LAST: &[u8] = b"}}";
+
+/// What an aggregate says beside its counts by reaction; see [`Aggregate`].
+#[derive(Debug, Clone, Copy)]
+pub struct Outline<'a> {
+    /// The room.
+    pub room: &'a RoomName,
+    /// Number of the aggregate.
+    pub seq: u64,
+    /// Start of the room's life.
+    pub since: u64,
+    /// The time that is covered.
+    pub window: Window,
+    /// Reactions in the window.
+    pub count: u64,
+    /// The same by slice.
+    pub slots: &'a [u64],
+    /// How many came late.
+    pub late: u64,
+    /// How many came from the future.
+    pub skewed: u64,
+    /// Reactions since `since`.
+    pub total: u64,
+    /// The records that were counted.
+    pub source: Source,
+}
+
+impl Outline<'_> {
+    /// Writes the value of a record, as [`Aggregate::encode`] does, and without making an aggregate. The caller sees to it that
+    /// counts and totals are in the order of their reactions, each once, and agree with the rest.
+    pub fn write<R: AsRef<str>>(
+        &self,
+        value: &mut Vec<u8>,
+        counts: impl IntoIterator<Item = (R, u64)>,
+        totals: impl IntoIterator<Item = (R, u64)>,
+    ) {
+        value.extend_from_slice(ROOM);
+        // It holds nothing that is escaped.
+        put_quoted(value, self.room);
+        let Window { start, end } = self.window;
+        for (before, n) in
+            [(SEQ, self.seq), (SINCE, self.since), (START, start), (END, end), (COUNT, self.count)]
+        {
+            put(value, before, n);
+        }
+        value.extend_from_slice(COUNTS);
+        put_counts(value, counts);
+        let mut before = SLOTS;
+        for n in self.slots {
+            put(value, before, *n);
+            before = b",";
+        }
+        if self.slots.is_empty() {
+            value.extend_from_slice(SLOTS);
+        }
+        for (before, n) in [(LATE, self.late), (SKEWED, self.skewed), (TOTAL, self.total)] {
+            put(value, before, n);
+        }
+        value.extend_from_slice(TOTALS);
+        put_counts(value, totals);
+        let Source { partition, from, to } = self.source;
+        for (before, n) in [(PARTITION, partition.into()), (FROM, from), (TO, to)] {
+            put(value, before, n);
+        }
+        value.extend_from_slice(LAST);
+    }
+}
+
+impl Aggregate {
+    /// The record's value.
+    pub fn encode(&self) -> Vec<u8> {
+        let Self { room, seq, since, window, count, slots, late, skewed, total, source, .. } = self;
+        let outline = Outline {
+            room,
+            seq: *seq,
+            since: *since,
+            window: *window,
+            count: *count,
+            slots,
+            late: *late,
+            skewed: *skewed,
+            total: *total,
+            source: *source,
+        };
+        let mut value = Vec::new();
+        let (counts, totals) = (self.counts.iter(), self.totals.iter());
+        outline.write(&mut value, counts.map(|(r, n)| (r, *n)), totals.map(|(r, n)| (r, *n)));
+        value
+    }
+}
+
+fn put(value: &mut Vec<u8>, before: &[u8], n: u64) {
+    value.extend_from_slice(before);
+    put_number(value, n);
+}
+
+/// What is read of a value in the very form in which it is written.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) seq: u64,
+    pub(super) since: u64,
+    pub(super) window: Window,
+    pub(super) cuts: Cuts,
+}
+
+/// Where the parts of a value lie of which a frame is made that leaves no reaction out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cuts {
+    /// The first part ends here,
+    first_end: usize,
+    /// and the second is from here
+    second: usize,
+    /// to here.
+    second_end: usize,
+    /// A frame with place for so many reactions leaves none out.
+    pub(super) distinct: usize,
+}
+
+impl Cuts {
+    /// The frame.
+    pub(super) fn frame(&self, value: &[u8]) -> Vec<u8> {
+        let parts = [&value[..self.first_end], &value[self.second..self.second_end], b"}"];
+        parts.concat()
+    }
+}
+
+/// Reads a value. `None`: it is in another form, of another room, or contradicts itself.
+pub(super) fn read(room: &RoomName, value: &[u8]) -> Option<Read> {
+    let rest = value.strip_prefix(ROOM)?.strip_prefix(b"\"")?.strip_prefix(room.as_bytes())?;
+    let (seq, rest) = take(SEQ, rest.strip_prefix(b"\"")?)?;
+    let (since, rest) = take(SINCE, rest)?;
+    let (start, rest) = take(START, rest)?;
+    let (end, rest) = take(END, rest)?;
+    let (count, rest) = take(COUNT, rest)?;
+    let (counts, rest) = take_counts(rest.strip_prefix(COUNTS)?)?;
+    let (slots, before_late) = take_slots(rest.strip_prefix(SLOTS)?)?;
+    let (late, rest) = take(LATE, before_late)?;
+    let (skewed, before_total) = take(SKEWED, rest)?;
+    let (total, rest) = take(TOTAL, before_total)?;
+    let (totals, before_source) = take_counts(rest.strip_prefix(TOTALS)?)?;
+    let (partition, rest) = take(PARTITION, before_source)?;
+    let (from, rest) = take(FROM, rest)?;
+    let (to, rest) = take(TO, rest)?;
+    // Both are in order.
+    let mut wider = totals.iter();
+    let within = counts.iter().all(|(reaction, n)| wider.any(|(it, total)| it == reaction && total >= n));
+    let holds = rest == LAST
+        && u32::try_from(partition).is_ok()
+        && seq > 0
+        && start < end
+        && from <= to
+        && sum(&counts) == Some(count)
+        && sum(&totals) == Some(total)
+        && slots == count
+        && late.checked_add(skewed)? <= count
+        && within;
+    let at = |rest: &[u8]| value.len() - rest.len();
+    let cuts = Cuts {
+        // Each with the bracket that closes it.
+        first_end: at(before_late) + 1,
+        second: at(before_total),
+        second_end: at(before_source) + 1,
+        distinct: counts.len().max(totals.len()),
+    };
+    holds.then_some(Read { seq, since, window: Window { start, end }, cuts })
+}
+
+fn take<'a>(before: &[u8], rest: &'a [u8]) -> Option<(u64, &'a [u8])> {
+    json::number(rest.strip_prefix(before)?)
+}
+
+type CountsRead<'a> = Vec<(&'a str, u64)>;
+
+/// Counts in the order of their reactions, each once, and what comes after them.
+fn take_counts(mut rest: &[u8]) -> Option<(CountsRead<'_>, &[u8])> {
+    let mut counts = CountsRead::new();
+    while !rest.starts_with(b"}") {
+        if !counts.is_empty() {
+            rest = rest.strip_prefix(b",")?;
+        }
+        let (count, after) = json::count(rest)?;
+        if counts.last().is_some_and(|before| before.0 >= count.0) {
+            return None;
+        }
+        counts.push(count);
+        rest = after;
+    }
+    Some((counts, rest))
+}
+
+/// The sum of the slots, and what comes after them.
+fn take_slots(mut rest: &[u8]) -> Option<(u64, &[u8])> {
+    let mut sum = 0u64;
+    loop {
+        let (n, after) = json::number(rest)?;
+        sum = sum.checked_add(n)?;
+        match after.strip_prefix(b",") {
+            Some(after) => rest = after,
+            None => return Some((sum, after)),
+        }
+    }
+}
+
+fn sum(counts: &CountsRead<'_>) -> Option<u64> {
+    counts.iter().try_fold(0u64, |sum, (_, n)| sum.checked_add(*n))
+}
+
+const _: () = assert!(FORMAT_VERSION == 1, "the version stands in what is before the room");
