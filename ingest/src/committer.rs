@@ -1,6 +1,6 @@
 //! Turns open batches into records, and finds those who wait too long.
 
-use crate::{Error, batches::Abandoned, config::Config, ending::Ending, shared::Shared};
+use crate::{Error, batches::Abandoned, config::Config, shared::Shared};
 use eventlog::Writer;
 use service::{CancellationToken, Condition};
 use std::{sync::Arc, time::Duration};
@@ -12,13 +12,11 @@ use tokio::{
 /// While there is something to do, those who have waited too long are looked for so often, and gauges are set.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The one task that appends.
+/// The one task that appends what no request appends.
 pub(crate) struct Committer {
     shared: Arc<Shared>,
     writer: Arc<dyn Writer>,
     ready: Condition,
-    /// When batches were handed over last. The next ones are a commit interval later, or at once if that has passed.
-    passed_at: Option<Instant>,
     /// When it was last looked for those who have waited too long.
     looked_at: Instant,
     /// Nobody waits and nothing is open, and the gauges say so.
@@ -27,7 +25,7 @@ pub(crate) struct Committer {
 
 impl Committer {
     pub(crate) fn new(shared: Arc<Shared>, writer: Arc<dyn Writer>, ready: Condition) -> Self {
-        Self { shared, writer, ready, passed_at: None, looked_at: Instant::now(), at_rest: true }
+        Self { shared, writer, ready, looked_at: Instant::now(), at_rest: true }
     }
 
     /// Lets requests in. Commits until the shutdown, then what was accepted before it.
@@ -37,6 +35,7 @@ impl Committer {
         shutdown: CancellationToken,
     ) -> Result<(), Error> {
         self.shared.batches.open(self.writer.partitions());
+        self.shared.handover.open(Arc::clone(&self.writer));
         self.shared.gate.open();
         self.ready.hold();
         tracing::info!("ingest is open");
@@ -65,23 +64,16 @@ impl Committer {
         let shared = Arc::clone(&self.shared);
         let busy = !self.at_rest || shared.gate.inside() > 0;
         tokio::select! {
-            () = due(&shared, self.passed_at) => self.hand_over(),
+            is_due = due(&shared) => {
+                if is_due {
+                    shared.hand_over();
+                }
+                self.at_rest = false;
+            }
             () = sleep_until(self.looked_at + LOOK), if busy => {}
         }
         if self.looked_at.elapsed() >= LOOK {
             self.look();
-        }
-    }
-
-    /// Appends the batches of every partition that may be.
-    fn hand_over(&mut self) {
-        let live = self.shared.live();
-        let now = Instant::now();
-        self.passed_at = Some(now);
-        self.at_rest = false;
-        for sealed in self.shared.batches.seal(&live.config, now.into_std()) {
-            let (partition, value) = (sealed.partition, sealed.value.clone());
-            self.writer.send(partition, value, Ending::of(sealed, &self.shared));
         }
     }
 
@@ -115,6 +107,7 @@ impl Committer {
         let Abandoned { rooms, unresolved, lost } = self.shared.batches.abandon();
         self.shared.meters.in_doubt.increment(lost);
         self.look();
+        self.shared.handover.close();
         self.shared.troubles().close();
         self.writer.flush(deadline.saturating_duration_since(Instant::now())).await;
         if rooms + unresolved > 0 {
@@ -125,16 +118,14 @@ impl Committer {
     }
 }
 
-/// Resolves when batches are open and may be handed over. The first after a rest go at once, so that nobody waits for
-/// others who don't come; while there is traffic, batches collect for the commit interval, or until everyone waits who could
-/// post. In this order: within the interval nobody has to wake this task.
-async fn due(shared: &Shared, passed_at: Option<Instant>) {
+/// Resolves when batches are open and may be handed over; with `false` if some were by others meanwhile. The first after a rest go at once, so that nobody waits for
+/// others who don't come; while there is traffic, batches collect for the commit interval since the last ones. In this order:
+/// within the interval nobody has to wake this task.
+async fn due(shared: &Shared) -> bool {
+    let passed_at = shared.handover.passed_at();
     if let Some(at) = passed_at {
-        let interval = Duration::from_millis(shared.live().config.commit_interval_ms);
-        tokio::select! {
-            () = sleep_until(at + interval) => {}
-            () = shared.until_everyone_waits() => {}
-        }
+        sleep_until(at + Duration::from_millis(shared.live().config.commit_interval_ms)).await;
     }
     shared.batches.until_filled().await;
+    shared.handover.passed_at() == passed_at
 }

@@ -9,15 +9,12 @@ use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::SeqCst},
 };
-use tokio::sync::Notify;
 
 /// The connections that are open.
 #[derive(Debug, Default)]
 pub(crate) struct Crowd {
     short: AtomicUsize,
     long: AtomicUsize,
-    /// Everyone waits, or did a moment ago.
-    changed: Notify,
 }
 
 /// One connection; leaves when dropped. It may have been the one that the others waited for.
@@ -30,21 +27,10 @@ impl Shared {
         none_with_the_log && self.crowd.is_complete(self.gate.inside())
     }
 
-    /// A request waits, or a connection is gone: perhaps everyone waits now.
-    pub(crate) fn look_who_waits(&self) {
+    /// A request waits, or a connection is gone: if everyone waits now, that is all that comes.
+    pub(crate) fn look_who_waits(self: &Arc<Self>) {
         if self.everyone_waits() {
-            self.crowd.changed.notify_one();
-        }
-    }
-
-    /// Resolves when everyone waits who could post. Safe to cancel.
-    pub(crate) async fn until_everyone_waits(&self) {
-        loop {
-            self.crowd.changed.notified().await;
-            // What was noticed may be answered by now.
-            if self.everyone_waits() {
-                return;
-            }
+            self.hand_over();
         }
     }
 }
@@ -88,7 +74,6 @@ impl Crowd {
 mod tests {
     use super::*;
     use crate::{config::Ack, request::Ask};
-    use futures_util::FutureExt as _;
     use std::time::Instant;
 
     fn shared() -> Arc<Shared> {
@@ -131,8 +116,8 @@ mod tests {
         let ask = Ask { reactions: smallvec::smallvec![("x".into(), 1)], count: 1 };
         shared.batches.add(&"r".parse().unwrap(), &ask, Ack::Durable, &live.config, Instant::now()).unwrap();
         shared.look_who_waits();
-        assert!(shared.until_everyone_waits().now_or_never().is_none());
+        assert!(shared.handover.passed_at().is_none());
         drop(leaves);
-        assert!(shared.until_everyone_waits().now_or_never().is_some());
+        assert!(shared.handover.passed_at().is_some());
     }
 }

@@ -18,6 +18,7 @@ mod crowd;
 mod ending;
 mod gate;
 mod halls;
+mod handover;
 mod http;
 mod idempotency;
 mod ids;

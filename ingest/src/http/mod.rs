@@ -133,7 +133,7 @@ fn refuse_with(refusal: &Refusal, standing: Standing) -> Answer {
 }
 
 /// From a right head to the answer.
-async fn finish<B: HttpBody<Data = Bytes>>(shared: &Shared, arrival: Arrival, body: B) -> Answer {
+async fn finish<B: HttpBody<Data = Bytes>>(shared: &Arc<Shared>, arrival: Arrival, body: B) -> Answer {
     let joined = match body::read(body, arrival.max_body_bytes, arrival.patience_ms).await {
         // The body is dropped here, and not kept while the request waits.
         Ok(body) => Joined::join(shared, &shared.live(), arrival, &body),
@@ -161,13 +161,13 @@ struct Joined<'a> {
 
 impl<'a> Joined<'a> {
     /// Adds the body to its room's open batch. An error is the answer.
-    fn join(shared: &'a Shared, live: &Live, mut arrival: Arrival, body: &[u8]) -> Result<Self, Answer> {
+    fn join(shared: &'a Arc<Shared>, live: &Live, mut arrival: Arrival, body: &[u8]) -> Result<Self, Answer> {
         Self::try_join(shared, live, &mut arrival, body)
             .map_err(|refusal| refuse_with(&refusal, arrival.standing))
     }
 
     fn try_join(
-        shared: &'a Shared,
+        shared: &'a Arc<Shared>,
         live: &Live,
         arrival: &mut Arrival,
         body: &[u8],

@@ -1,0 +1,58 @@
+//! Handing open batches to the log. The committer does it when their time has come, and the thread of a request that finds
+//! that everyone waits does it itself: to wake the committer for that costs more than to do it.
+
+use crate::{ending::Ending, shared::Shared};
+use eventlog::Writer;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::time::Instant;
+
+/// Where batches go.
+#[derive(Default)]
+pub(crate) struct Handover(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// While the log is open.
+    writer: Option<Arc<dyn Writer>>,
+    passed_at: Option<Instant>,
+}
+
+impl Handover {
+    /// The log is open.
+    pub(crate) fn open(&self, writer: Arc<dyn Writer>) {
+        self.lock().writer = Some(writer);
+    }
+
+    /// Nothing is handed over any more.
+    pub(crate) fn close(&self) {
+        self.lock().writer = None;
+    }
+
+    /// When batches were handed over last. The next ones are a commit interval later, or at once if that has passed.
+    pub(crate) fn passed_at(&self) -> Option<Instant> {
+        self.lock().passed_at
+    }
+
+    /// The writer, for what is handed over now.
+    fn pass(&self) -> Option<Arc<dyn Writer>> {
+        let mut state = self.lock();
+        state.passed_at = Some(Instant::now());
+        state.writer.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Appends the batches of every partition that may be.
+    pub(crate) fn hand_over(self: &Arc<Self>) {
+        let Some(writer) = self.handover.pass() else { return };
+        let live = self.live();
+        for sealed in self.batches.seal(&live.config, Instant::now().into_std()) {
+            let (partition, value) = (sealed.partition, sealed.value.clone());
+            writer.send(partition, value, Ending::of(sealed, self));
+        }
+    }
+}
