@@ -86,7 +86,7 @@ impl Follow {
         let top_n = self.shared.config().top_n;
         for FollowedRecord { room, value } in records {
             match value {
-                Some(record) => self.show(room, record, top_n, live),
+                Some(record) => self.show(&room, record, top_n, live),
                 None => self.forget(&room),
             }
             // Thousands of rooms may come at once; viewers' tasks run on the same threads.
@@ -94,7 +94,7 @@ impl Follow {
         }
     }
 
-    fn show(&self, room: RoomName, record: Bytes, top_n: usize, live: bool) {
+    fn show(&self, room: &RoomName, record: Bytes, top_n: usize, live: bool) {
         let Some(frame) = frame(room, record, top_n) else { return };
         let meters = &self.shared.meters;
         let published = self.shared.registry.publish(&frame);
@@ -109,10 +109,10 @@ impl Follow {
         }
         // A shard is not woken for what none of its viewers sees.
         if published == Published::Watched {
-            self.edge.publish(&frame.room, Some(&frame));
+            self.edge.publish(room, Some(&frame));
         }
         for outlet in &self.outlets {
-            outlet.publish(&frame.room, Some(Arc::clone(&frame)));
+            outlet.publish(room, Some(Arc::clone(&frame)));
         }
     }
 
@@ -128,8 +128,8 @@ impl Follow {
 }
 
 /// The frame of a record that may be anybody's. What can't be read is passed over: it must not stop the others.
-fn frame(room: RoomName, record: Bytes, top_n: usize) -> Option<Arc<Encoded>> {
-    match Encoded::new(room.clone(), record, top_n) {
+fn frame(room: &RoomName, record: Bytes, top_n: usize) -> Option<Arc<Encoded>> {
+    match Encoded::new(room, record, top_n) {
         Ok(frame) => Some(Arc::new(frame)),
         Err(error) => {
             counter!(ALIEN).increment(1);

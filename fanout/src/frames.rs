@@ -53,9 +53,9 @@ struct Made {
 
 impl Encoded {
     /// The frame of the aggregate in a record, cut to `top_n`.
-    pub(crate) fn new(room: RoomName, record: Bytes, top_n: usize) -> Result<Self, DecodeError> {
-        let aggregate = CheckedAggregate::new(&room, record)?;
-        Ok(Self { room, aggregate, top_n, made: OnceLock::new() })
+    pub(crate) fn new(room: &RoomName, record: Bytes, top_n: usize) -> Result<Self, DecodeError> {
+        let aggregate = CheckedAggregate::new(room, record)?;
+        Ok(Self { room: room.clone(), aggregate, top_n, made: OnceLock::new() })
     }
 
     /// JSON: the body of a snapshot, an MQTT payload.
@@ -148,7 +148,7 @@ mod tests {
 
     impl Encoded {
         pub(crate) fn of(aggregate: &Aggregate, top_n: usize) -> Self {
-            Self::new(aggregate.room.clone(), aggregate.encode().into(), top_n).unwrap()
+            Self::new(&aggregate.room, aggregate.encode().into(), top_n).unwrap()
         }
     }
 
@@ -185,6 +185,14 @@ mod tests {
         for form in forms {
             assert_eq!(frame.form(form).as_ptr(), frame.form(form).as_ptr());
         }
+    }
+
+    #[test]
+    fn nothing_is_made_of_a_frame_that_nobody_asks_for() {
+        let frame = frame(5, 1);
+        assert!(frame.is_newer_than(&self::frame(4, 9)) && frame.id() == "5-1");
+        assert!(frame.made.get().is_none());
+        assert_eq!(frame.json(), wire::Frame::of(&Aggregate { since: 5, ..aggregate("r", 1) }, 10).encode());
     }
 
     #[test]

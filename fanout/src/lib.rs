@@ -1,7 +1,7 @@
 //! The tier that pushes frames to viewers.
 //!
-//! - `follow`: reads `aggregates`, cuts each to a frame, and publishes it.
-//! - `frames`: a frame in the forms in which it goes out, each encoded once.
+//! - `follow`: reads `aggregates`, checks each, and publishes it as a frame.
+//! - `frames`: a frame in the forms in which it goes out, each made once, when it is first asked for.
 //! - `registry`: the newest frame of each room, and how many watch.
 //! - `edge`: the viewers' sockets, in shards.
 //! - `http`: snapshots, server-sent events, and the way to WebSockets.

@@ -355,7 +355,7 @@ struct Ledger {
 
 impl Ledger {
     /// Takes what a commit would write, and checks it against all that came before.
-    fn commit(&mut self, closed: Closed) {
+    fn commit(&mut self, closed: &Closed) {
         assert_eq!(closed.from, self.cut, "windows follow each other");
         self.cut = closed.to;
         for aggregate in closed.aggregates() {
@@ -402,17 +402,17 @@ proptest! {
             while let Some((timestamp_ms, batches)) = log.get(core.position() as usize) {
                 let offset = core.position();
                 if let (Some(closed), _) = record(&mut core, offset, *timestamp_ms, batches, now_ms) {
-                    ledger.commit(closed);
+                    ledger.commit(&closed);
                 }
             }
             while let Some(closed) = core.tick(now_ms, true) {
-                ledger.commit(closed);
+                ledger.commit(&closed);
             }
         }
         for _ in 0..4 {
             now_ms += 200_000;
             while let Some(closed) = core.tick(now_ms, true) {
-                ledger.commit(closed);
+                ledger.commit(&closed);
             }
         }
         let end = log.iter().rposition(|(_, batches)| !batches.is_empty()).map_or(0, |last| last as u64 + 1);
