@@ -23,7 +23,7 @@ impl Combined {
     pub(crate) fn add(&mut self, ask: &Ask<'_>, ack: Ack, max_distinct: usize) -> Result<(), Refusal> {
         let count = self.count.checked_add(ask.count).filter(|count| *count <= COUNT_MAX);
         let count = count.ok_or(Refusal::RoomTooMany)?;
-        let distinct = self.awaited.len() + self.promised.len();
+        let distinct = self.distinct();
         let counts = match ack {
             Ack::Durable => &mut self.awaited,
             Ack::Received => &mut self.promised,
@@ -34,9 +34,12 @@ impl Combined {
         if !new.is_empty() && distinct + new.len() > max_distinct {
             return Err(Refusal::RoomTooDiverse(max_distinct));
         }
-        for (reaction, n) in &ask.reactions {
-            counts.add(reaction, *n);
+        if new.len() < ask.reactions.len() {
+            for (reaction, n) in &ask.reactions {
+                counts.add(reaction, *n);
+            }
         }
+        counts.reserve(new.len());
         for (reaction, n) in new {
             counts.insert(reaction, n);
         }
@@ -52,6 +55,11 @@ impl Combined {
         } else {
             promised.iter().for_each(|(reaction, n)| self.promised.insert(reaction.clone(), n));
         }
+    }
+
+    /// How many different reactions there are, or more.
+    pub(crate) fn distinct(&self) -> usize {
+        self.awaited.len() + self.promised.len()
     }
 
     /// How many there are.

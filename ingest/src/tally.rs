@@ -34,6 +34,11 @@ impl Tally {
         }
     }
 
+    /// Makes place for more reactions.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        self.0.reserve(more);
+    }
+
     pub(crate) fn contains(&self, reaction: &str) -> bool {
         self.find(reaction).is_ok()
     }

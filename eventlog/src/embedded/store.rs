@@ -3,7 +3,7 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | `committed` | partition | committed offset |
-//! | `newest` | partition, room | number of the commit, newest aggregate |
+//! | `aggregates` | partition, room | number of the commit, newest aggregate |
 //! | `meta` | name | number |
 //!
 //! Aggregates lie by partition, as they are committed by partition: a commit then writes few pages.
@@ -15,8 +15,11 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinitio
 use wire::RoomName;
 
 pub(super) const COMMITTED: TableDefinition<'_, u32, u64> = TableDefinition::new("committed");
-pub(super) const NEWEST: TableDefinition<'_, (u32, &str), (u64, &[u8])> = TableDefinition::new("newest");
+pub(super) const NEWEST: Newest = TableDefinition::new("aggregates");
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+
+/// Names are bytes: to compare texts, redb checks each time that they are UTF-8.
+type Newest = TableDefinition<'static, (u32, &'static [u8]), (u64, &'static [u8])>;
 
 pub(super) const FORMAT: u64 = 3;
 
@@ -29,7 +32,7 @@ pub(super) enum StoreError {
     Row(#[from] RowError),
     #[error("{0}")]
     Journal(#[from] JournalError),
-    #[error("a key of table newest is no room name: {0:?}")]
+    #[error("a key of table aggregates is no room name: {0:?}")]
     Room(String),
     #[error("it was made with {key} {found}, this is {expected}")]
     Differs { key: &'static str, found: u64, expected: u64 },
@@ -121,9 +124,12 @@ impl Store {
                 for (room, value) in &cut.aggregates {
                     match value {
                         Some(value) => {
-                            drop(newest.insert((cut.partition, &**room), (committed.next_commit, &**value))?);
+                            drop(newest.insert(
+                                (cut.partition, room.as_bytes()),
+                                (committed.next_commit, &**value),
+                            )?);
                         }
-                        None => drop(newest.remove((cut.partition, &**room))?),
+                        None => drop(newest.remove((cut.partition, room.as_bytes()))?),
                     }
                 }
             }
@@ -141,7 +147,8 @@ impl Store {
         for row in tx.open_table(NEWEST)?.iter()? {
             let (key, row) = row?;
             let ((partition, room), (commit, value)) = (key.value(), row.value());
-            let room = room.parse().map_err(|_| StoreError::Room(room.to_owned()))?;
+            let name = str::from_utf8(room).ok().and_then(|room| room.parse().ok());
+            let room = name.ok_or_else(|| StoreError::Room(String::from_utf8_lossy(room).into_owned()))?;
             newest.push(NewestOfRoom { room, partition, commit, value: Bytes::copy_from_slice(value) });
         }
         Ok((next_commit, newest))

@@ -20,8 +20,10 @@ const GROUPS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("groups");
 /// Partition, next offset, committed offset.
 const OFFSETS: TableDefinition<'_, u32, (u64, u64)> = TableDefinition::new("offsets");
 const MARKS: TableDefinition<'_, u64, Vec<u64>> = TableDefinition::new("marks");
-/// Format 1 had aggregates by room.
+/// Format 1 had aggregates by room,
 const BY_ROOM: TableDefinition<'_, &str, (u32, u64, &[u8])> = TableDefinition::new("aggregates");
+/// and format 2 by partition and text.
+const BY_TEXT: TableDefinition<'_, (u32, &str), (u64, &[u8])> = TableDefinition::new("newest");
 
 /// Brings a database of format 1 or 2 to this one, with its rows as a journal in the folder `segments`.
 pub(super) fn run(db: &Database, segments: &Path, partitions: u32) -> Result<(), StoreError> {
@@ -72,13 +74,24 @@ fn write(tx: &WriteTransaction, offsets: &[(u64, u64)]) -> Result<(), StoreError
     for (partition, (_, offset)) in (0..).zip(offsets) {
         committed.insert(partition, offset)?;
     }
-    let mut newest = tx.open_table(NEWEST)?;
+    let mut aggregates = Vec::new();
     for row in tx.open_table(BY_ROOM)?.iter()? {
         let (room, row) = row?;
         let (partition, commit, value) = row.value();
-        newest.insert((partition, room.value()), (commit, value))?;
+        aggregates.push((partition, room.value().to_owned(), commit, value.to_owned()));
     }
+    // Its name is taken by the table of now.
     tx.delete_table(BY_ROOM)?;
+    for row in tx.open_table(BY_TEXT)?.iter()? {
+        let (key, row) = row?;
+        let ((partition, room), (commit, value)) = (key.value(), row.value());
+        aggregates.push((partition, room.to_owned(), commit, value.to_owned()));
+    }
+    tx.delete_table(BY_TEXT)?;
+    let mut newest = tx.open_table(NEWEST)?;
+    for (partition, room, commit, value) in &aggregates {
+        newest.insert((*partition, room.as_bytes()), (*commit, &value[..]))?;
+    }
     tx.delete_table(GROUPS)?;
     tx.delete_table(OFFSETS)?;
     tx.delete_table(MARKS)?;

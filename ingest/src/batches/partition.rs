@@ -21,8 +21,10 @@ use wire::RoomName;
 pub(super) const RETRY: Duration = Duration::from_millis(100);
 /// A record that has so many bytes takes no further room. With the longest batch of a room it still is below 1 MB.
 const RECORD_BYTES_ENOUGH: usize = 64 << 10;
-/// What a room often takes in a record.
-const ROOM_BYTES_OFTEN: usize = 80;
+/// What a room often takes in a record, without its reactions.
+const ROOM_BYTES_OFTEN: usize = 60;
+/// What a reaction often takes.
+const REACTION_BYTES_OFTEN: usize = 16;
 
 /// One partition.
 #[derive(Default)]
@@ -259,7 +261,9 @@ impl Sealing {
             promised: Vec::new(),
             verdict: Arc::clone(&verdict),
         };
-        let expected = (rooms.len() * ROOM_BYTES_OFTEN).min(2 * RECORD_BYTES_ENOUGH);
+        let reactions: usize = rooms.values().map(Combined::distinct).sum();
+        let expected = rooms.len() * ROOM_BYTES_OFTEN + reactions * REACTION_BYTES_OFTEN;
+        let expected = expected.min(2 * RECORD_BYTES_ENOUGH);
         let (mut records, mut last, mut value) = (Vec::new(), record(), Vec::with_capacity(expected));
         for (room, combined) in rooms {
             if value.len() >= RECORD_BYTES_ENOUGH {
