@@ -14,14 +14,7 @@ use crate::{
 };
 use eventlog::{EventLog, OpenError};
 use service::{CancellationToken, Condition, Readiness};
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{io, net::SocketAddr, sync::Arc};
 use tokio::{sync::watch, task::JoinSet};
 
 /// What the tier needs of others.
@@ -83,7 +76,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
     pub(crate) drain: Drain,
     pub(crate) meters: Arc<Meters>,
-    caught_up: AtomicBool,
+    caught_up: watch::Sender<bool>,
 }
 
 impl Shared {
@@ -94,11 +87,17 @@ impl Shared {
 
     /// Whether the log was read to its end once: before that, a room that is not here may exist.
     pub(crate) fn is_caught_up(&self) -> bool {
-        self.caught_up.load(Ordering::Acquire)
+        *self.caught_up.borrow()
+    }
+
+    /// Waits until it is.
+    pub(crate) async fn until_caught_up(&self) {
+        // The sender lives here.
+        let _ = self.caught_up.subscribe().wait_for(|caught_up| *caught_up).await;
     }
 
     pub(crate) fn set_caught_up(&self) {
-        self.caught_up.store(true, Ordering::Release);
+        self.caught_up.send_replace(true);
     }
 }
 
@@ -116,7 +115,7 @@ impl Fanout {
             registry: Registry::new(Arc::clone(&meters)),
             drain: Drain::default(),
             meters,
-            caught_up: AtomicBool::new(false),
+            caught_up: watch::Sender::new(false),
         });
         let bridge = {
             let config = &shared.config.borrow().bridge;

@@ -24,14 +24,22 @@ use service::http::Peer;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
+
+/// A browser's EventSource comes back by itself when a connection is lost, but gives up for good when it is refused (HTML
+/// standard, 9.2.3). So nobody is refused because this node has just been started, unless that takes longer than this.
+const START_PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn events(
     State(Routes { shared, .. }): State<Routes>,
     Room(room): Room,
     Peer(peer): Peer,
 ) -> Response {
+    tokio::select! {
+        _ = timeout(START_PATIENCE, shared.until_caught_up()) => {}
+        () = shared.drain.begun() => {}
+    }
     let seated = seat(&shared, Protocol::Sse, peer).and_then(|seat| Ok((seat, watch(&shared, &room)?)));
     let viewer = match seated {
         Ok((seat, watch)) => Viewer::new(shared, seat, watch),
@@ -133,5 +141,25 @@ impl Viewer {
         let event = frame.form(Form::Event).clone();
         self.last = Some(frame);
         Some(event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::harness::{Log, PATIENCE, Stage, config};
+    use futures_util::FutureExt as _;
+    use std::pin::pin;
+
+    #[tokio::test]
+    async fn who_comes_while_the_log_is_read_waits_as_a_browser_that_is_refused_does_not_come_back() {
+        let log = Log::new().await;
+        log.log.fail_opens(u32::MAX);
+        let stage = Stage::over_unready(log, config()).await;
+        let room = Room("final".parse().unwrap());
+        let mut answer = pin!(events(State(stage.routes.clone()), room, Peer([127, 0, 0, 1].into())));
+        assert!(answer.as_mut().now_or_never().is_none());
+        stage.log.log.fail_opens(0);
+        assert_eq!(timeout(PATIENCE, answer).await.unwrap().status(), 200);
     }
 }
