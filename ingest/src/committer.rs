@@ -118,14 +118,20 @@ impl Committer {
     }
 }
 
-/// Resolves when batches are open and may be handed over; with `false` if some were by others meanwhile. The first after a rest go at once, so that nobody waits for
-/// others who don't come; while there is traffic, batches collect for the commit interval since the last ones. In this order:
-/// within the interval nobody has to wake this task.
+/// Resolves when there is something to do: with `true` if batches are open and may be handed over, with `false` if others may have
+/// handed them over meanwhile, whose verdicts are to be waited for. The first after a rest go at once, so that nobody waits
+/// for others who don't come; while there is traffic, batches collect for the commit interval since the last ones. In this
+/// order: within the interval nobody has to wake this task.
 async fn due(shared: &Shared) -> bool {
     let passed_at = shared.handover.passed_at();
     if let Some(at) = passed_at {
-        sleep_until(at + Duration::from_millis(shared.live().config.commit_interval_ms)).await;
+        let next = at + Duration::from_millis(shared.live().config.commit_interval_ms);
+        let now = Instant::now();
+        sleep_until(next.min(now + LOOK)).await;
+        if next > now + LOOK {
+            return false;
+        }
     }
     shared.batches.until_filled().await;
-    shared.handover.passed_at() == passed_at
+    shared.handover.passed_at() == passed_at && shared.batches.is_filled()
 }

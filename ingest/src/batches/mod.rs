@@ -180,13 +180,10 @@ impl Batches {
         self.queued.load(SeqCst) > 0
     }
 
-    /// Waits until there is something to seal. Safe to cancel.
+    /// Waits until there is something to seal, or was for a moment. Safe to cancel.
     pub(crate) async fn until_filled(&self) {
-        loop {
-            let filled = self.filled.notified();
-            if self.is_filled() {
-                return;
-            }
+        let filled = self.filled.notified();
+        if !self.is_filled() {
             filled.await;
         }
     }

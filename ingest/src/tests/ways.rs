@@ -181,3 +181,16 @@ async fn when_everyone_waits_who_could_post_nobody_waits_for_the_interval() {
     tokio::time::timeout(Duration::from_secs(60), waits.join_all()).await.expect("it was answered");
     assert_eq!(rig.total("r"), 41);
 }
+
+#[tokio::test]
+async fn who_is_alone_is_told_so_when_the_log_hangs() {
+    // The request hands its batch over by itself, or the committer does it: who comes first.
+    for _ in 0..20 {
+        let rig = Rig::open(Config { ack_timeout_ms: 20, ..config() }).await;
+        let (address, _server) = rig.serve().await;
+        rig.log.hold_appends(true);
+        let requests = [post("r", JSON, FIRE)];
+        let asked = tokio::time::timeout(Duration::from_secs(20), asked(address, &requests)).await;
+        assert_eq!(asked.expect("an answer")[0].0[0], "HTTP/1.1 504 Gateway Timeout");
+    }
+}
