@@ -35,7 +35,9 @@ pub(super) fn run(db: &Database, segments: &Path, partitions: u32) -> Result<(),
     let mut offsets = vec![(0, 0); partitions as usize];
     for row in read.open_table(OFFSETS)?.iter()? {
         let (partition, row) = row?;
-        offsets[partition.value() as usize] = row.value();
+        if let Some(offsets) = offsets.get_mut(partition.value() as usize) {
+            *offsets = row.value();
+        }
     }
     let groups = read.open_table(GROUPS)?;
     let start = start(&groups, offsets.iter().map(|(next, _)| *next).collect())?;
@@ -63,7 +65,9 @@ fn start(groups: &impl ReadableTable<u64, &'static [u8]>, next: Vec<u64>) -> Res
         let header = Header::decode(row.value())?;
         (mark.group, mark.timestamp_ms) = (number.value(), header.timestamp_ms);
         for (partition, first_offset, _) in header.parts {
-            mark.offsets[partition as usize] = first_offset;
+            if let Some(offset) = mark.offsets.get_mut(partition as usize) {
+                *offset = first_offset;
+            }
         }
     }
     Ok(mark)
