@@ -34,9 +34,9 @@ impl Handover {
     }
 
     /// The writer, for what is handed over now.
-    fn pass(&self) -> Option<Arc<dyn Writer>> {
+    fn pass(&self, now: Instant) -> Option<Arc<dyn Writer>> {
         let mut state = self.lock();
-        state.passed_at = Some(Instant::now());
+        state.passed_at = Some(now);
         state.writer.clone()
     }
 
@@ -48,9 +48,10 @@ impl Handover {
 impl Shared {
     /// Appends the batches of every partition that may be.
     pub(crate) fn hand_over(self: &Arc<Self>) {
-        let Some(writer) = self.handover.pass() else { return };
+        let now = Instant::now();
+        let Some(writer) = self.handover.pass(now) else { return };
         let live = self.live();
-        for sealed in self.batches.seal(&live.config, Instant::now().into_std()) {
+        for sealed in self.batches.seal(&live.config, now.into_std()) {
             let (partition, value) = (sealed.partition, sealed.value.clone());
             writer.send(partition, value, Ending::of(sealed, self));
         }

@@ -10,10 +10,13 @@ use serde::{
 };
 use smallvec::{SmallVec, smallvec};
 use std::{borrow::Cow, fmt};
-use wire::{COUNT_MAX, Reaction};
+use wire::{COUNT_MAX, Reaction, json};
 
 /// Longest part of a reader's message that goes into an answer: it may quote the body.
 const MESSAGE_CHARS_MAX: usize = 200;
+
+/// The reader of JSON has the last word on counts of more than 15 digits.
+const PLAIN_COUNT_MAX: u64 = 999_999_999_999_999;
 
 /// What a request asks to count. Valid: at least one reaction, none twice, each allowed, with a count in its limits.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,15 +52,16 @@ pub(crate) fn parse<'a>(body: &'a [u8], live: &Live) -> Result<Ask<'a>, Refusal>
 /// JSON. `None` for all else, and for what is wrong.
 fn plain(body: &[u8], max_distinct: usize) -> Option<List<'_>> {
     if let Some(rest) = body.strip_prefix(b"{\"reaction\":") {
-        let (reaction, rest) = string(rest)?;
+        let (reaction, rest) = json::text(rest)?;
         return (rest == b"}").then(|| smallvec![(reaction.into(), 1)]);
     }
     let mut rest = body.strip_prefix(b"{\"reactions\":{")?;
     let mut list = List::new();
     loop {
-        let (reaction, colon) = string(rest)?;
-        let (count, end) = number(colon.strip_prefix(b":")?)?;
-        if list.len() == max_distinct || list.iter().any(|(known, _)| known == reaction) {
+        let (reaction, colon) = json::text(rest)?;
+        let (count, end) = json::number(colon.strip_prefix(b":")?)?;
+        let is_odd = count > PLAIN_COUNT_MAX || list.len() == max_distinct;
+        if is_odd || list.iter().any(|(known, _)| known == reaction) {
             return None;
         }
         list.push((reaction.into(), count));
@@ -67,22 +71,6 @@ fn plain(body: &[u8], max_distinct: usize) -> Option<List<'_>> {
             _ => return None,
         }
     }
-}
-
-/// A string without escapes, and what follows it.
-fn string(body: &[u8]) -> Option<(&str, &[u8])> {
-    let body = body.strip_prefix(b"\"")?;
-    let len = body.iter().position(|byte| *byte < b' ' || matches!(byte, b'"' | b'\\'))?;
-    let text = str::from_utf8(&body[..len]).ok()?;
-    Some((text, body[len..].strip_prefix(b"\"")?))
-}
-
-/// A whole number of at most 15 digits, and what follows it.
-fn number(body: &[u8]) -> Option<(u64, &[u8])> {
-    let len = body.iter().position(|byte| !byte.is_ascii_digit())?;
-    let (digits, rest) = body.split_at(len);
-    let is_plain = (1..=15).contains(&len) && (digits[0] != b'0' || len == 1);
-    is_plain.then(|| (digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')), rest))
 }
 
 fn read(body: &[u8], max_distinct: usize) -> Result<Pairs<'_>, Refusal> {

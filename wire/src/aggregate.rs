@@ -93,8 +93,8 @@ impl Aggregate {
             (self.seq > 0, "`seq` starts at 1"),
             (self.window.start < self.window.end, "the window is empty"),
             (self.source.from <= self.source.to, "`source` runs backwards"),
-            (sum(&self.counts) == Some(self.count), "`count` is not the sum of `counts`"),
-            (sum(&self.totals) == Some(self.total), "`total` is not the sum of `totals`"),
+            (sum(self.counts.values()) == Some(self.count), "`count` is not the sum of `counts`"),
+            (sum(self.totals.values()) == Some(self.total), "`total` is not the sum of `totals`"),
             (
                 self.slots.iter().try_fold(0u64, |s, n| s.checked_add(*n)) == Some(self.count),
                 "`count` is not the sum of `slots`",

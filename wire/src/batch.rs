@@ -37,7 +37,7 @@ pub struct Batch {
 impl Batch {
     /// A batch of `counts`. `None` when they are empty, hold a zero, or their sum passes [`COUNT_MAX`].
     pub fn new(room: RoomName, counts: Counts) -> Option<Self> {
-        let count = sum(&counts)?;
+        let count = sum(counts.values())?;
         (count > 0 && count <= COUNT_MAX && counts.values().all(|n| *n > 0)).then_some(Self {
             v: FORMAT_VERSION,
             room,
@@ -102,9 +102,9 @@ pub fn write_line<R: AsRef<str>>(
     value.push(b'}');
 }
 
-/// Sum of all counts; `None` where it passes `u64`.
-pub(crate) fn sum(counts: &Counts) -> Option<u64> {
-    counts.values().try_fold(0u64, |total, n| total.checked_add(*n))
+/// Sum of counts; `None` where it passes `u64`.
+pub(crate) fn sum<'a>(mut counts: impl Iterator<Item = &'a u64>) -> Option<u64> {
+    counts.try_fold(0u64, |total, n| total.checked_add(*n))
 }
 
 #[cfg(test)]

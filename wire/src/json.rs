@@ -50,15 +50,15 @@ pub(crate) fn count(line: &[u8]) -> Option<((&str, u64), &[u8])> {
 }
 
 /// A text without escapes, in quotes, and what comes after it.
-fn text(line: &[u8]) -> Option<(&str, &[u8])> {
+pub fn text(line: &[u8]) -> Option<(&str, &[u8])> {
     let line = line.strip_prefix(b"\"")?;
-    let end = line.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    let end = line.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..b' '))?;
     let after = line[end..].strip_prefix(b"\"")?;
     Some((str::from_utf8(&line[..end]).ok()?, after))
 }
 
 /// A number of at most 19 digits, and what comes after it.
-pub(crate) fn number(line: &[u8]) -> Option<(u64, &[u8])> {
+pub fn number(line: &[u8]) -> Option<(u64, &[u8])> {
     let (mut n, mut len) = (0u64, 0);
     while let Some(digit @ b'0'..=b'9') = line.get(len) {
         n = n.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));

@@ -14,7 +14,7 @@ pub mod audit;
 pub mod batch;
 mod error;
 mod frame;
-mod json;
+pub mod json;
 mod names;
 mod schema;
 

@@ -3,7 +3,7 @@
 //! An upgrade that was cut short is begun anew: until it is complete, the database is as it was.
 
 use super::{
-    journal::{Journal, Mark, Medium},
+    journal::{Journal, JournalError, Mark, Medium},
     row::{Group, Header},
     store::{COMMITTED, FORMAT, META, NEWEST, StoreError},
 };
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use std::{
     fs::{self, File},
+    io,
     path::Path,
     sync::Arc,
 };
@@ -27,10 +28,7 @@ const BY_TEXT: TableDefinition<'_, (u32, &str), (u64, &[u8])> = TableDefinition:
 
 /// Brings a database of format 1 or 2 to this one, with its rows as a journal in the folder `segments`.
 pub(super) fn run(db: &Database, segments: &Path, partitions: u32) -> Result<(), StoreError> {
-    for entry in fs::read_dir(segments).map_err(io(segments))? {
-        let path = entry.map_err(io(segments))?.path();
-        fs::remove_file(&path).map_err(io(&path))?;
-    }
+    with_each(segments, |path| fs::remove_file(path))?;
     let read = db.begin_read()?;
     let mut offsets = vec![(0, 0); partitions as usize];
     for row in read.open_table(OFFSETS)?.iter()? {
@@ -48,10 +46,7 @@ pub(super) fn run(db: &Database, segments: &Path, partitions: u32) -> Result<(),
         journal.append(&Group::decode(Bytes::copy_from_slice(row?.1.value()))?)?;
     }
     drop(journal);
-    for entry in fs::read_dir(segments).map_err(io(segments))? {
-        let path = entry.map_err(io(segments))?.path();
-        File::open(&path).and_then(|file| file.sync_all()).map_err(io(&path))?;
-    }
+    with_each(segments, |path| File::open(path)?.sync_all())?;
     let tx = db.begin_write()?;
     write(&tx, &offsets)?;
     Ok(tx.commit()?)
@@ -103,7 +98,12 @@ fn write(tx: &WriteTransaction, offsets: &[(u64, u64)]) -> Result<(), StoreError
     Ok(())
 }
 
-fn io(path: &Path) -> impl Fn(std::io::Error) -> StoreError {
-    let path = path.to_owned();
-    move |error| super::journal::JournalError::Io { path: path.clone(), error }.into()
+/// Does something with each file of a folder.
+fn with_each(dir: &Path, act: impl Fn(&Path) -> io::Result<()>) -> Result<(), JournalError> {
+    let in_dir = |error| JournalError::io(dir, error);
+    for entry in fs::read_dir(dir).map_err(in_dir)? {
+        let path = entry.map_err(in_dir)?.path();
+        act(&path).map_err(|error| JournalError::io(&path, error))?;
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use super::{Aggregate, Source, Window};
 use crate::{
     FORMAT_VERSION, RoomName,
+    batch::sum,
     json::{self, put_counts, put_number, put_quoted},
 };
 
@@ -173,8 +174,8 @@ pub(super) fn read(room: &RoomName, value: &[u8]) -> Option<Read> {
         && seq > 0
         && start < end
         && from <= to
-        && sum(&counts) == Some(count)
-        && sum(&totals) == Some(total)
+        && sum(counts.iter().map(|(_, n)| n)) == Some(count)
+        && sum(totals.iter().map(|(_, n)| n)) == Some(total)
         && slots == count
         && late.checked_add(skewed)? <= count
         && within;
@@ -223,10 +224,6 @@ fn take_slots(mut rest: &[u8]) -> Option<(u64, &[u8])> {
             None => return Some((sum, after)),
         }
     }
-}
-
-fn sum(counts: &CountsRead<'_>) -> Option<u64> {
-    counts.iter().try_fold(0u64, |sum, (_, n)| sum.checked_add(*n))
 }
 
 const _: () = assert!(FORMAT_VERSION == 1, "the version stands in what is before the room");

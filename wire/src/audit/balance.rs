@@ -308,7 +308,7 @@ fn add(sums: &mut Counts, counts: &Counts) {
 /// Whether `counted` is `held` by reaction, where some of it may be counted as [`OTHER`]. The sums are equal
 /// unless a full room passed batches over; then nothing can be said.
 fn agree(counted: &Counts, held: &Counts) -> bool {
-    if sum(counted) != sum(held) || counted == held {
+    if sum(counted.values()) != sum(held.values()) || counted == held {
         return true;
     }
     let folded = counted.contains_key(OTHER);

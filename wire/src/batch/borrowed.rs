@@ -1,6 +1,6 @@
 //! Batches as they stand in a record's value, for those who read many.
 
-use super::form;
+use super::{form, sum};
 use crate::{COUNT_MAX, DecodeError, FORMAT_VERSION, ReactionRef, RoomNameRef, json};
 use serde::{
     Deserialize, Deserializer,
@@ -54,13 +54,13 @@ impl<'a> BatchRef<'a> {
         if self.v != FORMAT_VERSION {
             return Err(DecodeError::Version(self.v));
         }
-        let mut counts = self.counts.iter().map(|(_, n)| *n);
-        if self.count == 0 || counts.clone().any(|n| n == 0) {
+        let counts = self.counts.iter().map(|(_, n)| n);
+        if self.count == 0 || counts.clone().any(|n| *n == 0) {
             return Err(DecodeError::Inconsistent(
                 "a batch counts at least one reaction, and none zero times",
             ));
         }
-        if counts.try_fold(0, u64::checked_add) != Some(self.count) {
+        if sum(counts) != Some(self.count) {
             return Err(DecodeError::Inconsistent("`count` is not the sum of `counts`"));
         }
         if self.count > COUNT_MAX {

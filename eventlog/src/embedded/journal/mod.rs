@@ -43,7 +43,7 @@ pub(super) enum JournalError {
 }
 
 impl JournalError {
-    fn io(path: &Path, error: io::Error) -> Self {
+    pub(super) fn io(path: &Path, error: io::Error) -> Self {
         Self::Io { path: path.to_owned(), error }
     }
 

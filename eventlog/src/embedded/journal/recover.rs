@@ -28,20 +28,20 @@ pub(super) struct Found {
 /// Looks at all segments of the folder; `None` where there are none.
 pub(super) fn look(dir: &Path) -> Result<Option<Found>, JournalError> {
     let mut files = files(dir).map_err(|error| JournalError::io(dir, error))?;
-    let Some((last, path)) = files.pop() else { return Ok(None) };
-    let (mut ended, mut unfinished) = (segment(last, &path)?, None);
-    if ended.is_none() {
-        unfinished = Some(path);
-        let Some((last, path)) = files.pop() else {
-            return Ok(None);
-        };
-        ended = Some(segment(last, &path)?.ok_or_else(|| JournalError::broken(path, 0))?);
+    let mut unfinished = None;
+    while let Some((group, path)) = files.pop() {
+        match segment(group, &path)? {
+            Some((last, end, position)) => {
+                let marks = files.into_iter().map(|(group, path)| first_mark(group, path));
+                let mut marks = marks.collect::<Result<Vec<_>, _>>()?;
+                marks.push(last);
+                return Ok(Some(Found { marks, end, position, unfinished }));
+            }
+            None if unfinished.is_none() => unfinished = Some(path),
+            None => return Err(JournalError::broken(path, 0)),
+        }
     }
-    let Some((mark, end, position)) = ended else { return Ok(None) };
-    let marks = files.into_iter().map(|(group, path)| first_mark(group, path));
-    let mut marks = marks.collect::<Result<Vec<_>, _>>()?;
-    marks.push(mark);
-    Ok(Some(Found { marks, end, position, unfinished }))
+    Ok(None)
 }
 
 /// The segments' first groups and paths, in order.
