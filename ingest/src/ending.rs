@@ -1,6 +1,6 @@
 //! The end of a record: what the log says of it goes to its partition, to the metrics, and to those who wait.
 
-use crate::{batches::Sealed, shared::Shared, verdict::Outcome};
+use crate::{batches::Sealed, bell::Group, shared::Shared, verdict::Outcome};
 use eventlog::{AppendError, Done};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -8,13 +8,14 @@ use tokio::time::Instant;
 /// A record that is with the log. Dropped, its outcome is unknown.
 pub(crate) struct Ending {
     shared: Arc<Shared>,
+    group: Group,
     sealed: Option<Sealed>,
 }
 
 impl Ending {
-    /// What the log is to call.
-    pub(crate) fn of(sealed: Sealed, shared: &Arc<Shared>) -> Done {
-        let ending = Self { shared: Arc::clone(shared), sealed: Some(sealed) };
+    /// What the log is to call for a record of `group`.
+    pub(crate) fn of(sealed: Sealed, group: &Group, shared: &Arc<Shared>) -> Done {
+        let ending = Self { shared: Arc::clone(shared), group: group.clone(), sealed: Some(sealed) };
         Box::new(move |result| ending.with(result))
     }
 
@@ -35,7 +36,9 @@ impl Ending {
             Err(error) => self.failed(&sealed, error),
         };
         self.shared.batches.end(sealed, outcome, now);
-        self.shared.halls.ring();
+        if self.shared.bell.is_due(self.group.ends(), now) {
+            self.shared.halls.ring();
+        }
     }
 
     fn failed(&self, sealed: &Sealed, error: AppendError) -> Outcome {

@@ -1,7 +1,7 @@
 //! Handing open batches to the log. The committer does it when their time has come, and the thread of a request that finds
 //! that everyone waits does it itself: to wake the committer for that costs more than to do it.
 
-use crate::{ending::Ending, shared::Shared};
+use crate::{bell::Group, ending::Ending, shared::Shared};
 use eventlog::Writer;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
@@ -51,9 +51,11 @@ impl Shared {
         let now = Instant::now();
         let Some(writer) = self.handover.pass(now) else { return };
         let live = self.live();
-        for sealed in self.batches.seal(&live.config, now.into_std()) {
+        let records = self.batches.seal(&live.config, now.into_std());
+        let group = Group::of(records.len());
+        for sealed in records {
             let (partition, value) = (sealed.partition, sealed.value.clone());
-            writer.send(partition, value, Ending::of(sealed, self));
+            writer.send(partition, value, Ending::of(sealed, &group, self));
         }
     }
 }

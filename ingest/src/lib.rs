@@ -10,6 +10,7 @@
 //! - On shutdown nobody new is let in, all that was accepted is committed, and all who wait are answered.
 
 mod batches;
+mod bell;
 mod client;
 mod combine;
 mod committer;

@@ -2,6 +2,7 @@
 
 use crate::{
     batches::Batches,
+    bell::Bell,
     config::{Config, Live},
     crowd::Crowd,
     gate::Gate,
@@ -22,6 +23,7 @@ pub(crate) struct Shared {
     pub(crate) batches: Batches,
     pub(crate) crowd: Crowd,
     pub(crate) halls: Halls,
+    pub(crate) bell: Bell,
     pub(crate) handover: Handover,
     pub(crate) ledger: Ledger,
     pub(crate) meters: Meters,
@@ -36,6 +38,7 @@ impl Shared {
             batches: Batches::default(),
             crowd: Crowd::default(),
             halls: Halls::default(),
+            bell: Bell::default(),
             handover: Handover::default(),
             ledger: Ledger::new(Instant::now().into_std()),
             meters: Meters::new(),

@@ -96,7 +96,7 @@ pub(crate) mod tests {
             session_timeout_ms: 10_000,
             transaction_timeout_ms: 5_000,
             delivery_timeout_ms: 10_000,
-            linger_ms: 2,
+            linger_ms: 0,
             compression: "lz4".into(),
             max_queued_mib: 64,
             options: Default::default(),

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::{Ack, metrics};
+use bytes::Bytes;
+use eventlog::{BoxFuture, Done, Writer};
 use metrics_exporter_prometheus::PrometheusBuilder;
+use std::sync::Mutex;
 use tokio::time::Instant;
 
 #[tokio::test(start_paused = true)]
@@ -27,6 +30,48 @@ async fn the_requests_of_one_interval_become_one_record() {
     assert_eq!(records.len(), 1);
     let batch = Batch::decode(&records[0].value).unwrap();
     assert_eq!((batch.counts["🔥"], batch.count), (100, 100));
+}
+
+/// Writes all but what is for one partition.
+struct Stuck {
+    writer: Arc<dyn Writer>,
+    partition: u32,
+    kept: Mutex<Vec<Done>>,
+}
+
+impl Writer for Stuck {
+    fn partitions(&self) -> u32 {
+        self.writer.partitions()
+    }
+
+    fn send(&self, partition: u32, value: Bytes, done: Done) {
+        if partition == self.partition {
+            self.kept.lock().unwrap().push(done);
+        } else {
+            self.writer.send(partition, value, done);
+        }
+    }
+
+    fn flush(&self, deadline: Duration) -> BoxFuture<'_, ()> {
+        self.writer.flush(deadline)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_hangs_does_not_keep_those_of_others_from_being_told() {
+    let rig = Rig::open(config()).await;
+    let [ok, hangs] = ["a", "c"].map(|room| rig.log.partition_of(&room.parse().unwrap()));
+    assert_ne!(ok, hangs);
+    let writer = rig.log.writer().await.unwrap();
+    let stuck = Arc::new(Stuck { writer, partition: hangs, kept: Mutex::default() });
+    rig.shared.handover.open(Arc::<Stuck>::clone(&stuck));
+    // After this one the others wait for the interval, and are handed over together.
+    assert_eq!(rig.post("a", FIRE).await.status, 202);
+    let (waits, told) = (rig.crowd("c", 1), statuses(rig.crowd("a", 3)));
+    assert_eq!(tokio::time::timeout(Duration::from_millis(100), told).await.unwrap(), [202; 3]);
+    assert_eq!((stuck.kept.lock().unwrap().len(), rig.inside()), (1, 1));
+    stuck.kept.lock().unwrap().drain(..).for_each(|done| done(Ok(())));
+    assert_eq!(statuses(waits).await, [202]);
 }
 
 #[tokio::test(start_paused = true)]

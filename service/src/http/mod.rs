@@ -10,6 +10,7 @@ mod answer;
 mod app;
 mod config;
 mod connection;
+mod pace;
 mod plain;
 mod short;
 mod socket;

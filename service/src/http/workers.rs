@@ -4,6 +4,7 @@ use super::{
     App, Config,
     activity::{Activity, Leave, Patience, Ticks},
     connection, count_cut,
+    pace::Pace,
     short::Short,
 };
 use crate::metrics::HTTP_CONNECTIONS;
@@ -18,7 +19,7 @@ use std::{
 };
 use tokio::{
     net::TcpStream,
-    runtime::Handle,
+    runtime::{Handle, Runtime},
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -47,12 +48,12 @@ struct Worker {
 
 impl<A: App> Workers<A> {
     pub(super) fn start(app: A, config: &Config) -> io::Result<Self> {
+        let (max_head, fill) = (config.max_header_bytes as usize, config.thread_fill_connections);
         let patience =
             Patience { head: in_ticks(config.header_timeout_ms), idle: in_ticks(config.idle_timeout_ms) };
         let workers =
             (0..config.threads()).map(|index| Worker::start(index, patience)).collect::<Result<_, _>>()?;
         let builder = Arc::new(connection::builder(config));
-        let (max_head, fill) = (config.max_header_bytes as usize, config.thread_fill_connections);
         Ok(Self { app, builder, max_head, fill, workers, connections: TaskTracker::new() })
     }
 
@@ -99,10 +100,10 @@ impl<A: App> Workers<A> {
 
 impl Worker {
     fn start(index: usize, patience: Patience) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
         let (ticks, seats, end) =
             (Ticks::default(), Arc::<Mutex<Slab<_>>>::default(), CancellationToken::new());
+        let runtime = paced(Arc::clone(&seats))?;
+        let handle = runtime.handle().clone();
         let sweep = sweep(Arc::clone(&ticks), Arc::clone(&seats), patience);
         let ended = end.clone().cancelled_owned();
         std::thread::Builder::new().name(format!("http-{index}")).spawn(move || {
@@ -125,6 +126,20 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.end.cancel();
     }
+}
+
+/// A runtime for one thread, which pauses when many connections ask for little at a time.
+fn paced(seats: Arc<Mutex<Slab<Arc<Activity>>>>) -> io::Result<Runtime> {
+    let pace = Arc::new(Pace::new());
+    let woken = Arc::clone(&pace);
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_unpark(move || woken.wake())
+        .on_thread_park(move || {
+            let connections = lock(&seats).len();
+            pace.rest(connections);
+        })
+        .build()
 }
 
 /// The worker's clock, and the end of connections that say too little.
