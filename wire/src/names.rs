@@ -1,8 +1,9 @@
 //! Room names and reactions: validated once, cheap to clone.
 
 use crate::NameError;
+use arrayvec::ArrayString;
 use serde::{
-    Deserialize, Deserializer, Serialize,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{Error, Visitor},
 };
 use std::{
@@ -25,11 +26,17 @@ pub const REACTION_BYTES_MAX: usize = 32;
 pub struct RoomName(Arc<str>);
 
 /// An emoji or short code: 1 to 32 bytes of UTF-8 without control characters.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct Reaction(Arc<str>);
+///
+/// It lies where it is kept: a room has few, most are short, and one in memory of its own would be dearer to make than to copy.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reaction(ArrayString<REACTION_BYTES_MAX>);
 
 impl RoomName {
+    /// One that was checked.
+    fn of(name: &str) -> Self {
+        Self(name.into())
+    }
+
     /// Checks `name` without taking it.
     pub fn check(name: &str) -> Result<(), NameError> {
         if name.is_empty() {
@@ -48,6 +55,11 @@ impl RoomName {
 }
 
 impl Reaction {
+    /// One that was checked, so that it fits.
+    fn of(text: &str) -> Self {
+        Self(ArrayString::from(text).unwrap_or_default())
+    }
+
     /// Checks `text` without taking it.
     pub fn check(text: &str) -> Result<(), NameError> {
         if text.is_empty() {
@@ -77,7 +89,7 @@ macro_rules! checked_name {
             type Err = NameError;
             fn from_str(text: &str) -> Result<Self, NameError> {
                 Self::check(text)?;
-                Ok(Self(text.into()))
+                Ok(Self::of(text))
             }
         }
         impl Deref for $name {
@@ -113,7 +125,7 @@ macro_rules! checked_name {
         }
         impl From<&$borrowed<'_>> for $name {
             fn from(name: &$borrowed<'_>) -> Self {
-                Self((&*name.0).into())
+                Self::of(&name.0)
             }
         }
         impl Deref for $borrowed<'_> {
@@ -133,6 +145,12 @@ macro_rules! checked_name {
 }
 checked_name!(RoomName, RoomNameRef);
 checked_name!(Reaction, ReactionRef);
+
+impl Serialize for Reaction {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
 
 /// Takes a text as it comes. (What serde makes of a [`Cow`] is a copy.)
 struct Text;
