@@ -9,7 +9,9 @@ use std::{
 
 /// With fewer connections a thread never pauses: they may all wait for what it does next.
 const MANY: usize = 128;
-/// So soon is soon, and so long is the pause: little beside what a request waits for a commit.
+/// Woken within this, a thread may expect to find several after a pause.
+const SOON: Duration = Duration::from_micros(250);
+/// From being woken to the end of the pause: little beside what a request waits for a commit.
 const GAP: Duration = Duration::from_millis(1);
 /// A turn that takes longer served many already.
 const LITTLE: Duration = Duration::from_micros(200);
@@ -55,7 +57,7 @@ impl Turn {
     fn pauses(&self, now: Instant) -> Option<Duration> {
         let waited = self.woke_at.saturating_duration_since(self.rested_at);
         let worked = now.saturating_duration_since(self.woke_at);
-        (waited < GAP && worked < LITTLE).then(|| GAP - worked)
+        (waited < SOON && worked < LITTLE).then(|| GAP - worked)
     }
 }
 
@@ -71,13 +73,13 @@ mod tests {
 
     #[test]
     fn a_thread_that_is_woken_soon_for_little_pauses_for_the_rest_of_a_millisecond() {
-        assert_eq!(pauses(300, 40), Some(Duration::from_micros(960)));
+        assert_eq!(pauses(200, 40), Some(Duration::from_micros(960)));
         assert_eq!(pauses(0, 0), Some(GAP));
     }
 
     #[test]
     fn one_that_rested_for_long_or_has_much_to_do_looks_again_at_once() {
-        assert_eq!(pauses(1_000, 40), None);
-        assert_eq!(pauses(300, 200), None);
+        assert_eq!(pauses(250, 40), None);
+        assert_eq!(pauses(200, 200), None);
     }
 }
