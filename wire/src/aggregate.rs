@@ -95,10 +95,7 @@ impl Aggregate {
             (self.source.from <= self.source.to, "`source` runs backwards"),
             (sum(self.counts.values()) == Some(self.count), "`count` is not the sum of `counts`"),
             (sum(self.totals.values()) == Some(self.total), "`total` is not the sum of `totals`"),
-            (
-                self.slots.iter().try_fold(0u64, |s, n| s.checked_add(*n)) == Some(self.count),
-                "`count` is not the sum of `slots`",
-            ),
+            (sum(self.slots.iter()) == Some(self.count), "`count` is not the sum of `slots`"),
             (
                 self.late.checked_add(self.skewed).is_some_and(|n| n <= self.count),
                 "more late and skewed than counted",

@@ -39,12 +39,14 @@ impl Pace {
 
     /// The thread, which has so many connections, goes to rest. It may pause first.
     pub(super) fn rest(&self, connections: usize) {
-        let now = Instant::now();
-        let pause = self.turn().pauses(now).filter(|_| connections >= MANY);
-        if let Some(pause) = pause {
+        // Nobody waits for the lock: only this thread rests and wakes.
+        let mut turn = self.turn();
+        if connections >= MANY
+            && let Some(pause) = turn.pauses(Instant::now())
+        {
             std::thread::sleep(pause);
         }
-        self.turn().rested_at = if pause.is_some() { Instant::now() } else { now };
+        turn.rested_at = Instant::now();
     }
 
     fn turn(&self) -> MutexGuard<'_, Turn> {

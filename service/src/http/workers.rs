@@ -48,12 +48,12 @@ struct Worker {
 
 impl<A: App> Workers<A> {
     pub(super) fn start(app: A, config: &Config) -> io::Result<Self> {
-        let (max_head, fill) = (config.max_header_bytes as usize, config.thread_fill_connections);
         let patience =
             Patience { head: in_ticks(config.header_timeout_ms), idle: in_ticks(config.idle_timeout_ms) };
         let workers =
             (0..config.threads()).map(|index| Worker::start(index, patience)).collect::<Result<_, _>>()?;
         let builder = Arc::new(connection::builder(config));
+        let (max_head, fill) = (config.max_header_bytes as usize, config.thread_fill_connections);
         Ok(Self { app, builder, max_head, fill, workers, connections: TaskTracker::new() })
     }
 
