@@ -49,12 +49,16 @@ async fn audit(sets: &[String], args: &[&str]) -> Said {
     Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
+/// So many that the rooms `final` and `semi` are in two of them.
+const PARTITIONS: u32 = 8;
+
 fn plan(dir: &Path) -> Plan {
-    Plan::new("all", dir).set("aggregator.interval_ms=200").set("aggregator.grace_ms=20")
+    let plan = Plan::new("all", dir).set("aggregator.interval_ms=200").set("aggregator.grace_ms=20");
+    plan.set(format!("log.partitions={PARTITIONS}"))
 }
 
-fn sets(dir: &Path) -> [String; 1] {
-    [format!("log.embedded.dir={}", dir.join("data").display())]
+fn sets(dir: &Path) -> [String; 2] {
+    [format!("log.embedded.dir={}", dir.join("data").display()), format!("log.partitions={PARTITIONS}")]
 }
 
 fn embedded(dir: &Path, partitions: u32) -> Config {
@@ -149,7 +153,7 @@ async fn an_aggregate_that_was_tampered_with_is_named() {
     })
     .await;
     uproar.stop();
-    let log = eventlog::open(&embedded(dir.path(), 8)).await.unwrap();
+    let log = eventlog::open(&embedded(dir.path(), PARTITIONS)).await.unwrap();
     let mut feed = log.feed().await.unwrap();
     let (epoch, next_offset, mut wrong) = loop {
         let event = feed.events.next().await.unwrap();

@@ -1,65 +1,64 @@
 //! Counts of one room that wait to become part of a record.
 
-use crate::{config::Ack, refusal::Refusal, request::Ask, tally::Tally};
+use crate::{config::Ack, refusal::Refusal, request::Ask};
 use smallvec::SmallVec;
-use std::borrow::Cow;
+use wire::Reaction;
 
 /// A room takes no more reactions while so many wait. So low that the returns of all batches in flight, of which there are 64
 /// at the most, still fit into a batch.
 const COUNT_MAX: u64 = wire::COUNT_MAX / 65;
 
 /// What a room has collected since its last batch was sealed.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Combined {
-    /// Someone waits to hear what became of these: when they can't be written, they are told.
-    awaited: Tally,
-    /// These were answered already: when they can't be written, they come back and are tried again.
-    promised: Tally,
+    /// In the order of the reactions. They lie here as long as they are few, which they often are.
+    tallies: SmallVec<[Tally; 4]>,
+    /// The sum.
     count: u64,
+}
+
+/// How often a reaction was counted.
+#[derive(Debug, PartialEq, Eq)]
+struct Tally {
+    reaction: Reaction,
+    /// Someone waits to hear what became of these: when they can't be written, they are told.
+    awaited: u64,
+    /// These were answered already: when they can't be written, they come back and are tried again.
+    promised: u64,
 }
 
 impl Combined {
     /// Adds all of `ask`, or nothing of it.
-    pub(crate) fn add(&mut self, ask: &Ask<'_>, ack: Ack, max_distinct: usize) -> Result<(), Refusal> {
+    pub(crate) fn add(&mut self, ask: &Ask, ack: Ack, max_distinct: usize) -> Result<(), Refusal> {
         let count = self.count.checked_add(ask.count).filter(|count| *count <= COUNT_MAX);
         let count = count.ok_or(Refusal::RoomTooMany)?;
-        let distinct = self.distinct();
-        let counts = match ack {
-            Ack::Durable => &mut self.awaited,
-            Ack::Received => &mut self.promised,
-        };
-        let new = ask.reactions.iter().filter(|(reaction, _)| !counts.contains(reaction));
-        let new = new.map(|(reaction, n)| Ok((reaction.parse()?, *n)));
-        let new = new.collect::<Result<SmallVec<[_; 4]>, Refusal>>()?;
-        if !new.is_empty() && distinct + new.len() > max_distinct {
+        let new = ask.reactions.iter().filter(|(reaction, _)| self.find(reaction).is_err()).count();
+        if new > 0 && self.distinct() + new > max_distinct {
             return Err(Refusal::RoomTooDiverse(max_distinct));
         }
-        if new.len() < ask.reactions.len() {
-            for (reaction, n) in &ask.reactions {
-                counts.add(reaction, *n);
+        self.tallies.reserve(new);
+        for (reaction, n) in &ask.reactions {
+            let tally = self.tally(reaction);
+            match ack {
+                Ack::Durable => tally.awaited += n,
+                Ack::Received => tally.promised += n,
             }
-        }
-        counts.reserve(new.len());
-        for (reaction, n) in new {
-            counts.insert(reaction, n);
         }
         self.count = count;
         Ok(())
     }
 
     /// Takes promised counts back that were not written.
-    pub(crate) fn give_back(&mut self, promised: Tally) {
-        self.count += promised.sum();
-        if self.promised.is_empty() {
-            self.promised = promised;
-        } else {
-            promised.iter().for_each(|(reaction, n)| self.promised.insert(reaction.clone(), n));
+    pub(crate) fn give_back(&mut self, promised: &Self) {
+        for back in &promised.tallies {
+            self.tally(&back.reaction).promised += back.promised;
+            self.count += back.promised;
         }
     }
 
-    /// How many different reactions there are, or more.
+    /// How many different reactions there are.
     pub(crate) fn distinct(&self) -> usize {
-        self.awaited.len() + self.promised.len()
+        self.tallies.len()
     }
 
     /// How many there are.
@@ -67,48 +66,65 @@ impl Combined {
         self.count
     }
 
-    /// What was promised of it.
-    pub(crate) fn into_promised(self) -> Tally {
-        self.promised
+    /// What was promised of it; none of it if nothing was.
+    pub(crate) fn into_promised(mut self) -> Option<Self> {
+        self.tallies.retain(|tally| tally.promised > 0);
+        self.tallies.iter_mut().for_each(|tally| tally.awaited = 0);
+        self.count = self.tallies.iter().map(|tally| tally.promised).sum();
+        (self.count > 0).then_some(self)
     }
 
-    /// All of it.
-    pub(crate) fn counts(&self) -> Cow<'_, Tally> {
-        if self.promised.is_empty() {
-            return Cow::Borrowed(&self.awaited);
-        }
-        if self.awaited.is_empty() {
-            return Cow::Borrowed(&self.promised);
-        }
-        let mut counts = self.awaited.clone();
-        self.promised.iter().for_each(|(reaction, n)| counts.insert(reaction.clone(), n));
-        Cow::Owned(counts)
+    /// All of it, in the order of the reactions.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&Reaction, u64)> {
+        self.tallies.iter().map(|tally| (&tally.reaction, tally.awaited + tally.promised))
+    }
+
+    /// The tally of a reaction, which comes in where it is missing.
+    fn tally(&mut self, reaction: &Reaction) -> &mut Tally {
+        let at = self.find(reaction).unwrap_or_else(|at| {
+            self.tallies.insert(at, Tally { reaction: reaction.clone(), awaited: 0, promised: 0 });
+            at
+        });
+        &mut self.tallies[at]
+    }
+
+    fn find(&self, reaction: &str) -> Result<usize, usize> {
+        self.tallies.binary_search_by(|tally| (*tally.reaction).cmp(reaction))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
-    fn ask<'a>(reactions: &[(&'a str, u64)]) -> Ask<'a> {
+    fn ask(reactions: &[(&str, u64)]) -> Ask {
         let count = reactions.iter().map(|(_, n)| n).sum();
-        Ask { reactions: reactions.iter().map(|(r, n)| ((*r).into(), *n)).collect(), count }
+        Ask { reactions: reactions.iter().map(|(r, n)| (r.parse().unwrap(), *n)).collect(), count }
     }
 
-    fn tally(reactions: &[(&str, u64)]) -> Tally {
-        let mut tally = Tally::default();
-        reactions.iter().for_each(|(reaction, n)| tally.insert(reaction.parse().unwrap(), *n));
-        tally
+    fn counts(combined: &Combined) -> Vec<(&str, u64)> {
+        let counts: Vec<_> = combined.counts().map(|(reaction, n)| (&**reaction, n)).collect();
+        assert_eq!(combined.count(), counts.iter().map(|(_, n)| n).sum::<u64>());
+        counts
+    }
+
+    /// What was answered already, as it comes back.
+    fn promised(reactions: &[(&str, u64)]) -> Combined {
+        let mut combined = Combined::default();
+        combined.add(&ask(reactions), Ack::Received, 9).unwrap();
+        combined
     }
 
     #[test]
     fn equal_reactions_are_added_up() {
         let mut combined = Combined::default();
-        combined.add(&ask(&[("a", 1), ("b", 2)]), Ack::Durable, 9).unwrap();
-        assert_eq!(*combined.counts(), tally(&[("a", 1), ("b", 2)]));
+        combined.add(&ask(&[("b", 2), ("a", 1)]), Ack::Durable, 9).unwrap();
+        assert_eq!(counts(&combined), [("a", 1), ("b", 2)]);
         combined.add(&ask(&[("a", 3)]), Ack::Received, 9).unwrap();
-        assert_eq!((combined.counts().into_owned(), combined.count()), (tally(&[("a", 4), ("b", 2)]), 6));
-        assert_eq!(combined.into_promised(), tally(&[("a", 3)]));
+        assert_eq!(counts(&combined), [("a", 4), ("b", 2)]);
+        assert_eq!(combined.into_promised(), Some(promised(&[("a", 3)])));
     }
 
     #[test]
@@ -119,7 +135,8 @@ mod tests {
         assert_eq!(refusal, Err(Refusal::RoomTooDiverse(3)));
         combined.add(&ask(&[("c", 1)]), Ack::Durable, 3).unwrap();
         combined.add(&ask(&[("a", 5), ("b", 5), ("c", 5)]), Ack::Durable, 3).unwrap();
-        assert_eq!(*combined.counts(), tally(&[("a", 6), ("b", 6), ("c", 6)]));
+        assert_eq!(counts(&combined), [("a", 6), ("b", 6), ("c", 6)]);
+        assert_eq!(combined.into_promised(), None);
     }
 
     #[test]
@@ -135,10 +152,30 @@ mod tests {
     fn what_comes_back_counts_against_the_limits_but_is_never_refused() {
         let mut combined = Combined::default();
         combined.add(&ask(&[("a", 1)]), Ack::Received, 2).unwrap();
-        combined.give_back(tally(&[("a", 2), ("b", 2), ("c", 2)]));
+        combined.give_back(&promised(&[("a", 2), ("b", 2), ("c", 2)]));
         assert_eq!(combined.add(&ask(&[("d", 1)]), Ack::Durable, 2), Err(Refusal::RoomTooDiverse(2)));
-        combined.add(&ask(&[("c", 1)]), Ack::Received, 2).unwrap();
-        assert_eq!(*combined.counts(), tally(&[("a", 3), ("b", 2), ("c", 3)]));
-        assert_eq!(combined.into_promised(), tally(&[("a", 3), ("b", 2), ("c", 3)]));
+        combined.add(&ask(&[("c", 1)]), Ack::Durable, 2).unwrap();
+        assert_eq!(counts(&combined), [("a", 3), ("b", 2), ("c", 3)]);
+        assert_eq!(combined.into_promised(), Some(promised(&[("a", 3), ("b", 2), ("c", 2)])));
+    }
+
+    proptest! {
+        #[test]
+        fn it_counts_as_maps_do(adds in prop::collection::vec(("[a-f]{1,2}", 1..9u64, any::<bool>()), 0..40)) {
+            let mut combined = Combined::default();
+            let (mut all, mut kept) = (BTreeMap::<&str, u64>::new(), BTreeMap::<&str, u64>::new());
+            for (reaction, n, durable) in &adds {
+                let ack = if *durable { Ack::Durable } else { Ack::Received };
+                combined.add(&ask(&[(reaction, *n)]), ack, 99).unwrap();
+                *all.entry(reaction).or_default() += n;
+                if !durable {
+                    *kept.entry(reaction).or_default() += n;
+                }
+            }
+            prop_assert_eq!(combined.distinct(), all.len());
+            prop_assert_eq!(counts(&combined), Vec::from_iter(all));
+            let promised = combined.into_promised().unwrap_or_default();
+            prop_assert_eq!(counts(&promised), Vec::from_iter(kept));
+        }
     }
 }

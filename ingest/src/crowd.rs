@@ -113,7 +113,7 @@ mod tests {
         let live = shared.live();
         let (_waits, leaves) = (Present::enter(&shared, Way::Short), Present::enter(&shared, Way::Short));
         let _ticket = shared.gate.enter(9).unwrap();
-        let ask = Ask { reactions: smallvec::smallvec![("x".into(), 1)], count: 1 };
+        let ask = Ask { reactions: smallvec::smallvec![("x".parse().unwrap(), 1)], count: 1 };
         shared.batches.add(&"r".parse().unwrap(), &ask, Ack::Durable, &live.config, Instant::now()).unwrap();
         shared.look_who_waits();
         assert!(shared.handover.passed_at().is_none());

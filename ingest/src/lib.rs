@@ -30,7 +30,6 @@ mod rate;
 mod refusal;
 mod request;
 mod shared;
-mod tally;
 mod troubles;
 mod verdict;
 

@@ -19,20 +19,20 @@ const MESSAGE_CHARS_MAX: usize = 200;
 const PLAIN_COUNT_MAX: u64 = 999_999_999_999_999;
 
 /// What a request asks to count. Valid: at least one reaction, none twice, each allowed, with a count in its limits.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Ask<'a> {
-    pub(crate) reactions: List<'a>,
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ask {
+    pub(crate) reactions: SmallVec<[(Reaction, u64); 4]>,
     /// The sum.
     pub(crate) count: u64,
 }
 
-/// Reactions and their counts. Most requests have few.
-pub(crate) type List<'a> = SmallVec<[(Cow<'a, str>, u64); 4]>;
+/// Reactions and their counts as they stand in a body. Most have few.
+type List<'a> = SmallVec<[(Cow<'a, str>, u64); 4]>;
 
 /// Reads a body.
-pub(crate) fn parse<'a>(body: &'a [u8], live: &Live) -> Result<Ask<'a>, Refusal> {
+pub(crate) fn parse(body: &[u8], live: &Live) -> Result<Ask, Refusal> {
     let max_distinct = live.config.max_distinct_per_request;
-    let mut pairs = match plain(body, max_distinct) {
+    let pairs = match plain(body, max_distinct) {
         Some(list) => Pairs { list, surplus: false },
         None => read(body, max_distinct)?,
     };
@@ -42,10 +42,15 @@ pub(crate) fn parse<'a>(body: &'a [u8], live: &Live) -> Result<Ask<'a>, Refusal>
     if pairs.list.is_empty() {
         return Err(Refusal::NoReaction);
     }
-    pairs.list.iter_mut().try_for_each(|(text, count)| check(text, count, live))?;
-    // 256 reactions of 1,000,000,000 at the most: far from the end of u64.
-    let count = pairs.list.iter().map(|(_, count)| count).sum();
-    Ok(Ask { reactions: pairs.list, count })
+    let mut ask = Ask::default();
+    ask.reactions.reserve(pairs.list.len());
+    for (text, count) in pairs.list {
+        let (reaction, count) = check(&text, count, live)?;
+        // 256 reactions of 1,000,000,000 at the most: far from the end of u64.
+        ask.count += count;
+        ask.reactions.push((reaction, count));
+    }
+    Ok(ask)
 }
 
 /// `{"reaction":"🔥"}` or `{"reactions":{"🔥":7,"👏":2}}`, written just so. That is what comes most, and it needs no reader of
@@ -82,19 +87,20 @@ fn read(body: &[u8], max_distinct: usize) -> Result<Pairs<'_>, Refusal> {
 }
 
 /// Also lowers the count, if it is to be.
-fn check(text: &str, count: &mut u64, live: &Live) -> Result<(), Refusal> {
-    Reaction::check(text)?;
+fn check(text: &str, count: u64, live: &Live) -> Result<(Reaction, u64), Refusal> {
+    let reaction = text.parse()?;
     if !live.allows(text) {
         return Err(Refusal::NotInCatalogue { reaction: text.into(), allowed: live.catalogue_text() });
     }
     let max = live.config.max_count;
-    if live.config.count_over_max == CountOverMax::Clamp {
-        *count = max.min(*count);
+    let counted = match live.config.count_over_max {
+        CountOverMax::Clamp => count.min(max),
+        CountOverMax::Refuse => count,
+    };
+    if !(1..=max).contains(&counted) {
+        return Err(Refusal::Count { reaction: text.into(), count, max });
     }
-    if !(1..=max).contains(count) {
-        return Err(Refusal::Count { reaction: text.into(), count: *count, max });
-    }
-    Ok(())
+    Ok((reaction, counted))
 }
 
 /// Reactions as they stand in the body.

@@ -77,7 +77,7 @@ impl Batches {
     pub(crate) fn add(
         &self,
         room: &RoomName,
-        ask: &Ask<'_>,
+        ask: &Ask,
         ack: Ack,
         config: &Config,
         now: Instant,

@@ -5,7 +5,6 @@ use crate::{
     config::{Ack, Config},
     refusal::Refusal,
     request::Ask,
-    tally::Tally,
     verdict::{Outcome, Verdict},
 };
 use bytes::Bytes;
@@ -69,7 +68,7 @@ pub(crate) struct Sealed {
     /// When the first of these came.
     pub(crate) since: Instant,
     /// What of it was answered already.
-    pub(super) promised: Vec<(RoomName, Tally)>,
+    pub(super) promised: Vec<(RoomName, Combined)>,
     verdict: Arc<Verdict>,
 }
 
@@ -87,7 +86,7 @@ pub(crate) struct Abandoned {
 impl Sealed {
     /// How many of its reactions were answered already.
     pub(crate) fn promised(&self) -> u64 {
-        self.promised.iter().map(|(_, tally)| tally.sum()).sum()
+        self.promised.iter().map(|(_, promised)| promised.count()).sum()
     }
 }
 
@@ -96,7 +95,7 @@ impl Partition {
     pub(super) fn add(
         &mut self,
         room: &RoomName,
-        (ask, ack): (&Ask<'_>, Ack),
+        (ask, ack): (&Ask, Ack),
         config: &Config,
         now: Instant,
         may_come: impl FnOnce() -> Result<(), Refusal>,
@@ -178,7 +177,7 @@ impl Partition {
             let open = self.open.get_or_insert_with(|| Open::new(sealed.since, sealed.promised.len()));
             let before = open.rooms.len();
             for (room, promised) in mem::take(&mut sealed.promised) {
-                open.rooms.entry(room).or_default().give_back(promised);
+                open.rooms.entry(room).or_default().give_back(&promised);
             }
             came = open.rooms.len() - before;
         }
@@ -205,7 +204,8 @@ impl Partition {
         let Some(open) = self.open.take() else { return Abandoned { unresolved, ..Abandoned::default() } };
         open.verdict.give(Outcome::NotWritten);
         let rooms = open.rooms.len();
-        let lost = open.rooms.into_values().map(|combined| combined.into_promised().sum()).sum();
+        let promised = open.rooms.into_values().filter_map(Combined::into_promised);
+        let lost = promised.map(|promised| promised.count()).sum();
         Abandoned { rooms, unresolved, lost }
     }
 }
@@ -270,13 +270,10 @@ impl Sealing {
                 last.value = mem::take(&mut value).into();
                 records.push(mem::replace(&mut last, record()));
             }
-            wire::batch::write_line(&mut value, &room, combined.counts().iter(), combined.count());
+            wire::batch::write_line(&mut value, &room, combined.counts(), combined.count());
             last.batches += 1;
             last.count += combined.count();
-            let promised = combined.into_promised();
-            if !promised.is_empty() {
-                last.promised.push((room, promised));
-            }
+            last.promised.extend(combined.into_promised().map(|promised| (room, promised)));
         }
         last.value = value.into();
         records.push(last);

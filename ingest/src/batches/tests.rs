@@ -10,8 +10,8 @@ fn room(name: &str) -> RoomName {
     name.parse().unwrap()
 }
 
-fn ask(reaction: &str, count: u64) -> Ask<'_> {
-    Ask { reactions: smallvec::smallvec![(reaction.into(), count)], count }
+fn ask(reaction: &str, count: u64) -> Ask {
+    Ask { reactions: smallvec::smallvec![(reaction.parse().unwrap(), count)], count }
 }
 
 fn ms(ms: u64) -> Duration {
@@ -264,7 +264,10 @@ fn before_the_log_is_open_nothing_is_taken() {
 fn a_refused_request_leaves_nothing_behind() {
     let mut table = Table::new(1);
     table.config.max_distinct_per_batch = 1;
-    let two = Ask { reactions: smallvec::smallvec![("x".into(), 1), ("y".into(), 1)], count: 2 };
+    let two = Ask {
+        reactions: smallvec::smallvec![("x".parse().unwrap(), 1), ("y".parse().unwrap(), 1)],
+        count: 2,
+    };
     let refusal = table.batches.add(&room("a"), &two, Ack::Durable, &table.config, table.now).unwrap_err();
     assert_eq!(refusal, Refusal::RoomTooDiverse(1));
     assert!(table.is_at_rest() && table.seal().is_empty());
@@ -298,7 +301,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Books {
     answered: BTreeMap<(RoomName, Reaction), u64>,
     committed: BTreeMap<(RoomName, Reaction), u64>,
-    waiting: Vec<(RoomName, Ask<'static>, Arc<Verdict>)>,
+    waiting: Vec<(RoomName, Ask, Arc<Verdict>)>,
 }
 
 fn book(side: &mut BTreeMap<(RoomName, Reaction), u64>, room: &RoomName, reaction: &Reaction, count: u64) {
@@ -316,7 +319,7 @@ impl Books {
             // Promises that nobody can keep for certain.
             Outcome::Unknown => {
                 for (room, promised) in &sealed.promised {
-                    for (r, n) in promised.iter() {
+                    for (r, n) in promised.counts() {
                         *self.answered.get_mut(&(room.clone(), r.clone())).unwrap() -= n;
                     }
                 }
@@ -330,7 +333,7 @@ impl Books {
         for (room, ask, verdict) in std::mem::take(&mut self.waiting) {
             if verdict.get().expect("everyone is told") == Outcome::Committed {
                 ask.reactions.iter().for_each(|(r, n)| {
-                    book(&mut self.answered, &room, &r.parse().unwrap(), *n);
+                    book(&mut self.answered, &room, r, *n);
                 });
             }
         }

@@ -232,7 +232,7 @@ fn accepted(count: u64) -> Answer {
     let body = match count {
         // What comes most costs no allocation.
         1 => Bytes::from_static(b"{\"accepted\":1}"),
-        _ => format!("{{\"accepted\":{count}}}").into(),
+        _ => [b"{\"accepted\":", itoa::Buffer::new().format(count).as_bytes(), b"}"].concat().into(),
     };
     Answer::new(StatusCode::ACCEPTED, "application/json", body)
 }

@@ -35,7 +35,7 @@ async fn another_number_of_partitions_is_refused() {
     let dir = TempDir::new().unwrap();
     drop(EmbeddedLog::open(&config(&dir), 4).await.unwrap());
     let text = refusal(&config(&dir), 8).await;
-    assert!(text.contains("it has 4 partitions, and the configuration says 8"), "{text}");
+    assert!(text.contains("it has 4 partitions, and log.partitions says 8: set that to 4"), "{text}");
     EmbeddedLog::open(&config(&dir), 4).await.unwrap();
 }
 
