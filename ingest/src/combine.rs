@@ -154,9 +154,11 @@ mod tests {
         combined.add(&ask(&[("a", 1)]), Ack::Received, 2).unwrap();
         combined.give_back(&promised(&[("a", 2), ("b", 2), ("c", 2)]));
         assert_eq!(combined.add(&ask(&[("d", 1)]), Ack::Durable, 2), Err(Refusal::RoomTooDiverse(2)));
-        combined.add(&ask(&[("c", 1)]), Ack::Durable, 2).unwrap();
+        combined.add(&ask(&[("c", 1)]), Ack::Received, 2).unwrap();
         assert_eq!(counts(&combined), [("a", 3), ("b", 2), ("c", 3)]);
-        assert_eq!(combined.into_promised(), Some(promised(&[("a", 3), ("b", 2), ("c", 2)])));
+        combined.add(&ask(&[("c", 1)]), Ack::Durable, 2).unwrap();
+        assert_eq!(counts(&combined), [("a", 3), ("b", 2), ("c", 4)]);
+        assert_eq!(combined.into_promised(), Some(promised(&[("a", 3), ("b", 2), ("c", 3)])));
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 use crate::NameError;
 use arrayvec::ArrayString;
 use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
+    Deserialize, Deserializer, Serialize,
     de::{Error, Visitor},
 };
 use std::{
@@ -28,7 +28,8 @@ pub struct RoomName(Arc<str>);
 /// An emoji or short code: 1 to 32 bytes of UTF-8 without control characters.
 ///
 /// It lies where it is kept: a room has few, most are short, and one in memory of its own would be dearer to make than to copy.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
 pub struct Reaction(ArrayString<REACTION_BYTES_MAX>);
 
 impl RoomName {
@@ -145,12 +146,6 @@ macro_rules! checked_name {
 }
 checked_name!(RoomName, RoomNameRef);
 checked_name!(Reaction, ReactionRef);
-
-impl Serialize for Reaction {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self)
-    }
-}
 
 /// Takes a text as it comes. (What serde makes of a [`Cow`] is a copy.)
 struct Text;

@@ -40,11 +40,11 @@ pub(super) fn open(config: &EmbeddedConfig, partitions: u32, medium: Medium) -> 
     })?;
     let opened = prepare(db, &segments, partitions, medium).map_err(|error| match error {
         StoreError::Differs { key: "partitions", found, expected } => {
-            let text = format!("it has {found} partitions, and log.partitions says {expected}");
-            invalid(
-                "can't open the log in",
-                &format!("{text}: set that to {found}, or choose another folder"),
-            )
+            let text = format!(
+                "it has {found} partitions, and log.partitions says {expected}: set that to {found}, or \
+                 choose another folder"
+            );
+            invalid("can't open the log in", &text)
         }
         error => invalid("can't open the log in", &error),
     })?;
