@@ -2,10 +2,10 @@
 
 use super::{
     Shared,
+    commits::{Job, Joined},
     journal::{JournalError, Reader},
     row::Group,
     store::{Store, StoreError},
-    thread::{Job, Joined},
 };
 use crate::{
     BoxFuture, CommitError, Committer, Cut, Feed, FeedError, FeedEvent, FeedEvents, OpenError, Record,
@@ -29,7 +29,7 @@ const TAKE_PAUSE: Duration = Duration::from_millis(20);
 type Groups = Vec<(u64, Arc<Group>)>;
 
 pub(super) async fn open(shared: &Arc<Shared>) -> Result<Feed, OpenError> {
-    let joined = shared.ask(|answer| Job::Join { answer }).await;
+    let joined = shared.commits.ask(|answer| Job::Join { answer }).await;
     let joined = joined.map_err(OpenError::Invalid)??;
     // From here on nobody else commits; should another feed join meanwhile, this one is told by its first `next`.
     let (member, cursor) = (joined.member, shared.shelf.first_group(&joined.committed));
@@ -236,7 +236,7 @@ impl Committer for EmbeddedCommitter {
             }
             let started = Instant::now();
             let member = self.member;
-            let outcome = self.shared.ask(|answer| Job::Commit { member, cuts, answer }).await;
+            let outcome = self.shared.commits.ask(|answer| Job::Commit { member, cuts, answer }).await;
             let outcome = outcome.unwrap_or_else(|why| Err(CommitError::Reopen(why)));
             commit_ended(started.into_std(), &outcome);
             outcome

@@ -2,9 +2,10 @@
 //!
 //! - `folder` opens it. `journal` keeps the reactions, a `row` for each group commit; `store` the aggregates and what is
 //!   committed (redb). `upgrade` knows older formats.
-//! - `thread` does all writing. `writer`, `feed` and `follower` hand it jobs through one bounded queue.
+//! - `appends` and `commits` are the two threads that write, a `worker` each: to the journal, and to the store. `writer` and `feed`
+//!   hand them jobs through bounded queues.
 //! - `history` reads all once, for auditors, through `overlay`, which keeps writes from it.
-//! - `tail` is what the thread shares with readers: the newest groups and commits (`ring`), so that a reader that keeps
+//! - `tail` is what the threads share with readers: the newest groups and commits (`ring`), so that a reader that keeps
 //!   up never touches the disk.
 //!
 //! Why an acknowledged record is kept: `append` resolves after its frame was synced (`fdatasync`, which also syncs the
@@ -12,6 +13,8 @@
 //! transaction of redb, which is synced too. Records are in the journal before they can be committed, so the journal
 //! reaches at least as far as the commits, and what is not committed is read again.
 
+mod appends;
+mod commits;
 mod feed;
 mod folder;
 mod follower;
@@ -24,29 +27,30 @@ mod store;
 mod tail;
 #[cfg(test)]
 mod tests;
-mod thread;
 mod upgrade;
+mod worker;
 mod writer;
 
 pub(crate) use history::EmbeddedHistory;
 
 use crate::{BoxFuture, EmbeddedConfig, EventLog, Feed, Follower, OpenError, Writer};
+use appends::Appends;
+use commits::Commits;
 use folder::Opened;
 use journal::{Medium, Shelf};
 use std::{
     sync::Arc,
-    thread::JoinHandle,
     time::{SystemTime, UNIX_EPOCH},
 };
 use store::Store;
 use tail::Tail;
-use thread::{Job, Thread};
-use tokio::sync::{mpsc, oneshot};
+use worker::Worker;
 
 /// Milliseconds since the epoch.
 type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-const GONE: &str = "the embedded log's thread is gone";
+/// There is one feed, and it has one commit under way: more than this wait only while feeds are opened all the time.
+const COMMITS_QUEUED_MAX: usize = 16;
 
 /// The embedded log.
 pub(crate) struct EmbeddedLog {
@@ -59,9 +63,8 @@ struct Shared {
     store: Arc<Store>,
     shelf: Arc<Shelf>,
     tail: Arc<Tail>,
-    /// Both are there until the drop.
-    jobs: Option<mpsc::Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    appends: Worker<appends::Job>,
+    commits: Worker<commits::Job>,
 }
 
 impl EmbeddedLog {
@@ -87,45 +90,20 @@ impl EmbeddedLog {
         let (store, shelf, partitions) =
             (Arc::new(store), Arc::clone(journal.shelf()), committed.offsets.len() as u32);
         let tail = Arc::new(Tail::new(journal.end().group, committed.next_commit));
-        let (jobs, queue) = mpsc::channel(config.max_queued);
-        let thread = Thread {
+        let commits = Commits {
             store: Arc::clone(&store),
             tail: Arc::clone(&tail),
-            journal,
+            shelf: Arc::clone(&shelf),
             committed,
-            clock,
+            clock: Arc::clone(&clock),
             retention_ms: config.retention_ms,
             last_member: 0,
         };
-        let thread = std::thread::Builder::new()
-            .name("log-writer".into())
-            .spawn(move || thread.run(queue))
-            .map_err(|error| OpenError::Unavailable(format!("can't start a thread: {error}")))?;
-        let shared = Arc::new(Shared { store, shelf, tail, jobs: Some(jobs), thread: Some(thread) });
+        let appends = Appends { tail: Arc::clone(&tail), journal, clock };
+        let appends = Worker::start("log-appends", config.max_queued, |jobs| appends.run(jobs))?;
+        let commits = Worker::start("log-commits", COMMITS_QUEUED_MAX, |jobs| commits.run(jobs))?;
+        let shared = Arc::new(Shared { store, shelf, tail, appends, commits });
         Ok(Self { partitions, shared })
-    }
-}
-
-impl Shared {
-    fn jobs(&self) -> Result<&mpsc::Sender<Job>, String> {
-        self.jobs.as_ref().ok_or_else(|| GONE.to_owned())
-    }
-
-    /// Has the thread do a job, after those that are in the queue.
-    async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, String> {
-        let (answer, answered) = oneshot::channel();
-        self.jobs()?.send(job(answer)).await.map_err(|_| GONE.to_owned())?;
-        answered.await.map_err(|_| GONE.to_owned())
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        // The thread writes what is queued and ends; the file is closed cleanly and its lock is free after this.
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

@@ -20,13 +20,20 @@ impl<T> Ring<T> {
         self.next
     }
 
-    pub(super) fn push(&mut self, item: Arc<T>, bytes: usize) {
+    /// Adds the newest item. Gives those that are pushed out: to drop them may take long, and should not be done under a lock.
+    #[must_use]
+    pub(super) fn push(&mut self, item: Arc<T>, bytes: usize) -> Vec<Arc<T>> {
         self.items.push_back((bytes, item));
         self.next += 1;
         self.bytes += bytes;
+        let mut pushed_out = Vec::new();
         while self.bytes > self.bytes_max && self.items.len() > 1 {
-            self.bytes -= self.items.pop_front().map_or(0, |(bytes, _)| bytes);
+            if let Some((bytes, item)) = self.items.pop_front() {
+                self.bytes -= bytes;
+                pushed_out.push(item);
+            }
         }
+        pushed_out
     }
 
     /// The items from number `from` on, some `bytes_max` of them at the most; empty when there are none yet, `None`
@@ -52,7 +59,8 @@ mod tests {
 
     fn ring() -> Ring<u64> {
         let mut ring = Ring::new(7, 30);
-        (7..12).for_each(|n| ring.push(Arc::new(n), 10));
+        let pushed_out: Vec<_> = (7..12).flat_map(|n| ring.push(Arc::new(n), 10)).collect();
+        assert_eq!(pushed_out, [7, 8].map(Arc::new));
         ring
     }
 
@@ -79,7 +87,7 @@ mod tests {
     #[test]
     fn an_item_above_the_bound_stands_alone() {
         let mut ring = ring();
-        ring.push(Arc::new(12), 1_000);
+        assert_eq!(ring.push(Arc::new(12), 1_000), [9, 10, 11].map(Arc::new));
         assert_eq!(from(&ring, 12, 1), Some(vec![12]));
         assert_eq!(from(&ring, 11, 1), None);
     }

@@ -48,7 +48,7 @@ pub(super) struct Store {
     db: Database,
 }
 
-/// What is committed. Kept by the writing thread.
+/// What is committed. Kept by the thread that commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Committed {
     /// The number of the next commit.

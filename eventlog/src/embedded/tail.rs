@@ -1,4 +1,4 @@
-//! What the writing thread and the readers share: the newest groups and commits in memory, and who may commit.
+//! What those who write and those who read share: the newest groups and commits in memory, and who may commit.
 
 use super::{ring::Ring, row::Group};
 use crate::{FeedError, FollowedRecord};
@@ -10,7 +10,7 @@ const RING_BYTES: usize = 16 << 20;
 
 pub(super) struct Tail {
     state: Mutex<State>,
-    /// By what readers wait for, so that nobody is woken for nothing: that costs the writing thread a system call or two.
+    /// By what readers wait for, so that nobody is woken for nothing: that costs the writer a system call or two.
     groups_changed: watch::Sender<()>,
     commits_changed: watch::Sender<()>,
 }
@@ -55,14 +55,25 @@ impl Tail {
 
     /// Adds the newest group.
     pub(super) fn push_group(&self, group: Arc<Group>, size: usize) {
-        self.lock().groups.push(group, size);
+        let pushed_out = self.lock().groups.push(group, size);
         self.groups_changed.send_replace(());
+        drop(pushed_out);
     }
 
     /// Adds the newest commit.
     pub(super) fn push_commit(&self, records: Arc<Vec<FollowedRecord>>, size: usize) {
-        self.lock().commits.push(records, size);
+        let pushed_out = self.lock().commits.push(records, size);
         self.commits_changed.send_replace(());
+        drop(pushed_out);
+    }
+
+    /// After an error that leaves open what is on the disk. Nothing is acknowledged any more, but what was under way meanwhile
+    /// and did end well: only when the log is opened again it is known what is in it. Gives the reason as readers see it.
+    pub(super) fn stop(&self, error: &dyn std::error::Error) -> String {
+        tracing::error!(%error, "the embedded log can't be written: nothing is accepted until a restart");
+        let why = format!("the embedded log stopped after an error: {error}");
+        self.change(|tail| tail.stopped = Some(why.clone()));
+        why
     }
 
     /// Changes what all readers have to know, and wakes them.
@@ -82,5 +93,16 @@ impl Tail {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Readers must not wait for a thread that is gone.
+pub(super) struct StopOnPanic(pub(super) Arc<Tail>);
+
+impl Drop for StopOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.change(|tail| tail.stopped = Some("a thread of the embedded log panicked".into()));
+        }
     }
 }

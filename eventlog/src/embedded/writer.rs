@@ -1,6 +1,6 @@
-//! Appends: handed to the writing thread through a bounded queue.
+//! Appends: handed to their thread through a bounded queue.
 
-use super::{Shared, thread::Job};
+use super::{Shared, appends::Job, worker::GONE};
 use crate::{AppendError, BoxFuture, Done, Writer, port::no_partition};
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
@@ -20,14 +20,14 @@ impl Writer for EmbeddedWriter {
         if partition >= self.partitions {
             return done(Err(no_partition(partition, self.partitions)));
         }
-        let jobs = match self.shared.jobs() {
+        let jobs = match self.shared.appends.jobs() {
             Ok(jobs) => jobs,
             Err(why) => return done(Err(AppendError::NotWritten(why))),
         };
         let (why, job) = match jobs.try_send(Job::Append { partition, value, done }) {
             Ok(()) => return,
             Err(TrySendError::Full(job)) => ("too many appends wait for the disk", job),
-            Err(TrySendError::Closed(job)) => (super::GONE, job),
+            Err(TrySendError::Closed(job)) => (GONE, job),
         };
         if let Job::Append { done, .. } = job {
             done(Err(AppendError::NotWritten(why.to_owned())));
@@ -37,7 +37,8 @@ impl Writer for EmbeddedWriter {
     fn flush(&self, deadline: Duration) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             // A log that is gone has nothing left to resolve.
-            let _ = tokio::time::timeout(deadline, self.shared.ask(|answer| Job::Flush { answer })).await;
+            let _ =
+                tokio::time::timeout(deadline, self.shared.appends.ask(|answer| Job::Flush { answer })).await;
         })
     }
 }

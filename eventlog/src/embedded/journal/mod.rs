@@ -72,7 +72,7 @@ impl Default for Medium {
 /// A journal that nobody writes to, to be read, and where it ends; `None` where there is none. Changes nothing.
 pub(super) fn left(dir: &Path) -> Result<Option<(Arc<Shelf>, Mark)>, JournalError> {
     let found = recover::look(dir)?;
-    Ok(found.map(|found| (Arc::new(Shelf::new(dir.to_owned(), found.marks, found.end.group)), found.end)))
+    Ok(found.map(|found| (Arc::new(Shelf::new(dir.to_owned(), found.marks, found.end.clone())), found.end)))
 }
 
 /// The end that is written to.
@@ -105,7 +105,7 @@ impl Journal {
             fs::remove_file(&path).map_err(|error| JournalError::io(&path, error))?;
         }
         let first_group = marks.last().map_or(0, |mark| mark.group);
-        let shelf = Shelf::new(dir.to_owned(), marks, end.group);
+        let shelf = Shelf::new(dir.to_owned(), marks, end.clone());
         let path = shelf.path(first_group);
         let file = File::options().write(true).open(&path).and_then(|file| {
             // What is torn isn't found again.
@@ -119,7 +119,7 @@ impl Journal {
 
     /// Makes a journal in a folder that has none, which goes on from `start`.
     pub(super) fn create(dir: &Path, start: Mark, medium: Medium) -> Result<Self, JournalError> {
-        let shelf = Shelf::new(dir.to_owned(), [start.clone()], start.group);
+        let shelf = Shelf::new(dir.to_owned(), [start.clone()], start.clone());
         let segment = Segment::create(&shelf, &start, &medium)?;
         Ok(Self { shelf: Arc::new(shelf), medium, end: start, segment, frame: Vec::new() })
     }
@@ -149,18 +149,8 @@ impl Journal {
             group.parts.iter().map(|part| (part.partition, part.first_offset, part.records.len() as u64));
         let passed = self.end.pass(group.timestamp_ms, parts);
         passed.ok_or_else(|| JournalError::broken(path(), self.segment.position))?;
-        self.shelf.set_end(self.end.group);
+        self.shelf.set_end(&self.end);
         Ok(())
-    }
-
-    /// Removes segments of which all is consumed and older than `before_ms`; never the newest.
-    pub(super) fn trim(&self, committed: &[u64], before_ms: u64) {
-        while let Some(path) = self.shelf.pop(committed, before_ms) {
-            if let Err(error) = fs::remove_file(&path) {
-                let file = path.display();
-                tracing::warn!(%error, %file, "a segment that is no longer needed can't be removed");
-            }
-        }
     }
 }
 

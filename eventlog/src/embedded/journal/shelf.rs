@@ -1,8 +1,9 @@
-//! The segments that there are: kept by the thread that writes them, looked up by those who read.
+//! The segments that there are: those who append add to them, those who commit remove the oldest, those who read look them up.
 
 use super::Mark;
 use std::{
     collections::VecDeque,
+    fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -16,8 +17,8 @@ pub(in super::super) struct Shelf {
 struct State {
     /// What each segment begins with; one at least.
     marks: VecDeque<Mark>,
-    /// The first group that is not synced.
-    end: u64,
+    /// Where the log stands after the last group that is synced.
+    end: Mark,
 }
 
 /// Where a group is.
@@ -31,14 +32,14 @@ pub(super) enum Place {
 }
 
 impl Shelf {
-    pub(super) fn new(dir: PathBuf, marks: impl IntoIterator<Item = Mark>, end: u64) -> Self {
+    pub(super) fn new(dir: PathBuf, marks: impl IntoIterator<Item = Mark>, end: Mark) -> Self {
         Self { dir, state: Mutex::new(State { marks: marks.into_iter().collect(), end }) }
     }
 
     /// Of a log that nothing was written to yet, and where it ends.
     pub(in super::super) fn empty(dir: PathBuf, partitions: u32) -> (Arc<Self>, Mark) {
         let mark = Mark::zero(partitions);
-        (Arc::new(Self::new(dir, [mark.clone()], 0)), mark)
+        (Arc::new(Self::new(dir, [mark.clone()], mark.clone())), mark)
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -65,26 +66,41 @@ impl Shelf {
         oldest.copied().unwrap_or_default()
     }
 
+    /// The offset that the next record of a partition will have.
+    pub(in super::super) fn next_offset(&self, partition: u32) -> u64 {
+        self.lock().end.offsets.get(partition as usize).copied().unwrap_or_default()
+    }
+
     pub(super) fn place(&self, group: u64) -> Place {
         let state = self.lock();
-        if group >= state.end {
+        if group >= state.end.group {
             return Place::Ahead;
         }
         let after = state.marks.partition_point(|mark| mark.group <= group);
         after.checked_sub(1).map_or(Place::Gone, |index| Place::Segment(state.marks[index].group))
     }
 
-    /// Groups below this one are synced.
-    pub(super) fn set_end(&self, end: u64) {
-        self.lock().end = end;
+    /// What is before this is synced.
+    pub(super) fn set_end(&self, end: &Mark) {
+        self.lock().end.clone_from(end);
     }
 
     pub(super) fn push(&self, mark: Mark) {
         self.lock().marks.push_back(mark);
     }
 
-    /// Takes away the oldest segment, if all of it is consumed and older than `before_ms`, and another follows it. Gives its file.
-    pub(super) fn pop(&self, committed: &[u64], before_ms: u64) -> Option<PathBuf> {
+    /// Removes segments of which all is consumed and older than `before_ms`; never the newest.
+    pub(in super::super) fn trim(&self, committed: &[u64], before_ms: u64) {
+        while let Some(path) = self.pop(committed, before_ms) {
+            if let Err(error) = fs::remove_file(&path) {
+                let file = path.display();
+                tracing::warn!(%error, %file, "a segment that is no longer needed can't be removed");
+            }
+        }
+    }
+
+    /// Takes the oldest segment off, if it may go. Gives its file.
+    fn pop(&self, committed: &[u64], before_ms: u64) -> Option<PathBuf> {
         let mut state = self.lock();
         let next = state.marks.get(1)?;
         if next.timestamp_ms >= before_ms || !next.is_below(committed) {

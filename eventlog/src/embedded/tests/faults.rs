@@ -52,8 +52,14 @@ impl Disk {
         .await;
     }
 
+    /// A log whose files are all on this disk.
     fn log(&self, max_queued: usize) -> EmbeddedLog {
-        let db = Database::builder().create_with_backend(self.clone()).unwrap();
+        self.log_beside(self, max_queued)
+    }
+
+    /// A log with its reactions on this disk, and its aggregates on another.
+    fn log_beside(&self, aggregates: &Self, max_queued: usize) -> EmbeddedLog {
+        let db = Database::builder().create_with_backend(aggregates.clone()).unwrap();
         let (store, committed) = Store::prepare(db, 1).unwrap();
         let disk = self.clone();
         let medium = Medium { sync: Arc::new(move |_| disk.sync_data()), ..Medium::default() };
@@ -112,6 +118,28 @@ async fn an_append_and_a_commit_wait_for_the_sync() {
     assert!((&mut commit).now_or_never().is_none(), "committed before the sync");
     disk.set(|mood| mood.held = false);
     within(commit).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_append_does_not_wait_for_a_commit() {
+    let (disk, slow) = (Disk::default(), Disk::default());
+    let log = disk.log_beside(&slow, 10);
+    append(&log, 0, "first").await;
+    let mut reader = Reader::open(&log).await;
+
+    slow.set(|mood| mood.held = true);
+    let before = slow.syncs();
+    let committer = Arc::clone(&reader.committer);
+    let mut commit = committer.commit(vec![reader.cut(0, 1)]);
+    assert!((&mut commit).now_or_never().is_none());
+    slow.until_syncing(before).await;
+    within(append(&log, 0, "second")).await;
+    reader.catch_up().await;
+    assert_eq!(reader.values(), ["first", "second"], "readers go on meanwhile too");
+    assert!((&mut commit).now_or_never().is_none(), "committed before the sync");
+    slow.set(|mood| mood.held = false);
+    within(commit).await.unwrap();
+    reader.committer.commit(vec![reader.cut(0, 2)]).await.unwrap();
 }
 
 #[tokio::test]
