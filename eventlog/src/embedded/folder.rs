@@ -2,7 +2,7 @@
 
 use super::{
     journal::{Journal, JournalError, Mark, Medium},
-    store::{Committed, Store, StoreError},
+    store::{Committed, FORMAT, Store, StoreError},
     upgrade,
 };
 use crate::{EmbeddedConfig, OpenError};
@@ -57,10 +57,10 @@ pub(super) fn open(config: &EmbeddedConfig, partitions: u32, medium: Medium) -> 
 }
 
 fn prepare(db: Database, segments: &Path, partitions: u32, medium: Medium) -> Result<Opened, StoreError> {
-    if matches!(Store::meta(&db, "format")?, Some(1..=2))
+    if let Some(format @ 1..FORMAT) = Store::meta(&db, "format")?
         && Store::meta(&db, "partitions")? == Some(u64::from(partitions))
     {
-        upgrade::run(&db, segments, partitions)?;
+        upgrade::run(&db, format, segments, partitions)?;
     }
     let (store, committed) = Store::prepare(db, partitions)?;
     let journal = match Journal::open(segments, medium.clone())? {

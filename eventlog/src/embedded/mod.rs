@@ -1,7 +1,7 @@
 //! The adapter for the embedded log: durable, for one process, in one folder.
 //!
-//! - `folder` opens it. `journal` keeps the reactions, a `row` for each group commit; `store` the aggregates and what is
-//!   committed (redb). `upgrade` knows older formats.
+//! - `folder` opens it. `journal` keeps the reactions, a `row` for each group commit; `store` the aggregates, in `blocks`, and
+//!   what is committed (redb). `upgrade` knows older formats.
 //! - `appends` and `commits` are the two threads that write, a `worker` each: to the journal, and to the store. `writer` and `feed`
 //!   hand them jobs through bounded queues.
 //! - `history` reads all once, for auditors, through `overlay`, which keeps writes from it.
@@ -14,12 +14,15 @@
 //! reaches at least as far as the commits, and what is not committed is read again.
 
 mod appends;
+mod block;
+mod blocks;
 mod commits;
 mod feed;
 mod folder;
 mod follower;
 mod history;
 mod journal;
+mod live;
 mod overlay;
 mod ring;
 mod row;

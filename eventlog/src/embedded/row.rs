@@ -69,8 +69,7 @@ impl Group {
             put_var(row, part.records.len() as u64);
         }
         for value in self.parts.iter().flat_map(|part| &part.records) {
-            put_var(row, value.len() as u64);
-            row.put_slice(value);
+            put_bytes(row, value);
         }
     }
 
@@ -128,7 +127,7 @@ pub(super) fn record_size(value: &[u8]) -> usize {
     32 + value.len()
 }
 
-fn put_var(row: &mut Vec<u8>, mut n: u64) {
+pub(super) fn put_var(row: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {
         row.put_u8(n as u8 | 0x80);
         n >>= 7;
@@ -136,7 +135,13 @@ fn put_var(row: &mut Vec<u8>, mut n: u64) {
     row.put_u8(n as u8);
 }
 
-fn take_var(row: &mut impl Buf) -> Result<u64, RowError> {
+/// Adds bytes with their length before them.
+pub(super) fn put_bytes(row: &mut Vec<u8>, bytes: &[u8]) {
+    put_var(row, bytes.len() as u64);
+    row.put_slice(bytes);
+}
+
+pub(super) fn take_var(row: &mut impl Buf) -> Result<u64, RowError> {
     let mut n = 0;
     for shift in (0..64).step_by(7) {
         let byte = row.try_get_u8().map_err(|_| RowError::Short)?;
@@ -152,7 +157,7 @@ fn take_var(row: &mut impl Buf) -> Result<u64, RowError> {
     Err(RowError::Value("a number above 64 bits".into()))
 }
 
-fn take_bytes(row: &mut Bytes) -> Result<Bytes, RowError> {
+pub(super) fn take_bytes(row: &mut Bytes) -> Result<Bytes, RowError> {
     let len = usize::try_from(take_var(row)?).map_err(|_| RowError::Short)?;
     if len > row.len() {
         return Err(RowError::Short);

@@ -3,25 +3,27 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | `committed` | partition | committed offset |
-//! | `aggregates` | partition, room | number of the commit, newest aggregate |
+//! | `blocks` | number, growing | aggregates and tombstones as they were committed (`block`) |
 //! | `meta` | name | number |
-//!
-//! Aggregates lie by partition, as they are committed by partition: a commit then writes few pages.
 
-use super::{journal::JournalError, row::RowError};
+use super::{
+    block::{self, Entry},
+    blocks::Blocks,
+    journal::JournalError,
+    live::Live,
+    row::RowError,
+};
 use crate::Cut;
 use bytes::Bytes;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use std::collections::BTreeMap;
 use wire::RoomName;
 
 pub(super) const COMMITTED: TableDefinition<'_, u32, u64> = TableDefinition::new("committed");
-pub(super) const NEWEST: Newest = TableDefinition::new("aggregates");
+pub(super) const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
-/// Names are bytes: to compare texts, redb checks each time that they are UTF-8.
-type Newest = TableDefinition<'static, (u32, &'static [u8]), (u64, &'static [u8])>;
-
-pub(super) const FORMAT: u64 = 3;
+pub(super) const FORMAT: u64 = 4;
 
 /// What goes wrong in the file.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +34,6 @@ pub(super) enum StoreError {
     Row(#[from] RowError),
     #[error("{0}")]
     Journal(#[from] JournalError),
-    #[error("a key of table aggregates is no room name: {0:?}")]
-    Room(String),
     #[error("it was made with {key} {found}, this is {expected}")]
     Differs { key: &'static str, found: u64, expected: u64 },
 }
@@ -49,12 +49,14 @@ pub(super) struct Store {
 }
 
 /// What is committed. Kept by the thread that commits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Committed {
     /// The number of the next commit.
     pub(super) next_commit: u64,
     /// By partition, the offset after the last record that is rolled up.
     pub(super) offsets: Vec<u64>,
+    /// Where the newest aggregates are.
+    pub(super) live: Live,
 }
 
 /// A room's newest aggregate.
@@ -83,7 +85,6 @@ impl Store {
                     None => drop(meta.insert(key, expected)?),
                 }
             }
-            tx.open_table(NEWEST)?;
             let mut offsets = vec![0; partitions as usize];
             for row in tx.open_table(COMMITTED)?.iter()? {
                 let (partition, offset) = row?;
@@ -91,7 +92,12 @@ impl Store {
                     *slot = offset.value();
                 }
             }
-            Committed { next_commit: meta.get("next_commit")?.map_or(0, |value| value.value()), offsets }
+            let live = live(&tx.open_table(BLOCKS)?, partitions)?;
+            Committed {
+                next_commit: meta.get("next_commit")?.map_or(0, |value| value.value()),
+                offsets,
+                live,
+            }
         };
         tx.commit()?;
         Ok((store, committed))
@@ -116,23 +122,19 @@ impl Store {
     /// Writes cuts, synced, and counts them as committed. After an error nobody knows what is committed.
     pub(super) fn commit(&self, committed: &mut Committed, cuts: &[Cut]) -> Result<(), StoreError> {
         let tx = self.begin()?;
+        let commit = committed.next_commit;
         {
-            let (mut offsets, mut newest) = (tx.open_table(COMMITTED)?, tx.open_table(NEWEST)?);
-            for cut in cuts {
-                committed.offsets[cut.partition as usize] = cut.next_offset;
-                offsets.insert(cut.partition, cut.next_offset)?;
-                for (room, value) in &cut.aggregates {
-                    match value {
-                        Some(value) => {
-                            drop(newest.insert(
-                                (cut.partition, room.as_bytes()),
-                                (committed.next_commit, &**value),
-                            )?);
-                        }
-                        None => drop(newest.remove((cut.partition, room.as_bytes()))?),
-                    }
+            let mut offsets = tx.open_table(COMMITTED)?;
+            let mut blocks = Blocks::new(tx.open_table(BLOCKS)?, &mut committed.live);
+            for Cut { partition, next_offset, aggregates, .. } in cuts {
+                committed.offsets[*partition as usize] = *next_offset;
+                offsets.insert(*partition, *next_offset)?;
+                for (room, value) in aggregates {
+                    let (partition, room, value) = (*partition, room.clone(), value.clone());
+                    blocks.add(&Entry { partition, commit, room, value })?;
                 }
             }
+            blocks.finish()?;
         }
         committed.next_commit += 1;
         tx.open_table(META)?.insert("next_commit", committed.next_commit)?;
@@ -143,14 +145,38 @@ impl Store {
     pub(super) fn newest(&self) -> Result<(u64, Vec<NewestOfRoom>), StoreError> {
         let tx = self.db.begin_read()?;
         let next_commit = tx.open_table(META)?.get("next_commit")?.map_or(0, |value| value.value());
-        let mut newest = Vec::new();
-        for row in tx.open_table(NEWEST)?.iter()? {
-            let (key, row) = row?;
-            let ((partition, room), (commit, value)) = (key.value(), row.value());
-            let name = str::from_utf8(room).ok().and_then(|room| room.parse().ok());
-            let room = name.ok_or_else(|| StoreError::Room(String::from_utf8_lossy(room).into_owned()))?;
-            newest.push(NewestOfRoom { room, partition, commit, value: Bytes::copy_from_slice(value) });
+        let mut newest = BTreeMap::new();
+        for row in tx.open_table(BLOCKS)?.iter()? {
+            let block = Bytes::copy_from_slice(row?.1.value());
+            for (_, Entry { partition, commit, room, value }) in block::decode(block)? {
+                match value {
+                    // A copy, so that one that stays doesn't keep its whole block.
+                    Some(value) => {
+                        newest.insert((partition, room), (commit, Bytes::copy_from_slice(&value)));
+                    }
+                    None => drop(newest.remove(&(partition, room))),
+                }
+            }
         }
-        Ok((next_commit, newest))
+        let newest = newest.into_iter().map(|((partition, room), (commit, value))| NewestOfRoom {
+            room,
+            partition,
+            commit,
+            value,
+        });
+        Ok((next_commit, newest.collect()))
     }
+}
+
+/// Where the newest aggregates are in these blocks.
+fn live(blocks: &impl ReadableTable<u64, &'static [u8]>, partitions: u32) -> Result<Live, StoreError> {
+    let mut live = Live::new(partitions);
+    for row in blocks.iter()? {
+        let (number, row) = row?;
+        live.begin(number.value());
+        for (bytes, entry) in block::decode(Bytes::copy_from_slice(row.value()))? {
+            live.add(&entry, bytes)?;
+        }
+    }
+    Ok(live)
 }

@@ -1,11 +1,15 @@
-//! Files of older formats, which had reactions in the database too: these become segments of the journal.
+//! Files of older formats. The first two had reactions in the database too: these become segments of the journal. The third, as
+//! they, had a row for each room's aggregate.
 //!
 //! An upgrade that was cut short is begun anew: until it is complete, the database is as it was.
 
 use super::{
+    block::Entry,
+    blocks::Blocks,
     journal::{Journal, JournalError, Mark, Medium},
-    row::{Group, Header},
-    store::{COMMITTED, FORMAT, META, NEWEST, StoreError},
+    live::Live,
+    row::{Group, Header, RowError},
+    store::{BLOCKS, COMMITTED, FORMAT, META, StoreError},
 };
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
@@ -23,11 +27,38 @@ const OFFSETS: TableDefinition<'_, u32, (u64, u64)> = TableDefinition::new("offs
 const MARKS: TableDefinition<'_, u64, Vec<u64>> = TableDefinition::new("marks");
 /// Format 1 had aggregates by room,
 const BY_ROOM: TableDefinition<'_, &str, (u32, u64, &[u8])> = TableDefinition::new("aggregates");
-/// and format 2 by partition and text.
+/// format 2 by partition and text,
 const BY_TEXT: TableDefinition<'_, (u32, &str), (u64, &[u8])> = TableDefinition::new("newest");
+/// and format 3 by partition and bytes.
+const BY_BYTES: ByBytes = TableDefinition::new("aggregates");
 
-/// Brings a database of format 1 or 2 to this one, with its rows as a journal in the folder `segments`.
-pub(super) fn run(db: &Database, segments: &Path, partitions: u32) -> Result<(), StoreError> {
+type ByBytes = TableDefinition<'static, (u32, &'static [u8]), (u64, &'static [u8])>;
+
+/// Brings a database of an earlier format to this one. The rows of the first two become a journal in the folder `segments`.
+pub(super) fn run(db: &Database, format: u64, segments: &Path, partitions: u32) -> Result<(), StoreError> {
+    let offsets = if format < 3 { Some(reactions(db, segments, partitions)?) } else { None };
+    let tx = db.begin_write()?;
+    if let Some(offsets) = offsets {
+        let mut committed = tx.open_table(COMMITTED)?;
+        for (partition, (_, offset)) in (0..).zip(offsets) {
+            committed.insert(partition, offset)?;
+        }
+        tx.delete_table(GROUPS)?;
+        tx.delete_table(OFFSETS)?;
+        tx.delete_table(MARKS)?;
+    }
+    let mut live = Live::new(partitions);
+    let mut blocks = Blocks::new(tx.open_table(BLOCKS)?, &mut live);
+    for entry in aggregates(&tx, format)? {
+        blocks.add(&entry)?;
+    }
+    blocks.finish()?;
+    tx.open_table(META)?.insert("format", FORMAT)?;
+    Ok(tx.commit()?)
+}
+
+/// Makes a journal of the rows. Gives next and committed offset of each partition.
+fn reactions(db: &Database, segments: &Path, partitions: u32) -> Result<Vec<(u64, u64)>, StoreError> {
     with_each(segments, |path| fs::remove_file(path))?;
     let read = db.begin_read()?;
     let mut offsets = vec![(0, 0); partitions as usize];
@@ -47,9 +78,7 @@ pub(super) fn run(db: &Database, segments: &Path, partitions: u32) -> Result<(),
     }
     drop(journal);
     with_each(segments, |path| File::open(path)?.sync_all())?;
-    let tx = db.begin_write()?;
-    write(&tx, &offsets)?;
-    Ok(tx.commit()?)
+    Ok(offsets)
 }
 
 /// Where the log stood before its oldest row, from where it stands now.
@@ -68,34 +97,43 @@ fn start(groups: &impl ReadableTable<u64, &'static [u8]>, next: Vec<u64>) -> Res
     Ok(mark)
 }
 
-fn write(tx: &WriteTransaction, offsets: &[(u64, u64)]) -> Result<(), StoreError> {
-    let mut committed = tx.open_table(COMMITTED)?;
-    for (partition, (_, offset)) in (0..).zip(offsets) {
-        committed.insert(partition, offset)?;
+/// Takes the aggregates out of their table.
+fn aggregates(tx: &WriteTransaction, format: u64) -> Result<Vec<Entry>, StoreError> {
+    let mut entries = Vec::new();
+    let mut add = |partition, room: &[u8], commit, value: &[u8]| {
+        let name = str::from_utf8(room).ok().and_then(|room| room.parse().ok());
+        let room =
+            name.ok_or_else(|| RowError::Value(format!("room {:?}", String::from_utf8_lossy(room))))?;
+        entries.push(Entry { partition, commit, room, value: Some(Bytes::copy_from_slice(value)) });
+        Ok::<_, StoreError>(())
+    };
+    match format {
+        1 => {
+            for row in tx.open_table(BY_ROOM)?.iter()? {
+                let (room, row) = row?;
+                let (partition, commit, value) = row.value();
+                add(partition, room.value().as_bytes(), commit, value)?;
+            }
+            tx.delete_table(BY_ROOM)?;
+        }
+        2 => {
+            for row in tx.open_table(BY_TEXT)?.iter()? {
+                let (key, row) = row?;
+                let ((partition, room), (commit, value)) = (key.value(), row.value());
+                add(partition, room.as_bytes(), commit, value)?;
+            }
+            tx.delete_table(BY_TEXT)?;
+        }
+        _ => {
+            for row in tx.open_table(BY_BYTES)?.iter()? {
+                let (key, row) = row?;
+                let ((partition, room), (commit, value)) = (key.value(), row.value());
+                add(partition, room, commit, value)?;
+            }
+            tx.delete_table(BY_BYTES)?;
+        }
     }
-    let mut aggregates = Vec::new();
-    for row in tx.open_table(BY_ROOM)?.iter()? {
-        let (room, row) = row?;
-        let (partition, commit, value) = row.value();
-        aggregates.push((partition, room.value().to_owned(), commit, value.to_owned()));
-    }
-    // Its name is taken by the table of now.
-    tx.delete_table(BY_ROOM)?;
-    for row in tx.open_table(BY_TEXT)?.iter()? {
-        let (key, row) = row?;
-        let ((partition, room), (commit, value)) = (key.value(), row.value());
-        aggregates.push((partition, room.to_owned(), commit, value.to_owned()));
-    }
-    tx.delete_table(BY_TEXT)?;
-    let mut newest = tx.open_table(NEWEST)?;
-    for (partition, room, commit, value) in &aggregates {
-        newest.insert((*partition, room.as_bytes()), (*commit, &value[..]))?;
-    }
-    tx.delete_table(GROUPS)?;
-    tx.delete_table(OFFSETS)?;
-    tx.delete_table(MARKS)?;
-    tx.open_table(META)?.insert("format", FORMAT)?;
-    Ok(())
+    Ok(entries)
 }
 
 /// Does something with each file of a folder.

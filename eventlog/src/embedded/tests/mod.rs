@@ -1,5 +1,6 @@
 //! Cases of the embedded log alone. What every log does is tested by the conformance suite.
 
+mod blocks;
 mod faults;
 mod opening;
 mod tails;
