@@ -37,7 +37,7 @@ pub struct EmbeddedConfig {
     pub retention_ms: u64,
     /// Cache of the store.
     pub cache_mib: u64,
-    /// Appends that may wait for the disk; more are refused.
+    /// How many calls of `send` may wait for the disk; the appends of more are refused.
     pub max_queued: usize,
 }
 

@@ -33,6 +33,6 @@ pub use memory::{CommitFault, MemoryLog};
 pub use open::open;
 pub use placement::partition_of;
 pub use port::{
-    AppendError, BoxFuture, CommitError, Committer, Cut, Done, EventLog, Feed, FeedError, FeedEvent,
+    Append, AppendError, BoxFuture, CommitError, Committer, Cut, Done, EventLog, Feed, FeedError, FeedEvent,
     FeedEvents, FollowEvent, FollowedRecord, Follower, OpenError, Record, Writer,
 };

@@ -38,22 +38,32 @@ pub enum OpenError {
 /// block, nor call the writer. Dropped without a call: nobody knows.
 pub type Done = Box<dyn FnOnce(Result<(), AppendError>) + Send + Sync>;
 
+/// A record on its way into `reactions`.
+pub struct Append {
+    /// The partition. One that does not exist takes nothing: not written.
+    pub partition: u32,
+    /// The value.
+    pub value: Bytes,
+    /// Hears when the record is durable (all in-sync replicas, or synced to disk), or can't be made so.
+    pub done: Done,
+}
+
 /// Appends to `reactions`. Whoever writes places the rooms, by [`partition_of`](crate::partition_of): all batches of a
 /// record are of rooms of its partition.
 pub trait Writer: Send + Sync + 'static {
     /// How many partitions there are. Never changes.
     fn partitions(&self) -> u32;
 
-    /// Appends one record to a partition. The value is handed over before this returns, in call order;
-    /// `done` hears when the record is durable (all in-sync replicas, or synced to disk), or can't be made so.
-    /// The adapter bounds what it holds and how long it tries: past the bounds `done` hears an error. A partition that
-    /// does not exist takes nothing: not written.
-    fn send(&self, partition: u32, value: Bytes, done: Done);
+    /// Appends records, each by itself: one may be written and another not. They are handed over before this returns, in order,
+    /// and a log that syncs once for many records does so for those that come together. The adapter bounds what it holds
+    /// and how long it tries: past the bounds `done` hears an error.
+    fn send(&self, appends: Vec<Append>);
 
-    /// The same, to be awaited. Dropping the future takes nothing back.
+    /// Appends one record, and waits for it. Dropping the future takes nothing back.
     fn append(&self, partition: u32, value: Bytes) -> BoxFuture<'static, Result<(), AppendError>> {
         let (answer, answered) = oneshot::channel();
-        self.send(partition, value, Box::new(move |result| drop(answer.send(result))));
+        let done: Done = Box::new(move |result| drop(answer.send(result)));
+        self.send(vec![Append { partition, value, done }]);
         Box::pin(async {
             answered.await.unwrap_or_else(|_| Err(AppendError::Unknown("the log is gone".into())))
         })

@@ -1,8 +1,8 @@
 //! Handing open batches to the log. The committer does it when their time has come, and the thread of a request that finds
 //! that everyone waits does it itself: to wake the committer for that costs more than to do it.
 
-use crate::{bell::Group, ending::Ending, shared::Shared};
-use eventlog::Writer;
+use crate::{batches::Sealed, bell::Group, ending::Ending, shared::Shared};
+use eventlog::{Append, Writer};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
@@ -53,9 +53,11 @@ impl Shared {
         let live = self.live();
         let records = self.batches.seal(&live.config, now.into_std());
         let group = Group::of(records.len());
-        for sealed in records {
-            let (partition, value) = (sealed.partition, sealed.value.clone());
-            writer.send(partition, value, Ending::of(sealed, &group, self));
-        }
+        let append = |sealed: Sealed| Append {
+            partition: sealed.partition,
+            value: sealed.value.clone(),
+            done: Ending::of(sealed, &group, self),
+        };
+        writer.send(records.into_iter().map(append).collect());
     }
 }

@@ -5,7 +5,7 @@ use super::{
     member::{Member, append_to, writer},
     room, within,
 };
-use crate::AppendError;
+use crate::{Append, AppendError, Done};
 use bytes::Bytes;
 use futures_util::{FutureExt, future::join_all};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -60,6 +60,32 @@ pub(super) async fn a_partition_that_does_not_exist_takes_nothing(factory: &dyn 
     within("the flush", writer.flush(WAIT)).await;
     let member = Member::join_and_catch_up(&*log, factory.partitions()).await;
     assert_eq!(member.values(), [""; 0]);
+    member.close().await;
+}
+
+pub(super) async fn records_that_are_handed_over_together_end_each_by_themselves(factory: &dyn LogFactory) {
+    let log = factory.open().await;
+    let writer = writer(&*log).await;
+    let (said, mut heard) = tokio::sync::mpsc::channel(4);
+    let append = |(n, partition): (usize, u32)| {
+        let said = said.clone();
+        let done: Done = Box::new(move |result| drop(said.try_send((n, result))));
+        Append { partition, value: n.to_string().into(), done }
+    };
+    writer.send([1, factory.partitions(), 0, 1].into_iter().enumerate().map(append).collect());
+    writer.send(Vec::new());
+    let mut ends = Vec::new();
+    while ends.len() < 4 {
+        ends.extend(within("an end", heard.recv()).await);
+    }
+    ends.sort_by_key(|(n, _)| *n);
+    let is_written: Vec<_> = ends.iter().map(|(n, result)| (*n, result.is_ok())).collect();
+    assert_eq!(is_written, [(0, true), (1, false), (2, true), (3, true)]);
+    let mut member = Member::join(&*log).await;
+    member.until_records(3).await;
+    let values =
+        |partition| member.owned[&partition].records.iter().map(|it| it.value.clone()).collect::<Vec<_>>();
+    assert_eq!((values(0), values(1)), (vec!["2".into()], vec!["0".into(), "3".into()]));
     member.close().await;
 }
 

@@ -51,6 +51,7 @@ const CASES: &[(&str, Case)] = cases![
     appends::an_appended_record_comes_to_the_feed_as_it_was,
     appends::records_come_to_their_partition_in_the_order_of_their_appends,
     appends::a_partition_that_does_not_exist_takes_nothing,
+    appends::records_that_are_handed_over_together_end_each_by_themselves,
     appends::concurrent_appends_arrive_exactly_once,
     appends::poison_values_pass_untouched,
     appends::a_dropped_append_is_written_all_the_same,

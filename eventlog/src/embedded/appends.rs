@@ -7,25 +7,20 @@ use super::{
     row::{Group, Part, record_size},
     tail::{StopOnPanic, Tail},
 };
-use crate::{AppendError, Done, metrics::WRITE_SECONDS};
+use crate::{Append, AppendError, Done, metrics::WRITE_SECONDS};
 use bytes::Bytes;
 use metrics::histogram;
 use std::{sync::Arc, time::Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// A group is closed at this size, so that a row is never large.
-const GROUP_BYTES_MAX: usize = 4 << 20;
+pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
 
 pub(super) enum Job {
-    Append {
-        partition: u32,
-        value: Bytes,
-        done: Done,
-    },
+    /// Records that become part of one group.
+    Append(Vec<Append>),
     /// Answered when all before it is.
-    Flush {
-        answer: oneshot::Sender<()>,
-    },
+    Flush { answer: oneshot::Sender<()> },
 }
 
 pub(super) struct Appends {
@@ -49,9 +44,9 @@ impl Appends {
         let mut next = jobs.blocking_recv();
         while let Some(job) = next.take() {
             match job {
-                Job::Append { partition, value, done } => {
+                Job::Append(appends) => {
                     let mut gathered = Gathered::of(self.journal.end().offsets.len());
-                    gathered.add(partition, value, done);
+                    gathered.add(appends);
                     next = gathered.fill(&mut jobs);
                     self.append(gathered);
                 }
@@ -97,17 +92,19 @@ impl Gathered {
         Self { records: vec![Vec::new(); partitions], done: Vec::new(), bytes: 0 }
     }
 
-    fn add(&mut self, partition: u32, value: Bytes, done: Done) {
-        self.bytes += record_size(&value);
-        self.records[partition as usize].push(value);
-        self.done.push(done);
+    fn add(&mut self, appends: Vec<Append>) {
+        for Append { partition, value, done } in appends {
+            self.bytes += record_size(&value);
+            self.records[partition as usize].push(value);
+            self.done.push(done);
+        }
     }
 
     /// Takes the appends that are in the queue. Gives the job that ended it, if it is of another kind.
     fn fill(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Option<Job> {
         while self.bytes < GROUP_BYTES_MAX {
             match jobs.try_recv() {
-                Ok(Job::Append { partition, value, done }) => self.add(partition, value, done),
+                Ok(Job::Append(appends)) => self.add(appends),
                 other => return other.ok(),
             }
         }

@@ -2,7 +2,10 @@
 
 use crate::OpenError;
 use std::thread::JoinHandle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
 
 pub(super) const GONE: &str = "a thread of the embedded log is gone";
 
@@ -28,14 +31,19 @@ impl<J: Send + 'static> Worker<J> {
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
-    pub(super) fn jobs(&self) -> Result<&mpsc::Sender<J>, String> {
-        self.jobs.as_ref().ok_or_else(|| GONE.to_owned())
+    /// Puts a job into the queue, if it has room.
+    pub(super) fn try_send(&self, job: J) -> Result<(), TrySendError<J>> {
+        match &self.jobs {
+            Some(jobs) => jobs.try_send(job),
+            None => Err(TrySendError::Closed(job)),
+        }
     }
 
     /// Has a job done, after those that are in the queue.
     pub(super) async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> J) -> Result<T, String> {
         let (answer, answered) = oneshot::channel();
-        self.jobs()?.send(job(answer)).await.map_err(|_| GONE.to_owned())?;
+        let jobs = self.jobs.as_ref().ok_or(GONE)?;
+        jobs.send(job(answer)).await.map_err(|_| GONE)?;
         answered.await.map_err(|_| GONE.to_owned())
     }
 }

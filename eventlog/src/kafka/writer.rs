@@ -9,7 +9,7 @@ use super::{
     errors::append_error,
     thread,
 };
-use crate::{BoxFuture, Done, OpenError, Writer, port::no_partition};
+use crate::{Append, BoxFuture, OpenError, Writer, port::no_partition};
 use bytes::Bytes;
 use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
@@ -149,17 +149,20 @@ impl Writer for KafkaWriter {
         self.partitions
     }
 
-    fn send(&self, partition: u32, value: Bytes, done: Done) {
-        if partition >= self.partitions {
-            return done(Err(no_partition(partition, self.partitions)));
+    fn send(&self, appends: Vec<Append>) {
+        for Append { partition, value, done } in appends {
+            if partition >= self.partitions {
+                done(Err(no_partition(partition, self.partitions)));
+                continue;
+            }
+            let pending = Arc::clone(&self.pending);
+            pending.begin();
+            let delivered: OnDelivery = Box::new(move |outcome| {
+                done(outcome.map_err(|error| append_error(&error)));
+                pending.end();
+            });
+            self.hand_over(partition, &value, Box::new(delivered));
         }
-        let pending = Arc::clone(&self.pending);
-        pending.begin();
-        let delivered: OnDelivery = Box::new(move |outcome| {
-            done(outcome.map_err(|error| append_error(&error)));
-            pending.end();
-        });
-        self.hand_over(partition, &value, Box::new(delivered));
     }
 
     fn flush(&self, deadline: Duration) -> BoxFuture<'_, ()> {

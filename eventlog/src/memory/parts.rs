@@ -2,7 +2,7 @@
 
 use super::{Shared, State};
 use crate::{
-    BoxFuture, CommitError, Committer, Cut, Done, Feed, FeedError, FeedEvent, FeedEvents, FollowEvent,
+    Append, BoxFuture, CommitError, Committer, Cut, Feed, FeedError, FeedEvent, FeedEvents, FollowEvent,
     FollowedRecord, Follower, OpenError, Writer,
 };
 use bytes::Bytes;
@@ -69,8 +69,10 @@ impl Writer for MemoryWriter {
         self.shared.look().partitions()
     }
 
-    fn send(&self, partition: u32, value: Bytes, done: Done) {
-        self.shared.change(|state| state.append(partition, value, done));
+    fn send(&self, appends: Vec<Append>) {
+        for Append { partition, value, done } in appends {
+            self.shared.change(|state| state.append(partition, value, done));
+        }
     }
 
     fn flush(&self, deadline: Duration) -> BoxFuture<'_, ()> {

@@ -2,8 +2,7 @@
 
 use super::*;
 use crate::{Ack, metrics};
-use bytes::Bytes;
-use eventlog::{BoxFuture, Done, Writer};
+use eventlog::{Append, BoxFuture, Writer};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use std::sync::Mutex;
 use tokio::time::Instant;
@@ -36,7 +35,7 @@ async fn the_requests_of_one_interval_become_one_record() {
 struct Stuck {
     writer: Arc<dyn Writer>,
     partition: u32,
-    kept: Mutex<Vec<Done>>,
+    kept: Mutex<Vec<Append>>,
 }
 
 impl Writer for Stuck {
@@ -44,12 +43,10 @@ impl Writer for Stuck {
         self.writer.partitions()
     }
 
-    fn send(&self, partition: u32, value: Bytes, done: Done) {
-        if partition == self.partition {
-            self.kept.lock().unwrap().push(done);
-        } else {
-            self.writer.send(partition, value, done);
-        }
+    fn send(&self, appends: Vec<Append>) {
+        let (kept, written) = appends.into_iter().partition(|append| append.partition == self.partition);
+        self.kept.lock().unwrap().extend::<Vec<_>>(kept);
+        self.writer.send(written);
     }
 
     fn flush(&self, deadline: Duration) -> BoxFuture<'_, ()> {
@@ -70,7 +67,7 @@ async fn a_partition_that_hangs_does_not_keep_those_of_others_from_being_told() 
     let (waits, told) = (rig.crowd("c", 1), statuses(rig.crowd("a", 3)));
     assert_eq!(tokio::time::timeout(Duration::from_millis(100), told).await.unwrap(), [202; 3]);
     assert_eq!((stuck.kept.lock().unwrap().len(), rig.inside()), (1, 1));
-    stuck.kept.lock().unwrap().drain(..).for_each(|done| done(Ok(())));
+    stuck.kept.lock().unwrap().drain(..).for_each(|append| (append.done)(Ok(())));
     assert_eq!(statuses(waits).await, [202]);
 }
 

@@ -1,7 +1,7 @@
 //! Cases: a disk that stalls or fails.
 
 use super::*;
-use crate::{AppendError, CommitError};
+use crate::{Append, AppendError, CommitError};
 use futures_util::FutureExt;
 use journal::{Journal, Mark};
 use redb::{Database, StorageBackend, backends::InMemoryBackend};
@@ -162,6 +162,22 @@ async fn appends_that_wait_for_the_disk_become_one_group_and_those_above_the_bou
     let groups = journal::Reader::new(Arc::clone(&log.shared.shelf), 0).read(usize::MAX).unwrap();
     let sizes: Vec<_> = groups.iter().map(|(_, group)| group.parts[0].records.len()).collect();
     assert_eq!(sizes, [1, 10]);
+}
+
+#[tokio::test]
+async fn records_that_are_handed_over_together_are_one_group_unless_it_would_be_long() {
+    let log = Disk::default().log(10);
+    let writer = log.writer().await.unwrap();
+    let append = |value: Vec<u8>| Append { partition: 0, value: value.into(), done: Box::new(|_| {}) };
+    for _ in 0..5 {
+        writer.send((0..3).map(|n| append(vec![n])).collect());
+        writer.flush(Duration::from_secs(30)).await;
+    }
+    writer.send((0..3).map(|_| append(vec![0; 3 << 20])).collect());
+    writer.flush(Duration::from_secs(30)).await;
+    let groups = journal::Reader::new(Arc::clone(&log.shared.shelf), 0).read(usize::MAX).unwrap();
+    let sizes: Vec<_> = groups.iter().map(|(_, group)| group.parts[0].records.len()).collect();
+    assert_eq!(sizes, [3, 3, 3, 3, 3, 2, 1]);
 }
 
 #[tokio::test]
