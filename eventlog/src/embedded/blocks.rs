@@ -1,9 +1,9 @@
 //! Writes what a commit says of rooms into table `blocks`, and keeps the table small.
 //!
-//! A row for each room would cost ten times the CPU: a window has as many aggregates as rooms that are alive, and each
-//! insert into a B-tree copies pages. Blocks are rows of many aggregates, added at the end. What becomes of the older
-//! aggregates of their rooms is `live`'s: a block of which nothing is needed goes, and where too much lies about, what is
-//! needed of the oldest block is written anew.
+//! A row for each room takes more than twice as long (docs/decisions/0013): a window has as many aggregates as rooms that are
+//! alive, and each insert into a B-tree copies pages. Blocks are rows of many aggregates, added at the end. `live` knows
+//! what of them is needed: a block of which nothing is goes, and where too much lies about, what is needed of the oldest
+//! block is written anew.
 
 use super::{
     block::{self, Entry},
@@ -56,7 +56,7 @@ impl<'a, 'tx> Blocks<'a, 'tx> {
 
     /// Closes the last block, and removes old ones.
     pub(super) fn finish(mut self) -> Result<(), StoreError> {
-        let rewrite_until = self.written + REWRITE_RATIO * self.written;
+        let rewrite_until = (1 + REWRITE_RATIO) * self.written;
         self.close()?;
         loop {
             let number = match self.live.oldest() {
