@@ -129,9 +129,9 @@ async fn posts_beyond_what_the_machine_can_do_wait_outside_and_those_inside_are_
     let dir = tempfile::tempdir().unwrap();
     // Short windows, so that the audit doesn't wait for the last ones.
     let uproar = Plan::new("all", dir.path()).set("aggregator.interval_ms=500").start().await;
-    // Posters and others have the same CPU: more rounds, and short ones, so that each load gets a quiet moment.
+    // Posters and other tests have the same CPU: more rounds, and short ones, until each load got a quiet moment.
     let (mut best, mut left) = ([Best::NONE; 3], Vec::new());
-    for _ in 0..2 * TRIES {
+    for _ in 0..4 * TRIES {
         let rows = measure(&uproar, dir.path()).await;
         check_answers(&rows);
         let memory = |row: &Value| row["rss_after_kib"].as_u64().unwrap();
