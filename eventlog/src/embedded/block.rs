@@ -41,10 +41,7 @@ impl Entry {
         let partition = take_var(block)?;
         let partition =
             u32::try_from(partition).map_err(|_| RowError::Value(format!("partition {partition}")))?;
-        let (commit, name) = (take_var(block)?, take_bytes(block)?);
-        let room = str::from_utf8(&name).ok().and_then(|name| name.parse().ok());
-        let room =
-            room.ok_or_else(|| RowError::Value(format!("room {:?}", String::from_utf8_lossy(&name))))?;
+        let (commit, room) = (take_var(block)?, room(&take_bytes(block)?)?);
         let value = match block.try_get_u8().map_err(|_| RowError::Short)? {
             TOMBSTONE => None,
             AGGREGATE => Some(take_bytes(block)?),
@@ -52,6 +49,12 @@ impl Entry {
         };
         Ok(Self { partition, commit, room, value })
     }
+}
+
+/// The room with this name.
+pub(super) fn room(name: &[u8]) -> Result<RoomName, RowError> {
+    let room = str::from_utf8(name).ok().and_then(|name| name.parse().ok());
+    room.ok_or_else(|| RowError::Value(format!("room {:?}", String::from_utf8_lossy(name))))
 }
 
 /// The entries of a block, each with its bytes of it; the values share its memory.

@@ -4,11 +4,11 @@
 //! An upgrade that was cut short is begun anew: until it is complete, the database is as it was.
 
 use super::{
-    block::Entry,
+    block::{self, Entry},
     blocks::Blocks,
     journal::{Journal, JournalError, Mark, Medium},
     live::Live,
-    row::{Group, Header, RowError},
+    row::{Group, Header},
     store::{BLOCKS, COMMITTED, FORMAT, META, StoreError},
 };
 use bytes::Bytes;
@@ -101,10 +101,8 @@ fn start(groups: &impl ReadableTable<u64, &'static [u8]>, next: Vec<u64>) -> Res
 fn aggregates(tx: &WriteTransaction, format: u64) -> Result<Vec<Entry>, StoreError> {
     let mut entries = Vec::new();
     let mut add = |partition, room: &[u8], commit, value: &[u8]| {
-        let name = str::from_utf8(room).ok().and_then(|room| room.parse().ok());
-        let room =
-            name.ok_or_else(|| RowError::Value(format!("room {:?}", String::from_utf8_lossy(room))))?;
-        entries.push(Entry { partition, commit, room, value: Some(Bytes::copy_from_slice(value)) });
+        let (room, value) = (block::room(room)?, Some(Bytes::copy_from_slice(value)));
+        entries.push(Entry { partition, commit, room, value });
         Ok::<_, StoreError>(())
     };
     match format {
