@@ -7,10 +7,7 @@ use super::{
     socket::Socket,
 };
 use hyper::{Version, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioTimer},
-    server::conn::auto::Builder,
-};
+use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
@@ -20,8 +17,9 @@ use std::{
     time::Duration,
 };
 
-/// HTTP/2: a peer that doesn't answer a ping is gone.
-const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+/// A peer that acknowledges nothing of what it was sent for so long is gone. Of a connection that rests nothing is under way:
+/// it is found by the worker. No pings are sent: they would wake phones, and count as something that moves.
+const GONE_AFTER: Duration = Duration::from_secs(30);
 
 /// How connections are served.
 pub(super) fn builder(config: &Config) -> Builder<TokioExecutor> {
@@ -32,9 +30,6 @@ pub(super) fn builder(config: &Config) -> Builder<TokioExecutor> {
     builder.http1().header_read_timeout(None).max_buf_size(buffer).writev(false);
     builder
         .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING.0)
-        .keep_alive_timeout(PING.1)
         .max_header_list_size(config.max_header_bytes)
         .max_concurrent_streams(config.max_streams_per_connection);
     builder
@@ -55,6 +50,10 @@ pub(super) async fn serve<A: App>(mut short: Short<A>, builder: Arc<Builder<Toki
 async fn serve_long<A: App>(short: Short<A>, builder: &Builder<TokioExecutor>) {
     let Short { app, stream, peer, activity, kept, .. } = short;
     let _present = app.enter(Way::Long);
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(GONE_AFTER)) {
+        tracing::debug!(%error, "a peer that is gone is noticed late");
+    }
     let socket = Socket::new(stream, kept.freeze(), Arc::clone(&activity));
     let service = service_fn(|request: hyper::Request<_>| {
         let busy = activity.request(request.version() == Version::HTTP_2);

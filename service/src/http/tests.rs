@@ -162,6 +162,27 @@ async fn a_connection_that_rests_is_closed_but_not_while_a_request_is_being_answ
 }
 
 #[tokio::test]
+async fn a_connection_of_http2_that_rests_is_told_to_go_and_closed() {
+    // RFC 9113, section 3.4: the preface and empty SETTINGS; section 6.2: HEADERS of stream 1 with END_STREAM and END_HEADERS.
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    // RFC 7541: GET and http of the static table, :path and :authority as literals.
+    const GET_HI: &[u8] = b"\0\0\x0a\x01\x05\0\0\0\x01\x82\x86\x04\x03/hi\x01\x01x";
+    const GOAWAY: u8 = 7;
+    let rig = serving(hasty()).await;
+    let mut stream = rig.connect().await;
+    stream.write_all(&[PREFACE, GET_HI].concat()).await.unwrap();
+    let mut all = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut all)).await.expect("the connection is still open").unwrap();
+    let (mut rest, mut kinds) = (&all[..], Vec::new());
+    while let [a, b, c, kind, _, _, _, _, _, behind @ ..] = rest {
+        kinds.push(*kind);
+        rest = &behind[u32::from_be_bytes([0, *a, *b, *c]) as usize..];
+    }
+    assert!(all.windows(2).any(|text| text == b"hi"), "it was answered before: {kinds:?}");
+    assert!(kinds.contains(&GOAWAY), "{kinds:?}");
+}
+
+#[tokio::test]
 async fn one_connection_too_many_is_told_so() {
     let rig = serving(Config { max_connections: 1, ..Config::private() }).await;
     let mut first = rig.connect().await;
