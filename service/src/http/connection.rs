@@ -50,7 +50,6 @@ pub(super) async fn serve<A: App>(mut short: Short<A>, builder: Arc<Builder<Toki
 async fn serve_long<A: App>(short: Short<A>, builder: &Builder<TokioExecutor>) {
     let Short { app, stream, peer, activity, kept, .. } = short;
     let _present = app.enter(Way::Long);
-    #[cfg(target_os = "linux")]
     if let Err(error) = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(GONE_AFTER)) {
         tracing::debug!(%error, "a peer that is gone is noticed late");
     }
