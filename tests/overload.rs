@@ -29,7 +29,7 @@ const LONG: &str = "UPROAR_OVERLOAD_S";
 /// How often is measured before a figure counts as wrong.
 const TRIES: usize = 3;
 
-/// Goodput under overload, by the best there was.
+/// Goodput under overload, by the best of its round.
 const GOODPUT: f64 = 0.9;
 
 /// How long a round takes: `UPROAR_OVERLOAD_S`, or as short as figures allow.
