@@ -193,10 +193,5 @@ pub(super) mod tests {
         fn a_line_is_the_json_of_its_batch(batch in batches()) {
             prop_assert_eq!(batch.encode(), serde_json::to_vec(&batch).unwrap());
         }
-
-        #[test]
-        fn decoding_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            Batch::decode_all(&bytes).for_each(drop);
-        }
     }
 }

@@ -122,13 +122,50 @@ fn a_viewer_that_connects_and_subscribes_is_answered_and_watches() {
     assert_eq!((end, rooms), (None, BTreeSet::from(["a".to_owned()])));
 }
 
+/// The same outcome whatever the identifiers are that we gave to clients that have none.
+fn without_ids((mut out, end, rooms): Outcome) -> Outcome {
+    let (prefix, digits) = (b"viewer-", 16);
+    while let Some(at) = out.windows(prefix.len()).position(|bytes| bytes == prefix) {
+        out.splice(at..at + prefix.len() + digits, *b"id");
+    }
+    (out, end, rooms)
+}
+
+/// Any bytes in any pieces are borne, and end the same.
+fn ends_the_same(bytes: &[u8], lengths: &[usize]) {
+    let [in_pieces, at_once] =
+        [lengths, &[usize::MAX]].map(|lengths| without_ids(listen(Protocol::Mqtt, bytes, lengths)));
+    assert_eq!(in_pieces, at_once);
+    for protocol in [Protocol::WebSocket, Protocol::MqttWebSocket] {
+        let (_, end, rooms) = listen(protocol, bytes, lengths);
+        let (_, at_once, _) = listen(protocol, bytes, &[usize::MAX]);
+        assert_eq!(end, at_once);
+        assert!(rooms.is_empty() || protocol == Protocol::MqttWebSocket);
+    }
+}
+
+fn means_the_same_in_a_websocket(bytes: &[u8], messages: &[usize], lengths: &[usize]) {
+    let (_, end, rooms) = listen(Protocol::MqttWebSocket, &in_websocket(bytes, messages), lengths);
+    let (_, plain_end, plain_rooms) = listen(Protocol::Mqtt, bytes, &[usize::MAX]);
+    assert_eq!((end, rooms), (plain_end, plain_rooms));
+}
+
+#[test]
+fn fuzz_viewers() {
+    bolero::check!().for_each(|bytes: &[u8]| {
+        ends_the_same(bytes, &[1]);
+        ends_the_same(bytes, &[13, 3, 39]);
+        means_the_same_in_a_websocket(bytes, &[17, 1, 99], &[5, 40]);
+    });
+}
+
 proptest! {
     #[test]
-    fn any_bytes_in_any_pieces_end_the_same_over_mqtt(
+    fn any_bytes_in_any_pieces_end_the_same(
         bytes in prop_oneof![damaged(), proptest::collection::vec(any::<u8>(), 0..300)],
         lengths in proptest::collection::vec(1..40_usize, 1..8),
     ) {
-        prop_assert_eq!(listen(Protocol::Mqtt, &bytes, &lengths), listen(Protocol::Mqtt, &bytes, &[usize::MAX]));
+        ends_the_same(&bytes, &lengths);
     }
 
     #[test]
@@ -137,21 +174,6 @@ proptest! {
         messages in proptest::collection::vec(1..100_usize, 1..8),
         lengths in proptest::collection::vec(1..40_usize, 1..8),
     ) {
-        let (_, end, rooms) = listen(Protocol::MqttWebSocket, &in_websocket(&bytes, &messages), &lengths);
-        let (_, plain_end, plain_rooms) = listen(Protocol::Mqtt, &bytes, &[usize::MAX]);
-        prop_assert_eq!((end, rooms), (plain_end, plain_rooms));
-    }
-
-    #[test]
-    fn any_bytes_in_any_pieces_are_borne_inside_websockets(
-        bytes in proptest::collection::vec(any::<u8>(), 0..300),
-        lengths in proptest::collection::vec(1..40_usize, 1..8),
-    ) {
-        for protocol in [Protocol::WebSocket, Protocol::MqttWebSocket] {
-            let (_, end, rooms) = listen(protocol, &bytes, &lengths);
-            let (_, at_once, _) = listen(protocol, &bytes, &[usize::MAX]);
-            prop_assert_eq!(end, at_once);
-            prop_assert!(rooms.is_empty() || protocol == Protocol::MqttWebSocket);
-        }
+        means_the_same_in_a_websocket(&bytes, &messages, &lengths);
     }
 }

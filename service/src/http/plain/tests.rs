@@ -176,53 +176,66 @@ fn lines(head: &[u8]) -> Vec<String> {
     latin(head).split('\n').map(|line| line.trim_end_matches('\r').to_owned()).collect()
 }
 
+/// What is taken for plain says the same when it is read in the simplest way.
+fn is_what_it_seems(bytes: &[u8]) {
+    let (Seen::Whole(length), Some(read)) = read(bytes) else { return };
+    let head = &bytes[..length - read.body.len()];
+    assert_eq!(&bytes[head.len()..length], &read.body[..]);
+    assert!(head.ends_with(b"\n\r\n") || head.ends_with(b"\n\n"), "{head:?}");
+    let lines = lines(head);
+    let mut lines = lines.iter().skip_while(|line| line.is_empty());
+    let first = format!("{} {} HTTP/1.1", read.method, latin(read.target.as_bytes()));
+    assert_eq!(lines.next().unwrap(), &first);
+    let fields: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+    assert_eq!(fields.len(), read.headers.len());
+    let values = |name: &str| -> Vec<String> {
+        let fields = fields.iter().map(|field| field.split_once(':').unwrap());
+        fields.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.trim().to_owned()).collect()
+    };
+    assert_eq!(values("host").len(), 1);
+    let length = values("content-length");
+    assert!(length.len() <= 1);
+    let length = length.first().map_or(0, |length| length.parse::<usize>().unwrap());
+    assert_eq!(length, read.body.len());
+    for name in ["transfer-encoding", "expect", "upgrade", "te", "trailer", "http2-settings"] {
+        assert!(values(name).is_empty(), "{name}");
+    }
+    assert!(values("connection").iter().all(|value| value.eq_ignore_ascii_case("keep-alive")));
+}
+
+/// What is said of a part stands when more has come.
+fn stands(bytes: &[u8], at: usize) {
+    match read(&bytes[..at]) {
+        (Seen::Part, _) => {}
+        said => assert_eq!(read(bytes), said),
+    }
+}
+
+#[test]
+fn fuzz_requests() {
+    bolero::check!().for_each(|bytes: &[u8]| {
+        is_what_it_seems(bytes);
+        // Anywhere, but the same for the same bytes.
+        let sum: usize = bytes.iter().map(|&byte| usize::from(byte)).sum();
+        stands(bytes, sum % (bytes.len() + 1));
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
     fn whatever_is_taken_for_plain_is_what_it_seems(bytes in pieces()) {
-        if let (Seen::Whole(length), Some(read)) = read(&bytes) {
-            let head = &bytes[..length - read.body.len()];
-            prop_assert_eq!(&bytes[head.len()..length], &read.body[..]);
-            prop_assert!(head.ends_with(b"\n\r\n") || head.ends_with(b"\n\n"), "{:?}", head);
-            let lines = lines(head);
-            let mut lines = lines.iter().skip_while(|line| line.is_empty());
-            prop_assert_eq!(lines.next().unwrap(), &format!("{} {} HTTP/1.1", read.method, latin(read.target.as_bytes())));
-            let fields: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
-            prop_assert_eq!(fields.len(), read.headers.len());
-            let values = |name: &str| -> Vec<String> {
-                let fields = fields.iter().map(|field| field.split_once(':').unwrap());
-                fields.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.trim().to_owned()).collect()
-            };
-            prop_assert_eq!(values("host").len(), 1);
-            let length = values("content-length");
-            prop_assert!(length.len() <= 1);
-            let length = length.first().map_or(0, |length| length.parse::<usize>().unwrap());
-            prop_assert_eq!(length, read.body.len());
-            for name in ["transfer-encoding", "expect", "upgrade", "te", "trailer", "http2-settings"] {
-                prop_assert!(values(name).is_empty(), "{}", name);
-            }
-            prop_assert!(values("connection").iter().all(|value| value.eq_ignore_ascii_case("keep-alive")));
-        }
+        is_what_it_seems(&bytes);
     }
 
-    /// What is said of a part stands when more has come.
     #[test]
     fn more_bytes_change_nothing_that_was_said(bytes in pieces(), at in any::<prop::sample::Index>()) {
-        let at = at.index(bytes.len() + 1);
-        match read(&bytes[..at]) {
-            (Seen::Part, _) => {}
-            said => prop_assert_eq!(read(&bytes), said),
-        }
+        stands(&bytes, at.index(bytes.len() + 1));
     }
 
     #[test]
     fn each_part_of_a_plain_request_may_become_one(at in 0..POST.len()) {
         prop_assert_eq!(seen(&POST.as_bytes()[..at]), Seen::Part);
-    }
-
-    #[test]
-    fn no_bytes_at_all_are_too_much(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = read(&bytes);
     }
 }
