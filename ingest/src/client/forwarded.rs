@@ -20,8 +20,13 @@ pub(super) fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAd
     headers.get_all(FORWARDED).into_iter().rev().flat_map(|line| {
         // Quotes may hold anything; what is no text is no address either.
         let line = String::from_utf8_lossy(line.as_bytes());
-        let hops: Vec<_> = split(&line, ',').filter(|element| !element.trim().is_empty()).map(hop).collect();
-        hops.into_iter().rev()
+        let mut elements: Vec<_> = split(&line, ',').collect();
+        // A quote that a client left open must not swallow what proxies added after it.
+        if let Some(rest) = elements.pop_if(|last| is_open(last)) {
+            elements.extend(rest.split(','));
+        }
+        let elements = elements.into_iter().filter(|element| !element.trim().is_empty());
+        elements.map(hop).rev().collect::<Vec<_>>()
     })
 }
 
@@ -63,16 +68,37 @@ fn is_port(text: &str) -> bool {
 
 /// Splits where `separator` stands outside of quotes. After a quote that nobody closes comes one long piece.
 fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
-    let (mut quoted, mut escaped) = (false, false);
-    text.split(move |c| {
+    let mut quotes = Quotes::default();
+    text.split(move |c| quotes.outside(c) && c == separator)
+}
+
+/// Whether a quote is left open.
+fn is_open(text: &str) -> bool {
+    let mut quotes = Quotes::default();
+    text.chars().for_each(|c| {
+        quotes.outside(c);
+    });
+    quotes.inside
+}
+
+/// Where quotes begin and end, from character to character.
+#[derive(Default)]
+struct Quotes {
+    inside: bool,
+    escaped: bool,
+}
+
+impl Quotes {
+    /// Whether the next character stands outside of quotes.
+    fn outside(&mut self, c: char) -> bool {
         match c {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            _ => return c == separator && !quoted,
+            _ if self.escaped => self.escaped = false,
+            '\\' if self.inside => self.escaped = true,
+            '"' => self.inside = !self.inside,
+            _ => return !self.inside,
         }
         false
-    })
+    }
 }
 
 /// A token as it is, or what stands in quotes.
@@ -146,7 +172,6 @@ mod tests {
             "for",
             "for=",
             "for=\"1.2.3.4",
-            "for=\"1.2.3.4, for=5.6.7.8",
             "for=1.2.3.4;for=5.6.7.8",
             "for=1.2.3.4\"",
             "for=\"1.2\"3.4\"",
@@ -161,6 +186,13 @@ mod tests {
         ] {
             assert_eq!(one(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn a_quote_that_is_left_open_swallows_nothing() {
+        let hops = [Some("5.6.7.8".into()), None];
+        assert_eq!(read(&["for=\"1.2.3.4, for=5.6.7.8"]), hops);
+        assert_eq!(read(&["for=\", for=\"5.6.7.8\""]), hops);
     }
 
     #[test]
@@ -181,31 +213,33 @@ mod tests {
         prop::collection::vec(scrap, 0..24).prop_map(|scraps| scraps.concat())
     }
 
-    /// Whatever a client sends: what a proxy adds in a line of its own comes first, and in `X-Forwarded-For` also what it
-    /// adds to the line that is there.
-    fn what_a_proxy_adds_comes_first(line: &[u8]) {
-        let Ok(value) = HeaderValue::from_bytes(line) else { return };
-        let mut headers = HeaderMap::from_iter([(FORWARDED, value.clone()), (X_FORWARDED_FOR, value)]);
-        headers.append(FORWARDED, HeaderValue::from_static("for=9.9.9.9"));
-        headers.append(X_FORWARDED_FOR, HeaderValue::from_static("9.9.9.9"));
-        let nine = Some([9, 9, 9, 9].into());
-        assert_eq!(forwarded(&headers).next().unwrap(), nine);
-        assert_eq!(x_forwarded_for(&headers).next().unwrap(), nine);
-        let (hops, line) = (x_forwarded_for(&headers).count(), [line, b", 9.9.9.9"].concat());
-        let headers = HeaderMap::from_iter([(X_FORWARDED_FOR, HeaderValue::from_bytes(&line).unwrap())]);
-        assert_eq!(x_forwarded_for(&headers).next().unwrap(), nine);
-        assert_eq!(x_forwarded_for(&headers).count(), hops);
+    /// Whatever a client sends: what proxies add comes first, in lines of their own or in the client's.
+    fn what_proxies_add_comes_first(line: &[u8]) {
+        let value = |bytes: &[u8]| HeaderValue::from_bytes(bytes);
+        let Ok(first) = value(line) else { return };
+        let mut headers = HeaderMap::from_iter([(FORWARDED, first.clone()), (X_FORWARDED_FOR, first)]);
+        headers.append(FORWARDED, HeaderValue::from_static(r#"for=8.8.8.8;by="a", for="[::9]:1""#));
+        headers.append(X_FORWARDED_FOR, HeaderValue::from_static("8.8.8.8,::9"));
+        let one_line = HeaderMap::from_iter([
+            (FORWARDED, value(&[line, br#", for=8.8.8.8;by="a", for="[::9]:1""#].concat()).unwrap()),
+            (X_FORWARDED_FOR, value(&[line, b", 8.8.8.8,::9"].concat()).unwrap()),
+        ]);
+        let hops: [Option<IpAddr>; 2] = ["::9", "8.8.8.8"].map(|hop| hop.parse().ok());
+        for headers in [headers, one_line] {
+            assert!(forwarded(&headers).take(2).eq(hops), "{headers:?}");
+            assert!(x_forwarded_for(&headers).take(2).eq(hops), "{headers:?}");
+        }
     }
 
     #[test]
     fn fuzz_proxies() {
-        bolero::check!().for_each(what_a_proxy_adds_comes_first);
+        bolero::check!().for_each(what_proxies_add_comes_first);
     }
 
     proptest! {
         #[test]
-        fn no_scraps_make_it_panic_and_what_a_proxy_adds_comes_first(line in scraps()) {
-            what_a_proxy_adds_comes_first(line.as_bytes());
+        fn no_scraps_make_it_panic_and_what_proxies_add_comes_first(line in scraps()) {
+            what_proxies_add_comes_first(line.as_bytes());
         }
     }
 }
