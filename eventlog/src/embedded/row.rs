@@ -193,14 +193,16 @@ mod tests {
     }
 
     /// What is decoded of any bytes is encoded and decoded again, the same, and its header alone says what it says.
+    fn stays_the_same(bytes: &[u8]) {
+        let (header, group) = (Header::decode(bytes), Group::decode(Bytes::copy_from_slice(bytes)));
+        let Ok(group) = group else { return };
+        assert_eq!(header, Ok(header_of(&group)));
+        assert_eq!(Group::decode(group.encode().into()), Ok(group));
+    }
+
     #[test]
     fn fuzz_rows() {
-        bolero::check!().for_each(|bytes: &[u8]| {
-            let (header, group) = (Header::decode(bytes), Group::decode(Bytes::copy_from_slice(bytes)));
-            let Ok(group) = group else { return };
-            assert_eq!(header, Ok(header_of(&group)));
-            assert_eq!(Group::decode(group.encode().into()), Ok(group));
-        });
+        bolero::check!().for_each(stays_the_same);
     }
 
     proptest! {
@@ -217,6 +219,12 @@ mod tests {
             prop_assert!(Group::decode(Bytes::copy_from_slice(&row[..cut.index(row.len())])).is_err());
             row.push(0);
             prop_assert_eq!(Group::decode(row.into()), Err(RowError::Long));
+        }
+
+        #[test]
+        fn decoding_never_panics(version in 0..4u8, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Header::decode(&bytes);
+            stays_the_same(&[vec![version], bytes].concat());
         }
     }
 

@@ -141,17 +141,27 @@ fn what_a_client_may_not_send_is_a_violation() {
     }
 }
 
-/// Any bytes are read without a panic, and the same in any pieces.
+fn is_read_the_same(bytes: &[u8], lengths: &[usize]) {
+    assert_eq!(read(bytes, lengths), read(bytes, &[1]));
+}
+
 #[test]
 fn fuzz_frames() {
     bolero::check!().for_each(|bytes: &[u8]| {
-        let said = read(bytes, &[1]);
-        assert_eq!(read(bytes, &[7, 2, 50]), said);
-        assert_eq!(read(bytes, &[usize::MAX]), said);
+        is_read_the_same(bytes, &[7, 2, 50]);
+        is_read_the_same(bytes, &[usize::MAX]);
     });
 }
 
 proptest! {
+    #[test]
+    fn any_bytes_in_any_pieces_are_read_without_a_panic_and_the_same(
+        bytes in proptest::collection::vec(any::<u8>(), 0..400),
+        lengths in proptest::collection::vec(1..50_usize, 1..10),
+    ) {
+        is_read_the_same(&bytes, &lengths);
+    }
+
     #[test]
     fn what_tungstenite_writes_is_read(
         messages in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..70_000), 1..4),

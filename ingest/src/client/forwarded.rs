@@ -75,9 +75,9 @@ fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
 /// Whether a quote is left open.
 fn is_open(text: &str) -> bool {
     let mut quotes = Quotes::default();
-    text.chars().for_each(|c| {
+    for c in text.chars() {
         quotes.outside(c);
-    });
+    }
     quotes.inside
 }
 
@@ -237,6 +237,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_header_makes_it_panic(
+            lines in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..80), 0..4),
+        ) {
+            let mut headers = HeaderMap::new();
+            for line in lines.iter().filter_map(|line| HeaderValue::from_bytes(line).ok()) {
+                headers.append(FORWARDED, line.clone());
+                headers.append(X_FORWARDED_FOR, line);
+            }
+            let _ = (forwarded(&headers).count(), x_forwarded_for(&headers).count());
+        }
+
         #[test]
         fn no_scraps_make_it_panic_and_what_proxies_add_comes_first(line in scraps()) {
             what_proxies_add_comes_first(line.as_bytes());
