@@ -66,6 +66,7 @@ impl Committer {
         tokio::select! {
             is_due = due(&shared) => {
                 if is_due {
+                    shared.crowd.waits_no_longer();
                     shared.hand_over();
                 }
                 self.at_rest = false;

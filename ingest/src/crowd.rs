@@ -1,123 +1,69 @@
-//! Who could still post. When every connection has a request that waits, nobody else comes before the answers go out, so to
-//! wait for more would be for nothing: few connections, such as those of a proxy, are not held to one post a commit interval.
+//! Who will post again at once. Programs and proxies with few connections post anew when they are answered. When all are back
+//! and wait who were answered lately, nobody is expected before the answers go out, so to wait for more would be for nothing:
+//! they are not held to one post a commit interval.
 //!
-//! Known only where each connection has one request at a time: on the short way (`service::http::Way`).
+//! Lately is since batches last went by the interval: nobody is waited for longer than that. Known of connections on the short
+//! way, which have one request at a time (`service::http::App::plain`).
 
 use crate::shared::Shared;
-use service::http::Way;
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+    atomic::{
+        AtomicU64,
+        Ordering::{Relaxed, SeqCst},
+    },
 };
 
-/// The connections that are open.
+/// Those who were answered lately and are not back: in the upper half how often batches went by the interval, in the lower one
+/// how many were answered since.
 #[derive(Debug, Default)]
-pub(crate) struct Crowd {
-    short: AtomicUsize,
-    long: AtomicUsize,
-}
+pub(crate) struct Crowd(AtomicU64);
 
-/// One connection; leaves when dropped. It may have been the one that the others waited for.
-pub(crate) struct Present(Arc<Shared>, Way);
+/// What is known of a connection on the short way: the upper half and one, while it is away; else nothing.
+#[derive(Debug, Default)]
+pub struct Guest(AtomicU64);
 
 impl Shared {
-    /// Whether all wait who could post. Those whose record is with the log will be answered, and can post again.
-    fn everyone_waits(&self) -> bool {
-        let none_with_the_log = self.batches.is_filled() && self.batches.in_flight() == 0;
-        none_with_the_log && self.crowd.is_complete(self.gate.inside())
-    }
-
-    /// A request waits, or a connection is gone: if everyone waits now, that is all that comes.
+    /// A request waits: if all do who are expected, that is all that comes.
     pub(crate) fn look_who_waits(self: &Arc<Self>) {
-        if self.everyone_waits() {
+        // Who is with the log, or told and not answered yet, is expected too.
+        let all_inside = || self.gate.inside() <= self.batches.waiting();
+        if self.batches.is_filled() && self.crowd.is_complete() && all_inside() {
             self.hand_over();
         }
     }
 }
 
-impl Present {
-    pub(crate) fn enter(shared: &Arc<Shared>, way: Way) -> Self {
-        shared.crowd.on(way).fetch_add(1, SeqCst);
-        Self(Arc::clone(shared), way)
-    }
-}
-
-impl Drop for Present {
-    fn drop(&mut self) {
-        self.0.crowd.on(self.1).fetch_sub(1, SeqCst);
-        self.0.look_who_waits();
-    }
-}
-
 impl Crowd {
-    /// How many connections there are.
-    #[cfg(test)]
-    pub(crate) fn present(&self) -> usize {
-        self.short.load(SeqCst) + self.long.load(SeqCst)
+    /// A request of the guest is here.
+    pub(crate) fn comes(&self, guest: &Guest) {
+        let Some(then) = guest.0.swap(0, Relaxed).checked_sub(1) else { return };
+        let back = |away| (away >> 32 == then).then_some(away - 1);
+        // Else it was not waited for any more.
+        let _ = self.0.fetch_update(SeqCst, SeqCst, back);
     }
 
-    /// Whether the `waiting` requests are all that there can be.
-    fn is_complete(&self, waiting: usize) -> bool {
-        let short = self.short.load(SeqCst);
-        waiting >= short && short > 0 && self.long.load(SeqCst) == 0
+    /// The guest is answered.
+    pub(crate) fn goes(&self, guest: &Guest) {
+        guest.0.store((self.0.fetch_add(1, SeqCst) >> 32) + 1, Relaxed);
     }
 
-    fn on(&self, way: Way) -> &AtomicUsize {
-        match way {
-            Way::Short => &self.short,
-            Way::Long => &self.long,
-        }
+    /// A request is here of somebody who may have several at a time, and so may send another.
+    pub(crate) fn other_comes(&self) {
+        self.goes(&Guest::default());
+    }
+
+    /// The interval is over, or nothing came for that long.
+    pub(crate) fn waits_no_longer(&self) {
+        let intervals = self.0.load(SeqCst) >> 32;
+        self.0.store((intervals + 1) << 32, SeqCst);
+    }
+
+    /// Whether nobody is away who was answered lately.
+    fn is_complete(&self) -> bool {
+        self.0.load(SeqCst) as u32 == 0
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{config::Ack, request::Ask};
-    use std::time::Instant;
-
-    fn shared() -> Arc<Shared> {
-        Arc::new(Shared::new(Arc::new(crate::config::tests::config())))
-    }
-
-    fn is_complete(shared: &Shared, waiting: usize) -> bool {
-        shared.crowd.is_complete(waiting)
-    }
-
-    #[test]
-    fn it_is_complete_when_as_many_wait_as_there_are_connections() {
-        let shared = shared();
-        assert!(!is_complete(&shared, 1), "nobody knows who could come");
-        let (_first, second) = (Present::enter(&shared, Way::Short), Present::enter(&shared, Way::Short));
-        assert!(!is_complete(&shared, 1));
-        assert!(is_complete(&shared, 2));
-        drop(second);
-        assert!(is_complete(&shared, 1));
-    }
-
-    #[test]
-    fn with_a_connection_that_may_have_many_requests_it_is_never_complete() {
-        let shared = shared();
-        let _short = Present::enter(&shared, Way::Short);
-        let long = Present::enter(&shared, Way::Long);
-        assert!(!is_complete(&shared, 9));
-        drop(long);
-        assert!(is_complete(&shared, 1));
-    }
-
-    #[test]
-    fn one_that_leaves_may_have_been_the_one_that_the_others_waited_for() {
-        let shared = shared();
-        shared.batches.open(1);
-        shared.gate.open();
-        let live = shared.live();
-        let (_waits, leaves) = (Present::enter(&shared, Way::Short), Present::enter(&shared, Way::Short));
-        let _ticket = shared.gate.enter(9).unwrap();
-        let ask = Ask { reactions: smallvec::smallvec![("x".parse().unwrap(), 1)], count: 1 };
-        shared.batches.add(&"r".parse().unwrap(), &ask, Ack::Durable, &live.config, Instant::now()).unwrap();
-        shared.look_who_waits();
-        assert!(shared.handover.passed_at().is_none());
-        drop(leaves);
-        assert!(shared.handover.passed_at().is_some());
-    }
-}
+mod tests;

@@ -21,6 +21,7 @@ use crate::{
 };
 use partition::Partition;
 use std::{
+    mem,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
@@ -41,8 +42,8 @@ pub(crate) struct Batches {
     filled: Notify,
     /// Open batches, one a room.
     rooms: AtomicUsize,
-    /// Records under way.
-    in_flight: AtomicUsize,
+    /// Requests that wait and whose batches are open.
+    waiting: AtomicUsize,
 }
 
 /// One partition, on cache lines of its own.
@@ -55,6 +56,8 @@ struct Guarded {
     partition: Partition,
     /// Whether it is to be looked at when sealing. One with open batches is, or has a record in flight whose end sees to it.
     queued: bool,
+    /// Its part of the requests that wait and whose batches are open.
+    waiting: usize,
 }
 
 impl Slot {
@@ -94,6 +97,10 @@ impl Batches {
         };
         let mut slot = slot.lock();
         let verdict = slot.partition.add(room, (ask, ack), config, now, may_come)?;
+        if ack == Ack::Durable {
+            slot.waiting += 1;
+            self.waiting.fetch_add(1, SeqCst);
+        }
         self.queue(&mut slot);
         Ok(verdict)
     }
@@ -119,10 +126,10 @@ impl Batches {
             guarded.queued = false;
             self.queued.fetch_sub(1, SeqCst);
             let Some(sealing) = guarded.partition.seal(number as u32, config, now) else { continue };
+            self.waiting.fetch_sub(mem::take(&mut guarded.waiting), SeqCst);
             drop(guarded);
             self.rooms.fetch_sub(sealing.rooms(), Relaxed);
             let records = sealing.into_records();
-            self.in_flight.fetch_add(records.len(), Relaxed);
             if records.len() > 1 {
                 slot.lock().partition.expect(&records);
             }
@@ -135,7 +142,6 @@ impl Batches {
     /// of what was sealed together.
     pub(crate) fn end(&self, mut sealed: Sealed, outcome: Outcome, now: Instant) {
         let Some(slot) = self.slots().get(sealed.partition as usize) else { return };
-        self.in_flight.fetch_sub(1, Relaxed);
         let mut slot = slot.lock();
         let came = slot.partition.end(&mut sealed, outcome, now);
         if slot.partition.is_open() {
@@ -162,9 +168,10 @@ impl Batches {
         self.rooms.load(Relaxed)
     }
 
-    /// How many records are under way.
-    pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.load(Relaxed)
+    /// How many requests wait and have their batches open. Those whose batches were sealed are not among them, nor those that
+    /// were answered before; some may have gone.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(SeqCst)
     }
 
     /// Whether nothing is open or under way.

@@ -71,6 +71,26 @@ fn counts<const N: usize>(counts: [(&str, u64); N]) -> BTreeMap<String, u64> {
 }
 
 #[test]
+fn it_knows_how_many_requests_wait_to_be_sealed() {
+    let table = Table::new(1);
+    let add = |ack| table.add("r", "x", ack).map(drop);
+    add(Ack::Durable).unwrap();
+    add(Ack::Durable).unwrap();
+    add(Ack::Received).unwrap();
+    assert_eq!(table.batches.waiting(), 2, "who was answered doesn't wait");
+    let (first, waits) = (table.seal_one(), table.batches.waiting());
+    add(Ack::Durable).unwrap();
+    assert_eq!((waits, table.batches.waiting()), (0, 1));
+    let second = table.seal_one();
+    add(Ack::Durable).unwrap();
+    assert!(table.seal().is_empty(), "there may be two under way");
+    assert_eq!(table.batches.waiting(), 1);
+    table.end(first, Outcome::NotWritten);
+    table.end(second, Outcome::Committed);
+    assert_eq!(table.batches.waiting(), 1, "what comes back of the first was answered before");
+}
+
+#[test]
 fn one_record_a_partition_holds_all_that_came_since_the_last() {
     let table = Table::new(8);
     let partitions = ["a", "b", "c"].map(|name| eventlog::partition_of(name, 8));

@@ -1,7 +1,7 @@
 //! The short way to this tier, past the router and its layers: what nearly every request takes.
 
 use super::{Arrival, Head, Joined, finish};
-use crate::{config::Live, crowd::Present, shared::Shared};
+use crate::{config::Live, crowd::Guest, shared::Shared};
 use axum::{
     BoxError, Router,
     body::{Bytes, HttpBody},
@@ -10,7 +10,7 @@ use axum::{
 };
 use futures_util::future::Either;
 use hyper::body::Incoming;
-use service::http::{Answer, App, Plain, Way, answer_plain};
+use service::http::{Answer, App, Plain, answer_plain};
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
 /// Answers POSTs of reactions itself, plain ones without the HTTP library, and has the routes answer all else: preflights,
@@ -23,6 +23,8 @@ pub struct Front {
 }
 
 impl App for Front {
+    type Guest = Guest;
+
     fn respond(
         &self,
         request: Request<Incoming>,
@@ -35,19 +37,16 @@ impl App for Front {
         &'a self,
         request: &Plain<'_>,
         peer: SocketAddr,
+        guest: &'a Guest,
     ) -> Option<impl Future<Output = Answer> + Send + use<'a>> {
         let room = room(request.target)?;
         match request.method {
-            "POST" => self.answer_post(room, request, peer).map(Either::Left),
+            "POST" => self.answer_post(room, request, peer, guest).map(Either::Left),
             // Preflights: else the connections of browsers, and of proxies before them, would leave the short way. Boxed, as
             // they are few, and long.
             "OPTIONS" => answer_plain(&self.routes, request, peer).map(Box::pin).map(Either::Right),
             _ => None,
         }
-    }
-
-    fn enter(&self, way: Way) -> impl Send + use<> {
-        Present::enter(&self.shared, way)
     }
 }
 
@@ -58,8 +57,10 @@ impl Front {
         room: &str,
         request: &Plain<'_>,
         peer: SocketAddr,
+        guest: &'a Guest,
     ) -> Option<impl Future<Output = Answer> + Send + use<'a>> {
         let room = room.parse().ok()?;
+        self.shared.crowd.comes(guest);
         let live = self.shared.live();
         let (head, origin, others) = heads(request, &live);
         let origin = origin.and_then(|origin| trusted_origin(&live, origin));
@@ -72,6 +73,7 @@ impl Front {
                 Err(refused) => refused,
             };
             share_with(origin, &mut answer);
+            self.shared.crowd.goes(guest);
             answer
         })
     }

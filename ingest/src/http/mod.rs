@@ -134,6 +134,7 @@ fn refuse_with(refusal: &Refusal, standing: Standing) -> Answer {
 
 /// From a right head to the answer.
 async fn finish<B: HttpBody<Data = Bytes>>(shared: &Arc<Shared>, arrival: Arrival, body: B) -> Answer {
+    shared.crowd.other_comes();
     let joined = match body::read(body, arrival.max_body_bytes, arrival.patience_ms).await {
         // The body is dropped here, and not kept while the request waits.
         Ok(body) => Joined::join(shared, &shared.live(), arrival, &body),

@@ -14,22 +14,27 @@ async fn asked(address: SocketAddr, requests: &[String]) -> Vec<(Vec<String>, St
     let mut stream = TcpStream::connect(address).await.unwrap();
     let mut answers = Vec::new();
     for request in requests {
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut text = String::new();
-        answers.push(loop {
-            let mut buffer = [0; 4_096];
-            let length = stream.read(&mut buffer).await.unwrap();
-            assert!(length > 0, "closed after {text:?} to {request:?}");
-            text.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
-            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-            let lines: Vec<_> = head.split("\r\n").map(str::to_owned).collect();
-            let length = lines.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-            if body.len() == length.parse::<usize>().unwrap() {
-                break (lines, body.to_owned());
-            }
-        });
+        answers.push(asked_on(&mut stream, request).await);
     }
     answers
+}
+
+/// One answer over a connection.
+async fn asked_on(stream: &mut TcpStream, request: &str) -> (Vec<String>, String) {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    loop {
+        let mut buffer = [0; 4_096];
+        let length = stream.read(&mut buffer).await.unwrap();
+        assert!(length > 0, "closed after {text:?} to {request:?}");
+        text.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let lines: Vec<_> = head.split("\r\n").map(str::to_owned).collect();
+        let length = lines.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        if body.len() == length.parse::<usize>().unwrap() {
+            break (lines, body.to_owned());
+        }
+    }
 }
 
 /// The short way tells the date before the length, and the other one behind it.
@@ -155,31 +160,76 @@ async fn each_request_is_counted_once_whatever_its_way() {
     until(|| rig.total("final") == 22).await;
 }
 
-#[tokio::test]
-async fn when_everyone_waits_who_could_post_nobody_waits_for_the_interval() {
-    let interval_ms = 600_000;
-    let rig = Rig::open(Config { commit_interval_ms: interval_ms, ack_timeout_ms: interval_ms, ..config() });
-    let rig = rig.await;
-    let (address, _server) = rig.serve().await;
-    let ask = |posts| async move { asked(address, &vec![post("r", JSON, FIRE); posts]).await };
-    // Both again and again: each waits for the other at times.
-    let both = async { tokio::join!(ask(20), ask(20)) };
-    let (first, second) =
-        tokio::time::timeout(Duration::from_secs(60), both).await.expect("all were answered");
-    assert!(first.iter().chain(&second).all(|(lines, _)| lines[0] == "HTTP/1.1 202 Accepted"));
-    assert_eq!(rig.total("r"), 40);
+/// So long that no batch closes by it.
+const INTERVAL_MS: u64 = 600_000;
 
-    // Here is one more who could.
-    until(|| rig.shared.crowd.present() == 0).await;
-    let idle = TcpStream::connect(address).await.unwrap();
-    until(|| rig.shared.crowd.present() == 1).await;
-    let mut waits = JoinSet::new();
-    waits.spawn(ask(1));
-    until(|| rig.inside() == 1).await;
-    assert_eq!((rig.total("r"), rig.shared.batches.rooms()), (40, 1));
-    drop(idle);
-    tokio::time::timeout(Duration::from_secs(60), waits.join_all()).await.expect("it was answered");
-    assert_eq!(rig.total("r"), 41);
+async fn without_interval() -> Rig {
+    Rig::open(Config { commit_interval_ms: INTERVAL_MS, ack_timeout_ms: INTERVAL_MS, ..config() }).await
+}
+
+#[tokio::test]
+async fn those_who_post_again_at_once_are_not_held_to_the_interval() {
+    let rig = without_interval().await;
+    let (address, _server) = rig.serve().await;
+    // Nobody waits for one who only looks on, nor for one who was never answered.
+    let mut viewer = TcpStream::connect(address).await.unwrap();
+    let (lines, _) = asked_on(&mut viewer, "GET /v1/rooms/r HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert_eq!(lines[0], "HTTP/1.1 404 Not Found");
+    let _idle = TcpStream::connect(address).await.unwrap();
+    let ask = || async move { asked(address, &vec![post("r", JSON, FIRE); 20]).await };
+    // Each waits for the other. The first to leave would be waited for.
+    let first = async {
+        tokio::select! { answers = ask() => answers, answers = ask() => answers }
+    };
+    let answers = tokio::time::timeout(Duration::from_secs(60), first).await.expect("all were answered");
+    assert!(answers.iter().all(|(lines, _)| lines[0] == "HTTP/1.1 202 Accepted"));
+}
+
+#[tokio::test]
+async fn who_is_with_the_log_or_was_answered_lately_is_waited_for() {
+    let rig = without_interval().await;
+    let (address, _server) = rig.serve().await;
+    let mut first = TcpStream::connect(address).await.unwrap();
+    let request = post("r", JSON, FIRE);
+    let ask = || {
+        let request = request.clone();
+        async move { asked(address, &[request]).await }
+    };
+    rig.log.hold_appends(true);
+    let early = async {
+        let waits = asked_on(&mut first, &request);
+        let joined = async {
+            let handed_over = || rig.shared.handover.passed_at().is_some() && rig.shared.batches.rooms() == 0;
+            until(handed_over).await;
+            let mut others = JoinSet::new();
+            others.spawn(ask());
+            until(|| rig.shared.batches.waiting() == 1).await;
+            rig.log.hold_appends(false);
+            others
+        };
+        tokio::join!(waits, joined).1
+    };
+    let mut others =
+        tokio::time::timeout(Duration::from_secs(60), early).await.expect("the first was answered");
+    assert_eq!((rig.total("r"), rig.shared.batches.waiting()), (1, 1), "it waited for the one with the log");
+    others.spawn(ask());
+    until(|| rig.shared.batches.waiting() == 2).await;
+    assert_eq!(rig.total("r"), 1, "they wait for the one that was answered");
+    let all = async { tokio::join!(asked_on(&mut first, &request), others.join_all()) };
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("all were answered");
+    assert_eq!(rig.total("r"), 4);
+}
+
+#[tokio::test]
+async fn who_stays_away_is_waited_for_once() {
+    let rig = Rig::open(Config { commit_interval_ms: 500, ..config() }).await;
+    let (address, _server) = rig.serve().await;
+    let mut stays = TcpStream::connect(address).await.unwrap();
+    asked_on(&mut stays, &post("r", JSON, FIRE)).await;
+    // An interval for the first of them. One for each would be half a minute.
+    let posts = vec![post("r", JSON, FIRE); 60];
+    let answers = tokio::time::timeout(Duration::from_secs(15), asked(address, &posts)).await;
+    assert_eq!(answers.expect("they were answered in time").len(), 60);
 }
 
 #[tokio::test]

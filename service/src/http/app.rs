@@ -18,6 +18,9 @@ use tower::Service;
 
 /// What answers requests. Cloned for each connection.
 pub trait App: Clone + Send + Sync + 'static {
+    /// What it notes of a connection from one plain request to the next.
+    type Guest: Default + Send + Sync;
+
     /// Answers one request of `peer`.
     fn respond(
         &self,
@@ -26,30 +29,21 @@ pub trait App: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Response> + Send + 'static;
 
     /// Answers a plain request of `peer`, as `respond` would, or leaves it and all that follow on the connection to
-    /// `respond`.
+    /// `respond`. The requests that come here of one connection are `guest`'s, and come one at a time.
     fn plain<'a>(
         &'a self,
         _request: &Plain<'_>,
         _peer: SocketAddr,
+        _guest: &'a Self::Guest,
     ) -> Option<impl Future<Output = Answer> + Send + use<'a, Self>> {
         None::<Ready<Answer>>
     }
-
-    /// A connection begins on this way. What is given is dropped when it leaves it.
-    fn enter(&self, _way: Way) -> impl Send + use<Self> {}
-}
-
-/// How a connection is served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// Without the HTTP library, one request at a time.
-    Short,
-    /// With it, to the end of the connection.
-    Long,
 }
 
 /// Handlers find the peer as [`Peer`].
 impl App for Router {
+    type Guest = ();
+
     fn respond(
         &self,
         request: Request<Incoming>,

@@ -1,7 +1,7 @@
 //! One connection: requests in, answers out, until either side has enough.
 
 use super::{
-    App, Config, Way,
+    App, Config,
     activity::{Activity, Leave},
     short::{End, Short},
     socket::Socket,
@@ -38,10 +38,8 @@ pub(super) fn builder(config: &Config) -> Builder<TokioExecutor> {
 /// Serves a connection to its end: the short way first, and then with the HTTP library.
 pub(super) async fn serve<A: App>(mut short: Short<A>, builder: Arc<Builder<TokioExecutor>>) {
     let activity = Arc::clone(&short.activity);
-    let present = short.app.enter(Way::Short);
     let end = attend(&activity, pin!(short.serve()), |_| {}).await;
     if end == Some(End::Unusual) {
-        drop(present);
         // Boxed: it takes more memory than the short way.
         Box::pin(serve_long(short, &builder)).await;
     }
@@ -49,7 +47,6 @@ pub(super) async fn serve<A: App>(mut short: Short<A>, builder: Arc<Builder<Toki
 
 async fn serve_long<A: App>(short: Short<A>, builder: &Builder<TokioExecutor>) {
     let Short { app, stream, peer, activity, kept, .. } = short;
-    let _present = app.enter(Way::Long);
     if let Err(error) = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(GONE_AFTER)) {
         tracing::debug!(%error, "a peer that is gone is noticed late");
     }

@@ -19,7 +19,7 @@ mod tests;
 mod workers;
 
 pub use answer::Answer;
-pub use app::{App, Peer, Way, answer, answer_plain};
+pub use app::{App, Peer, answer, answer_plain};
 pub use config::Config;
 pub use plain::Plain;
 pub use socket::into_socket;

@@ -43,8 +43,9 @@ thread_local! {
 }
 
 /// A connection on the short way.
-pub(super) struct Short<A> {
+pub(super) struct Short<A: App> {
     pub(super) app: A,
+    pub(super) guest: A::Guest,
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
     pub(super) activity: Arc<Activity>,
@@ -65,14 +66,14 @@ pub(super) enum End {
 impl<A: App> Short<A> {
     /// Answers plain requests, one after the other.
     pub(super) async fn serve(&mut self) -> End {
-        let Self { app, stream, peer, activity, max_head, kept } = self;
+        let Self { app, guest, stream, peer, activity, max_head, kept } = self;
         let bounds = Bounds { head: WHOLE_MAX.min(*max_head), whole: WHOLE_MAX };
         loop {
             let reader = Reader { stream, activity, kept, bounds, pieces: 0, moment: None };
             // In its place from the start: it may be long, and to move it would cost as much as to parse a head.
             let mut answer = pin!(None);
             let read = reader.read(|request| {
-                answer.set(app.plain(request, *peer));
+                answer.set(app.plain(request, *peer, guest));
                 answer.is_some()
             });
             if let Err(end) = read.await {

@@ -8,7 +8,6 @@ use super::{
     short::Short,
 };
 use crate::metrics::HTTP_CONNECTIONS;
-use bytes::BytesMut;
 use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
 use slab::Slab;
 use std::{
@@ -78,7 +77,8 @@ impl<A: App> Workers<A> {
         let serve = async move {
             let _seat = seat;
             if let Ok(stream) = TcpStream::from_std(stream) {
-                let short = Short { app, stream, peer, activity, max_head, kept: BytesMut::new() };
+                let (guest, kept) = Default::default();
+                let short = Short { app, guest, stream, peer, activity, max_head, kept };
                 connection::serve(short, builder).await;
             }
         };

@@ -25,6 +25,8 @@ struct Echo {
 }
 
 impl App for Echo {
+    type Guest = ();
+
     fn respond(
         &self,
         request: hyper::Request<Incoming>,
@@ -37,6 +39,7 @@ impl App for Echo {
         &'a self,
         request: &Plain<'_>,
         _: SocketAddr,
+        (): &(),
     ) -> Option<impl Future<Output = Answer> + Send + use<'a>> {
         let slow = request.target == "/slow";
         let body = format!("short {};", String::from_utf8_lossy(request.body));
@@ -115,7 +118,7 @@ async fn alone() -> (TcpStream, JoinHandle<(End, BytesMut)>) {
     client.set_nodelay(true).unwrap();
     let app = Echo { slow: Slow::default(), routes: Router::new() };
     let activity = Arc::new(Activity::new(Arc::default()));
-    let mut short = Short { app, stream, peer, activity, max_head: 8_192, kept: BytesMut::new() };
+    let mut short = Short { app, guest: (), stream, peer, activity, max_head: 8_192, kept: BytesMut::new() };
     #[expect(clippy::disallowed_methods, reason = "ends with the test")]
     let end = tokio::spawn(async move { (short.serve().await, short.kept) });
     (client, end)
