@@ -26,9 +26,9 @@ pub struct Guest(AtomicU64);
 impl Shared {
     /// A request waits: if all do who are expected, that is all that comes.
     pub(crate) fn look_who_waits(self: &Arc<Self>) {
-        // Who is with the log, or told and not answered yet, is expected too.
-        let all_inside = || self.gate.inside() <= self.batches.waiting();
-        if self.batches.is_filled() && self.crowd.is_complete() && all_inside() {
+        // Who is inside and has no open batch is with the log, or told and not answered yet: is expected too.
+        let Self { batches, crowd, gate, .. } = &**self;
+        if batches.is_filled() && crowd.is_complete() && gate.inside() <= batches.waiting() {
             self.hand_over();
         }
     }

@@ -160,11 +160,10 @@ async fn each_request_is_counted_once_whatever_its_way() {
     until(|| rig.total("final") == 22).await;
 }
 
-/// So long that no batch closes by it.
-const INTERVAL_MS: u64 = 600_000;
-
+/// With an interval so long that no batch closes by it.
 async fn without_interval() -> Rig {
-    Rig::open(Config { commit_interval_ms: INTERVAL_MS, ack_timeout_ms: INTERVAL_MS, ..config() }).await
+    let interval_ms = 600_000;
+    Rig::open(Config { commit_interval_ms: interval_ms, ack_timeout_ms: interval_ms, ..config() }).await
 }
 
 #[tokio::test]
