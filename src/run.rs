@@ -58,6 +58,7 @@ async fn process(
     let started = readiness.condition("start");
     let admin_listener = http::bind(&config.service.admin_listen).await?;
     let mut outer = Tasks::new(CancellationToken::new());
+    outer.spawn("metrics", telemetry::keep_up(metrics.clone(), outer.shutdown()));
     outer.spawn(
         "admin",
         http::serve(

@@ -2,7 +2,13 @@
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Deserialize;
-use std::io::{IsTerminal, stderr};
+use std::{
+    convert::Infallible,
+    io::{IsTerminal, stderr},
+    time::Duration,
+};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 /// Renders the metrics of this process in Prometheus' text format.
@@ -46,6 +52,9 @@ impl LogOutput {
 const SECONDS: [f64; 15] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
+/// How often values of histograms are put into their buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
+
 /// Sends log lines to standard error.
 pub fn init_logs(output: &LogOutput) {
     let filter = EnvFilter::try_new(&output.level).unwrap_or_else(|_| EnvFilter::new("info"));
@@ -65,4 +74,47 @@ pub fn init_metrics() -> Result<MetricsHandle, BuildError> {
     let builder = PrometheusBuilder::new();
     let builder = builder.set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?;
     builder.install_recorder()
+}
+
+/// Puts values of histograms into their buckets, until the shutdown. The recorder keeps each value until then or until somebody
+/// reads the metrics: the memory of a process whose metrics nobody reads would grow without end.
+pub async fn keep_up(metrics: MetricsHandle, shutdown: CancellationToken) -> Result<(), Infallible> {
+    while shutdown.run_until_cancelled(sleep(UPKEEP)).await.is_some() {
+        metrics.run_upkeep();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tasks;
+    use metrics::{histogram, with_local_recorder};
+
+    fn resident_mib() -> u64 {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: u64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
+        pages * 4 / 1024
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_histograms_are_told_takes_no_memory_when_nobody_reads_them() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let (mut tasks, handle) = (Tasks::new(CancellationToken::new()), recorder.handle());
+        tasks.spawn("upkeep", keep_up(handle.clone(), tasks.shutdown()));
+        let before_mib = resident_mib();
+        for _ in 0..20 {
+            with_local_recorder(&recorder, || {
+                let seconds = histogram!("seconds");
+                (0..200_000).for_each(|_| seconds.record(0.001));
+            });
+            sleep(UPKEEP).await;
+        }
+        // All of them are 61 MiB.
+        let grown_mib = resident_mib().saturating_sub(before_mib);
+        assert!(grown_mib < 30, "{grown_mib} MiB");
+        assert!(handle.render().contains("seconds_count 4000000"), "{}", handle.render());
+        tasks.shutdown().cancel();
+        tasks.join(UPKEEP).await.unwrap();
+    }
 }

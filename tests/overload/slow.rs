@@ -142,7 +142,7 @@ async fn two_thousand_that_say_too_little_disturb_nobody_and_leave_nothing_behin
     let dir = tempfile::tempdir().unwrap();
     let uproar = start(dir.path()).await;
     let all = KINDS.into_iter().cycle().take(CROWD * KINDS.len());
-    let waves: u32 = if is_long() { 10 } else { 3 };
+    let waves: u32 = if is_long() { 10 } else { 5 };
     let mut after_kib = vec![uproar.resident_kib()];
     for wave in 1..=waves {
         let opening = Instant::now();
@@ -173,9 +173,9 @@ async fn two_thousand_that_say_too_little_disturb_nobody_and_leave_nothing_behin
         assert_eq!(metric(&uproar, BODY_SLOW).await, n);
         after_kib.push(memory_kib);
     }
-    // What was freed is used again, but not to the last byte: all later waves together leave less than the first one took. If
-    // connections left half of their memory behind, two more waves would be enough to tell.
-    let [first, later] =
-        [after_kib[1] - after_kib[0], after_kib[waves as usize].saturating_sub(after_kib[1])];
-    assert!(later < first, "memory grew by {first} KiB, and then by {later} KiB: {after_kib:?}");
+    // What was freed is used again, but not to the last byte, and a busy machine now and then has more to do at a time than
+    // before. What connections leave behind, each wave does: it can't be told from the first, but from the one that left least.
+    let grown_kib: Vec<_> = after_kib.windows(2).map(|two| two[1].saturating_sub(two[0])).collect();
+    let (first, least) = (grown_kib[0], grown_kib[1..].iter().min().unwrap());
+    assert!(*least < first / 4, "memory grew by at least {least} KiB each time: {after_kib:?}");
 }

@@ -4,7 +4,8 @@
 use super::{
     Clock,
     journal::Journal,
-    row::{Group, Part, record_size},
+    pack::Pack,
+    row::{Group, Part},
     tail::{StopOnPanic, Tail},
 };
 use crate::{Append, AppendError, Done, metrics::WRITE_SECONDS};
@@ -27,6 +28,8 @@ pub(super) struct Appends {
     pub(super) tail: Arc<Tail>,
     pub(super) journal: Journal,
     pub(super) clock: Clock,
+    /// Keeps what goes into the tail.
+    pub(super) pack: Pack,
 }
 
 /// Appends that become one group.
@@ -79,10 +82,9 @@ impl Appends {
         let timestamp_ms = (self.clock)().max(end.timestamp_ms);
         let group = Group { timestamp_ms, parts: parts.map(part).collect() };
         let started = Instant::now();
-        self.journal.append(&group).map_err(|error| self.tail.stop(&error))?;
+        let row = self.journal.append(&group).map_err(|error| self.tail.stop(&error))?;
         histogram!(WRITE_SECONDS).record(started.elapsed().as_secs_f64());
-        let size = group.size();
-        self.tail.push_group(Arc::new(group), size);
+        self.tail.push_group(self.pack.add(row));
         Ok(())
     }
 }
@@ -94,7 +96,7 @@ impl Gathered {
 
     fn add(&mut self, appends: Vec<Append>) {
         for Append { partition, value, done } in appends {
-            self.bytes += record_size(&value);
+            self.bytes += size_of::<Bytes>() + value.len();
             self.records[partition as usize].push(value);
             self.done.push(done);
         }

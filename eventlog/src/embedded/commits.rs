@@ -6,7 +6,6 @@
 use super::{
     Clock,
     journal::Shelf,
-    row::record_size,
     store::{Committed, Store},
     tail::{StopOnPanic, Tail},
 };
@@ -62,12 +61,7 @@ impl Commits {
         written.map_err(|error| CommitError::Reopen(self.tail.stop(&error)))?;
         self.shelf.trim(&self.committed.offsets, (self.clock)().saturating_sub(self.retention_ms));
         let records = cuts.into_iter().flat_map(|cut| cut.aggregates);
-        let records: Vec<_> = records.map(|(room, value)| FollowedRecord { room, value }).collect();
-        let size = |record: &FollowedRecord| {
-            record.room.len() + record_size(record.value.as_deref().unwrap_or_default())
-        };
-        let size = records.iter().map(size).sum();
-        self.tail.push_commit(Arc::new(records), size);
+        self.tail.push_commit(records.map(|(room, value)| FollowedRecord { room, value }).collect());
         Ok(())
     }
 

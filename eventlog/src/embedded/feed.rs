@@ -4,7 +4,7 @@ use super::{
     Shared,
     commits::{Job, Joined},
     journal::{JournalError, Reader},
-    row::Group,
+    row::{Group, RowError},
     store::{Store, StoreError},
 };
 use crate::{
@@ -26,7 +26,7 @@ const READ_BYTES: usize = 1 << 20;
 /// that a window waits for its last records.
 const TAKE_PAUSE: Duration = Duration::from_millis(20);
 
-type Groups = Vec<(u64, Arc<Group>)>;
+type Groups = Vec<(u64, Group)>;
 
 pub(super) async fn open(shared: &Arc<Shared>) -> Result<Feed, OpenError> {
     let joined = shared.commits.ask(|answer| Job::Join { answer }).await;
@@ -139,11 +139,11 @@ impl EmbeddedEvents {
 
     /// Takes what is in memory, or begins to read the file. `false` when there is nothing to say.
     fn take_tail(&mut self) -> Result<bool, FeedError> {
-        let (groups, end) = {
+        let (rows, end) = {
             let tail = self.shared.tail.look()?;
             (tail.groups.from(self.cursor, READ_BYTES), tail.groups.next())
         };
-        let Some(groups) = groups else {
+        let Some(rows) = rows else {
             let reader = self.reader.take();
             let mut reader =
                 reader.unwrap_or_else(|| Reader::new(Arc::clone(&self.shared.shelf), self.cursor));
@@ -152,8 +152,9 @@ impl EmbeddedEvents {
             return Ok(true);
         };
         self.reader = None;
-        let groups: Groups = (self.cursor..).zip(groups).collect();
-        self.take(&groups);
+        let groups = (self.cursor..).zip(rows).map(|(number, row)| Ok((number, Group::decode(row)?)));
+        let groups: Result<Groups, RowError> = groups.collect();
+        self.take(&groups.map_err(broken)?);
         if self.cursor >= end {
             self.tell_ends();
             self.taken_at = (!self.untold.is_empty()).then(Instant::now);

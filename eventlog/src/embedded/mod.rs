@@ -5,7 +5,7 @@
 //! - `appends` and `commits` are the two threads that write, a `worker` each: to the journal, and to the store. `writer` and `feed`
 //!   hand them jobs through bounded queues.
 //! - `history` reads all once, for auditors, through `overlay`, which keeps writes from it.
-//! - `tail` is what the threads share with readers: the newest groups and commits (`ring`), so that a reader that keeps
+//! - `tail` is what the threads share with readers: the newest groups and commits (`ring`, `pack`), so that a reader that keeps
 //!   up never touches the disk.
 //!
 //! Why an acknowledged record is kept: `append` resolves after its frame was synced (`fdatasync`, which also syncs the
@@ -24,6 +24,7 @@ mod history;
 mod journal;
 mod live;
 mod overlay;
+mod pack;
 mod ring;
 mod row;
 mod store;
@@ -41,6 +42,7 @@ use appends::Appends;
 use commits::Commits;
 use folder::Opened;
 use journal::{Medium, Shelf};
+use pack::Pack;
 use std::{
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -102,7 +104,7 @@ impl EmbeddedLog {
             retention_ms: config.retention_ms,
             last_member: 0,
         };
-        let appends = Appends { tail: Arc::clone(&tail), journal, clock };
+        let appends = Appends { tail: Arc::clone(&tail), journal, clock, pack: Pack::default() };
         let appends = Worker::start("log-appends", config.max_queued, |jobs| appends.run(jobs))?;
         let commits = Worker::start("log-commits", COMMITS_QUEUED_MAX, |jobs| commits.run(jobs))?;
         let shared = Arc::new(Shared { store, shelf, tail, appends, commits });

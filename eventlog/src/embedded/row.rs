@@ -52,12 +52,6 @@ pub(super) enum RowError {
 }
 
 impl Group {
-    /// Bytes that the group takes up, about.
-    pub(super) fn size(&self) -> usize {
-        let records = self.parts.iter().flat_map(|part| &part.records);
-        64 + records.map(|value| record_size(value)).sum::<usize>()
-    }
-
     /// Adds the row to what is there.
     pub(super) fn encode_into(&self, row: &mut Vec<u8>) {
         row.put_u8(VERSION);
@@ -120,11 +114,6 @@ impl Header {
         }
         Ok((version, Self { timestamp_ms, parts }))
     }
-}
-
-/// Bytes that a record takes up, about.
-pub(super) fn record_size(value: &[u8]) -> usize {
-    32 + value.len()
 }
 
 pub(super) fn put_var(row: &mut Vec<u8>, mut n: u64) {

@@ -1,7 +1,8 @@
 //! What those who write and those who read share: the newest groups and commits in memory, and who may commit.
 
-use super::{ring::Ring, row::Group};
+use super::ring::Ring;
 use crate::{FeedError, FollowedRecord};
+use bytes::Bytes;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -16,10 +17,10 @@ pub(super) struct Tail {
 }
 
 pub(super) struct State {
-    /// By group number.
-    pub(super) groups: Ring<Group>,
+    /// Rows, by group number.
+    pub(super) groups: Ring<Bytes>,
     /// By commit number.
-    pub(super) commits: Ring<Vec<FollowedRecord>>,
+    pub(super) commits: Ring<Arc<Vec<FollowedRecord>>>,
     /// The newest feed, which is the only one that may read and commit; 0 when it was closed.
     pub(super) member: u64,
     /// Why nothing is written any more.
@@ -53,16 +54,18 @@ impl Tail {
         }
     }
 
-    /// Adds the newest group.
-    pub(super) fn push_group(&self, group: Arc<Group>, size: usize) {
-        let pushed_out = self.lock().groups.push(group, size);
+    /// Adds the row of the newest group. It should be packed.
+    pub(super) fn push_group(&self, row: Bytes) {
+        let bytes = row.len();
+        let pushed_out = self.lock().groups.push(row, bytes);
         self.groups_changed.send_replace(());
         drop(pushed_out);
     }
 
     /// Adds the newest commit.
-    pub(super) fn push_commit(&self, records: Arc<Vec<FollowedRecord>>, size: usize) {
-        let pushed_out = self.lock().commits.push(records, size);
+    pub(super) fn push_commit(&self, records: Vec<FollowedRecord>) {
+        let bytes = records.iter().map(memory).sum();
+        let pushed_out = self.lock().commits.push(Arc::new(records), bytes);
         self.commits_changed.send_replace(());
         drop(pushed_out);
     }
@@ -94,6 +97,13 @@ impl Tail {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Bytes that a record of a commit takes, about: those of its room and its value are each shared, so counted beside them.
+fn memory(record: &FollowedRecord) -> usize {
+    const SHARED_BYTES: usize = 40;
+    let value = record.value.as_deref().unwrap_or_default();
+    size_of::<FollowedRecord>() + record.room.len() + value.len() + 2 * SHARED_BYTES
 }
 
 /// Readers must not wait for a thread that is gone.

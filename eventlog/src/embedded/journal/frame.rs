@@ -25,6 +25,11 @@ pub(super) fn write(buffer: &mut Vec<u8>, number: u64, body: impl FnOnce(&mut Ve
     buffer[16..HEAD].copy_from_slice(&crc.to_le_bytes());
 }
 
+/// The body of a frame that [`write`] made.
+pub(super) fn body(frame: &[u8]) -> &[u8] {
+    frame.get(HEAD..).unwrap_or_default()
+}
+
 /// Takes the frame of this number from the front of `bytes`, and gives its body; `None` where it is not there, or not whole.
 pub(super) fn take(bytes: &mut Bytes, number: u64) -> Option<Bytes> {
     let (found, len) = whole(bytes)?;

@@ -134,8 +134,8 @@ impl Journal {
         &self.shelf
     }
 
-    /// Writes a group, synced. After an error nobody knows what is on the disk: it has to be opened again.
-    pub(super) fn append(&mut self, group: &Group) -> Result<(), JournalError> {
+    /// Writes a group, synced, and gives its row. After an error nobody knows what is on the disk: it has to be opened again.
+    pub(super) fn append(&mut self, group: &Group) -> Result<&[u8], JournalError> {
         frame::write(&mut self.frame, self.end.group, |buffer| group.encode_into(buffer));
         let begun = self.end.group > self.segment.first_group;
         if begun && self.segment.position + self.frame.len() as u64 > self.medium.segment_bytes {
@@ -150,7 +150,7 @@ impl Journal {
         let passed = self.end.pass(group.timestamp_ms, parts);
         passed.ok_or_else(|| JournalError::broken(path(), self.segment.position))?;
         self.shelf.set_end(&self.end);
-        Ok(())
+        Ok(frame::body(&self.frame))
     }
 }
 

@@ -36,16 +36,13 @@ impl Reader {
     }
 
     /// The next groups, with their numbers: some `bytes_max`, and one at least, if there are any.
-    pub(in super::super) fn read(
-        &mut self,
-        bytes_max: usize,
-    ) -> Result<Vec<(u64, Arc<Group>)>, JournalError> {
+    pub(in super::super) fn read(&mut self, bytes_max: usize) -> Result<Vec<(u64, Group)>, JournalError> {
         let (mut groups, mut bytes) = (Vec::new(), 0);
         while bytes < bytes_max {
             let number = self.next_group;
             let Some(row) = self.row()? else { break };
             bytes += row.len();
-            groups.push((number, Arc::new(Group::decode(row)?)));
+            groups.push((number, Group::decode(row)?));
         }
         Ok(groups)
     }
