@@ -116,7 +116,7 @@ impl EmbeddedEvents {
                 self.reading = None;
                 let (reader, groups) = read.map_err(broken)?.map_err(broken)?;
                 self.reader = Some(reader);
-                self.take(&groups);
+                self.take(groups);
             } else {
                 if let Some(at) = self.taken_at {
                     sleep_until(at + TAKE_PAUSE).await;
@@ -154,7 +154,7 @@ impl EmbeddedEvents {
         self.reader = None;
         let groups = (self.cursor..).zip(rows).map(|(number, row)| Ok((number, Group::decode(row)?)));
         let groups: Result<Groups, RowError> = groups.collect();
-        self.take(&groups.map_err(broken)?);
+        self.take(groups.map_err(broken)?);
         if self.cursor >= end {
             self.tell_ends();
             self.taken_at = (!self.untold.is_empty()).then(Instant::now);
@@ -163,17 +163,16 @@ impl EmbeddedEvents {
     }
 
     /// Makes events of the records that were not given yet.
-    fn take(&mut self, groups: &Groups) {
+    fn take(&mut self, groups: Groups) {
         let mut records: Vec<Vec<Record>> = self.partitions.iter().map(|_| Vec::new()).collect();
         for (number, group) in groups {
             self.cursor = number + 1;
-            for part in &group.parts {
+            for part in group.parts {
                 let position = &mut self.partitions[part.partition as usize];
-                for (offset, value) in (part.first_offset..).zip(&part.records) {
+                for (offset, value) in (part.first_offset..).zip(part.records) {
                     // A cut may lie within a group.
                     if offset >= position.next_offset {
-                        let record =
-                            Record { offset, timestamp_ms: group.timestamp_ms, value: value.clone() };
+                        let record = Record { offset, timestamp_ms: group.timestamp_ms, value };
                         records[part.partition as usize].push(record);
                         *position = Position { next_offset: offset + 1, told_end: false };
                     }

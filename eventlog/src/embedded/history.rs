@@ -140,13 +140,10 @@ impl Rows<'_> {
         }
         self.reader = Some(reader);
         for (_, group) in groups {
-            for part in group.parts.iter().filter(|part| part.partition == self.partition) {
-                let records = part.records.iter().zip(part.first_offset..);
-                self.records.extend(records.map(|(value, offset)| Record {
-                    offset,
-                    timestamp_ms: group.timestamp_ms,
-                    value: value.clone(),
-                }));
+            for part in group.parts.into_iter().filter(|part| part.partition == self.partition) {
+                let timestamp_ms = group.timestamp_ms;
+                let records = (part.first_offset..).zip(part.records);
+                self.records.extend(records.map(|(offset, value)| Record { offset, timestamp_ms, value }));
             }
         }
         Ok(true)
