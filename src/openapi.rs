@@ -2,6 +2,7 @@
 
 use axum::{
     Router,
+    body::Bytes,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -11,19 +12,72 @@ use service::{
     Problem,
     openapi::{Part, document},
 };
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
 
 const PATH: &str = "/openapi.json";
 /// How long caches may keep the document: limits change while the process runs.
 const MAX_AGE_S: u32 = 60;
 
-/// Gives a tier's part under the configuration in force.
-pub(crate) type Source = Box<dyn Fn() -> Part + Send + Sync>;
+/// The document. It is made anew only when a configuration changed: anybody may ask for it, on the threads that take reactions,
+/// and to make it costs as much as fifty of those.
+#[derive(Default)]
+pub(crate) struct Description {
+    tiers: Vec<Box<dyn Tier>>,
+    made: Option<Bytes>,
+}
 
-/// The route. The document is made whenever it is asked for, which is rarely.
-pub(crate) fn router(sources: Vec<Source>) -> Router {
-    let sources = Arc::new(sources);
-    let handler = async move || answer(&document_of(&sources));
+/// A tier's part of the document.
+trait Tier: Send {
+    /// Whether its configuration changed since the part was given.
+    fn has_changed(&self) -> bool;
+    /// The part under the configuration in force.
+    fn part(&mut self) -> Part;
+}
+
+impl<C: Send + Sync> Tier for (watch::Receiver<Arc<C>>, fn(&C) -> Part) {
+    fn has_changed(&self) -> bool {
+        // Nothing changes any more when nobody is left who could change it.
+        self.0.has_changed().unwrap_or(false)
+    }
+
+    fn part(&mut self) -> Part {
+        let config = self.0.borrow_and_update().clone();
+        (self.1)(&config)
+    }
+}
+
+impl Description {
+    /// Adds a tier that runs under `config`.
+    pub(crate) fn add<C: Send + Sync + 'static>(
+        &mut self,
+        config: watch::Receiver<Arc<C>>,
+        part: fn(&C) -> Part,
+    ) {
+        self.tiers.push(Box::new((config, part)));
+    }
+
+    fn document(&mut self) -> Bytes {
+        let old = self.made.take().filter(|_| !self.tiers.iter().any(|tier| tier.has_changed()));
+        let new = old.unwrap_or_else(|| self.make().to_string().into());
+        self.made.insert(new).clone()
+    }
+
+    fn make(&mut self) -> Value {
+        let info = json!({
+            "title": "Uproar",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": env!("CARGO_PKG_DESCRIPTION"),
+            "license": { "name": env!("CARGO_PKG_LICENSE"), "identifier": env!("CARGO_PKG_LICENSE") },
+        });
+        document(&info, self.tiers.iter_mut().map(|tier| tier.part()).chain([own()]))
+    }
+}
+
+/// The route.
+pub(crate) fn router(description: Description) -> Router {
+    let description = Arc::new(Mutex::new(description));
+    let handler = async move || answer(description.lock().unwrap_or_else(PoisonError::into_inner).document());
     Router::new().route(PATH, get(handler).fallback(async || wrong_method()))
 }
 
@@ -36,28 +90,18 @@ fn wrong_method() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the description of the API is read by GET")
 }
 
-fn answer(document: &Value) -> Response {
+fn answer(document: Bytes) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "application/json".to_owned()),
         (header::CACHE_CONTROL, cache_control()),
         // Whoever can reach it may read it, with tools that are web pages too.
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*".to_owned()),
     ];
-    (headers, document.to_string()).into_response()
+    (headers, document).into_response()
 }
 
 fn cache_control() -> String {
     format!("public, max-age={MAX_AGE_S}")
-}
-
-fn document_of(sources: &[Source]) -> Value {
-    let info = json!({
-        "title": "Uproar",
-        "version": env!("CARGO_PKG_VERSION"),
-        "summary": env!("CARGO_PKG_DESCRIPTION"),
-        "license": { "name": env!("CARGO_PKG_LICENSE"), "identifier": env!("CARGO_PKG_LICENSE") },
-    });
-    document(&info, sources.iter().map(|part| part()).chain([own()]))
 }
 
 /// The route of the document itself.
@@ -103,9 +147,10 @@ mod tests {
     fn the_document_of_all_tiers_is_whole() {
         let config = config::load(Role::All, &Sources::default()).unwrap();
         let (ingest, fanout) = (config.ingest, config.fanout);
-        let sources: Vec<Source> =
-            vec![Box::new(move || ingest::openapi(&ingest)), Box::new(move || fanout::openapi(&fanout))];
-        let document = document_of(&sources);
+        let mut description = Description::default();
+        description.add(watch::Sender::new(Arc::new(ingest)).subscribe(), ingest::openapi);
+        description.add(watch::Sender::new(Arc::new(fanout)).subscribe(), fanout::openapi);
+        let document: Value = serde_json::from_slice(&description.document()).unwrap();
         let mut found = Vec::new();
         references(&document, &mut found);
         assert!(found.len() > 10, "{found:?}");
@@ -124,5 +169,24 @@ mod tests {
             "/v1/rooms/{room}/reactions",
         ];
         assert_eq!(paths, all);
+    }
+
+    #[test]
+    fn the_document_is_made_once_for_each_configuration() {
+        let config = watch::Sender::new(Arc::new("one"));
+        let mut description = Description::default();
+        description.add(config.subscribe(), |name| {
+            let mut part = Part::default();
+            part.add("get", name, json!({}));
+            part
+        });
+        let first = description.document();
+        assert_eq!(description.document().as_ptr(), first.as_ptr());
+        config.send_replace(Arc::new("two"));
+        let second = description.document();
+        let paths = serde_json::from_slice::<Value>(&second).unwrap()["paths"].take();
+        assert!(paths.get("two").is_some() && paths.get("one").is_none(), "{paths}");
+        drop(config);
+        assert_eq!(description.document().as_ptr(), second.as_ptr());
     }
 }

@@ -93,13 +93,12 @@ async fn tiers(
     let live = Live::new(role, config.clone(), sources);
     let mut tasks = Tasks::new(stop);
     let (mut front, mut routes) = (None, Router::new());
-    let mut described: Vec<openapi::Source> = Vec::new();
+    let mut description = openapi::Description::default();
     if matches!(role, Role::All | Role::Ingest) {
         let deps = ingest::Deps { log: Arc::clone(&log), readiness: readiness.clone() };
         let tier = Ingest::new(live.ingest(), deps);
         front = Some(tier.front());
-        let config = live.ingest();
-        described.push(Box::new(move || ingest::openapi(&config.borrow())));
+        description.add(live.ingest(), ingest::openapi);
         tasks.spawn("ingest", tier.run(tasks.shutdown()));
     }
     if matches!(role, Role::All | Role::Aggregator) {
@@ -111,11 +110,10 @@ async fn tiers(
         let deps = fanout::Deps { log, readiness: readiness.clone() };
         let tier = Fanout::new(live.fanout(), deps)?;
         routes = routes.merge(tier.router());
-        let config = live.fanout();
-        described.push(Box::new(move || fanout::openapi(&config.borrow())));
+        description.add(live.fanout(), fanout::openapi);
         tasks.spawn("fanout", tier.run(tasks.shutdown()));
     }
-    routes = routes.merge(openapi::router(described));
+    routes = routes.merge(openapi::router(description));
     if role == Role::Fanout {
         // Where ingest is, it answers for what is no route.
         routes = routes.fallback(openapi::nothing_here);
