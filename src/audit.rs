@@ -8,6 +8,7 @@ use crate::{
     cli::{Failure, Role},
     config,
 };
+use aggregator::core::share_of_rooms;
 use clap::Args;
 use output::Output;
 use progress::Progress;
@@ -17,7 +18,10 @@ use std::{
     mem,
     time::{SystemTime, UNIX_EPOCH},
 };
-use wire::{RoomName, audit::Report};
+use wire::{
+    RoomName,
+    audit::{Report, Retention},
+};
 
 /// Clean.
 const CLEAN: u8 = 0;
@@ -89,12 +93,15 @@ fn audit(config: &config::Config) -> Result<Found, eventlog::OpenError> {
     let partitions = history.partitions();
     let progress = Progress::start(history.size()?);
     let mut found = Found { report: Report::default(), partitions, aggregates: 0, reactions: 0, now_ms };
-    let silent_since_ms = now_ms.saturating_sub(config.aggregator.room_ttl_ms);
+    let retention = Retention {
+        silent_since_ms: now_ms.saturating_sub(config.aggregator.room_ttl_ms),
+        max_rooms: share_of_rooms(config.aggregator.max_rooms, partitions),
+    };
     for partition in 0..partitions {
-        let mut read = reading::read(&*history, partition, silent_since_ms, &progress)?;
+        let mut read = reading::read(&*history, partition, retention, &progress)?;
         if !read.report.is_clean() {
             // Kafka may compact and delete while it is read. What is there twice is there.
-            read = reading::read(&*history, partition, silent_since_ms, &progress.again())?;
+            read = reading::read(&*history, partition, retention, &progress.again())?;
         }
         found.aggregates += read.aggregates;
         found.reactions += read.reactions;

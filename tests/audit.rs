@@ -22,10 +22,10 @@ use std::{
 use wire::{Aggregate, RoomName};
 
 /// What an audit said, and how it ended.
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub struct Said {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
 impl Said {
@@ -33,12 +33,12 @@ impl Said {
         self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    fn room(&self, room: &str) -> Value {
+    pub fn room(&self, room: &str) -> Value {
         self.lines().into_iter().find(|line| line["room"] == room).unwrap_or_default()
     }
 }
 
-async fn audit(sets: &[String], args: &[&str]) -> Said {
+pub async fn audit(sets: &[String], args: &[&str]) -> Said {
     let mut command = Command::new(UPROAR);
     command.arg("audit").args(args);
     for set in sets {

@@ -17,6 +17,7 @@ mod kafka_log;
 mod kafka_tiers;
 mod overload;
 mod readme;
+mod rooms;
 mod shutdown;
 mod start;
 mod tidy;

@@ -15,6 +15,8 @@ pub struct Config {
     pub grace_ms: u64,
     /// A room without reactions for so long is forgotten, with its totals.
     pub room_ttl_ms: u64,
+    /// Rooms at a time; of more, those silent the longest are forgotten, with their totals.
+    pub max_rooms: usize,
     /// Distinct reactions a room counts by name; what comes beyond counts as `other`.
     pub max_distinct_per_room: usize,
 }
@@ -22,7 +24,7 @@ pub struct Config {
 impl Config {
     /// Adds every violation as `(key, what would be right)`.
     pub fn validate(&self, refuse: &mut dyn FnMut(&str, String)) {
-        let Self { interval_ms, slots, grace_ms, room_ttl_ms, max_distinct_per_room } = self;
+        let Self { interval_ms, slots, grace_ms, room_ttl_ms, max_rooms, max_distinct_per_room } = self;
         if !(100..=60_000).contains(interval_ms) {
             refuse("interval_ms", format!("must be 100 to 60000, is {interval_ms}"));
         }
@@ -38,6 +40,9 @@ impl Config {
                 format!("must be at least 10 times interval_ms ({interval_ms}), is {room_ttl_ms}"),
             );
         }
+        if *max_rooms == 0 {
+            refuse("max_rooms", "must be at least 1, is 0".to_owned());
+        }
         if !(1..=4_096).contains(max_distinct_per_room) {
             refuse("max_distinct_per_room", format!("must be 1 to 4096, is {max_distinct_per_room}"));
         }
@@ -49,6 +54,7 @@ impl Config {
             slots: self.slots,
             grace_ms: self.grace_ms,
             room_ttl_ms: self.room_ttl_ms,
+            max_rooms: self.max_rooms,
             max_distinct_per_room: self.max_distinct_per_room,
         }
     }

@@ -14,6 +14,9 @@ pub const SKEWED: &str = "uproar_aggregator_skewed_reactions_total";
 pub const FOLDED: &str = "uproar_aggregator_folded_reactions_total";
 /// Counter: what was passed over, by cause: batches (`alien`, `overflow`) and records (`replayed`).
 pub const SKIPPED: &str = "uproar_aggregator_skipped_records_total";
+/// Counter: rooms that were forgotten (again after a takeover, as far as that was not committed), by cause: `silent` for the TTL,
+/// or the ones silent the longest of `too_many`.
+pub const FORGOTTEN: &str = "uproar_aggregator_forgotten_rooms_total";
 /// Gauge: rooms known to this process.
 pub const ROOMS: &str = "uproar_aggregator_rooms";
 /// Gauge: windows that wait for a commit.
@@ -29,6 +32,7 @@ pub fn describe() {
     describe_counter!(SKEWED, "Reactions with a timestamp from the future");
     describe_counter!(FOLDED, "Reactions counted as other, beyond the limit of distinct ones");
     describe_counter!(SKIPPED, "Batches and records passed over, by cause");
+    describe_counter!(FORGOTTEN, "Rooms that were forgotten, by cause");
     describe_gauge!(ROOMS, "Rooms known to this process");
     describe_gauge!(PENDING, "Windows that wait for a commit");
     describe_histogram!(DELAY_SECONDS, Unit::Seconds, "From a window's end until it is committed");
@@ -37,6 +41,9 @@ pub fn describe() {
     }
     for cause in ["alien", "overflow", "replayed"] {
         counter!(SKIPPED, "cause" => cause).absolute(0);
+    }
+    for cause in ["silent", "too_many"] {
+        counter!(FORGOTTEN, "cause" => cause).absolute(0);
     }
     gauge!(ROOMS).set(0.0);
     gauge!(PENDING).set(0.0);

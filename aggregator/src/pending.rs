@@ -90,7 +90,7 @@ mod tests {
 
     fn closed(rooms: usize) -> Closed {
         let records = (0..rooms).map(|n| (format!("r{n}").parse().unwrap(), None)).collect();
-        Closed { from: 0, to: 1, end_ms: 0, records }
+        Closed { from: 0, to: 1, end_ms: 0, cause: None, records }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::{
     config::Config,
-    core::{Closed, Rollup, Tally},
+    core::{Cause, Closed, Rollup, Tally},
     metrics as names,
     pending::{Limits, Pending, Window},
 };
@@ -168,6 +168,7 @@ impl Session {
         let now_ms = self.clock.now_ms();
         for (partition, owned) in &mut self.partitions {
             while let Some(closed) = owned.rollup.tick(now_ms, owned.caught_up) {
+                report_forgotten(*partition, &closed);
                 self.pending.push(*partition, owned.epoch, closed);
             }
         }
@@ -289,6 +290,23 @@ fn take(
         );
     }
     closed
+}
+
+fn report_forgotten(partition: u32, closed: &Closed) {
+    let rooms = closed.records.len();
+    let cause = match closed.cause {
+        None => return,
+        Some(Cause::Silent) => "silent",
+        Some(Cause::TooMany) => {
+            tracing::warn!(
+                partition,
+                rooms,
+                "there are more than aggregator.max_rooms: those silent the longest are forgotten, with their totals"
+            );
+            "too_many"
+        }
+    };
+    counter!(names::FORGOTTEN, "cause" => cause).increment(rooms as u64);
 }
 
 fn report(tally: &Tally) {

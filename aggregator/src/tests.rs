@@ -16,8 +16,14 @@ use tokio::{
 };
 use wire::{Aggregate, Batch};
 
-const CONFIG: Config =
-    Config { interval_ms: 1_000, slots: 2, grace_ms: 10, room_ttl_ms: 600_000, max_distinct_per_room: 8 };
+const CONFIG: Config = Config {
+    interval_ms: 1_000,
+    slots: 2,
+    grace_ms: 10,
+    room_ttl_ms: 600_000,
+    max_rooms: 1_000,
+    max_distinct_per_room: 8,
+};
 
 /// A running tier. Its clock stands still until a test moves it.
 struct Tier {

@@ -4,7 +4,9 @@ use super::progress::Progress;
 use bytes::Bytes;
 use eventlog::{History, HistoryAggregate, HistorySpan, OpenError, Record};
 use std::cell::Cell;
-use wire::audit::{Foresight, KeptAggregate, KeptRecord, Report, Span, partition as audit_partition};
+use wire::audit::{
+    Foresight, KeptAggregate, KeptRecord, Report, Retention, Span, partition as audit_partition,
+};
 
 /// A partition that was read and audited.
 pub(super) struct Read {
@@ -16,7 +18,7 @@ pub(super) struct Read {
 pub(super) fn read(
     history: &dyn History,
     partition: u32,
-    silent_since_ms: u64,
+    retention: Retention,
     progress: &Progress,
 ) -> Result<Read, OpenError> {
     let span = history.span(partition)?;
@@ -30,7 +32,7 @@ pub(super) fn read(
     let report = audit_partition(
         partition,
         Span { begin: span.reactions.start, end: span.reactions.end, committed: span.committed },
-        silent_since_ms,
+        retention,
         foresight,
         aggregates(history, partition, &span)?.inspect(|_| step(&windows)),
         history.reactions(partition, &span)?.map(kept_record).inspect(|_| step(&records)),

@@ -9,6 +9,8 @@
 //! - When the log is read to its end and the clock is past the end plus grace, a tick closes the window.
 //! - A closed window yields an aggregate for each room with reactions in it, and one of zero for each that had some in
 //!   the window before.
+//! - A room without reactions for its TTL is forgotten. When a window has closed, so are of too many rooms those silent the
+//!   longest; not those of this window or the next one.
 //! - Windows of partition p of P are shifted by p/P of the interval, which spreads commits and broadcasts over time.
 //!
 //! Offsets decide what a window holds, times only where it is cut: whatever clocks do, every record counts once.
@@ -17,7 +19,7 @@ mod open;
 mod rollup;
 mod room;
 
-pub use rollup::{Closed, Rollup};
+pub use rollup::{Cause, Closed, Rollup};
 
 /// What can be changed while running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +32,15 @@ pub struct Settings {
     pub grace_ms: u64,
     /// A room without reactions for so long is forgotten.
     pub room_ttl_ms: u64,
+    /// Rooms in all partitions; of more, those silent the longest are forgotten.
+    pub max_rooms: usize,
     /// Distinct reactions a room counts by name.
     pub max_distinct_per_room: usize,
+}
+
+/// How many of `max_rooms` a partition of so many may have: an equal share.
+pub fn share_of_rooms(max_rooms: usize, partitions: u32) -> usize {
+    max_rooms.div_ceil(partitions.max(1) as usize)
 }
 
 /// What became of records.

@@ -51,6 +51,7 @@ mod tests {
         slots: 4,
         grace_ms: 50,
         room_ttl_ms: 60_000,
+        max_rooms: 1_000,
         max_distinct_per_room: 8,
     };
 

@@ -4,6 +4,7 @@ use super::{
     Settings, Tally,
     open::{OpenWindow, window_at},
     room::{Place, RoomState},
+    share_of_rooms,
 };
 use bytes::Bytes;
 use slab::Slab;
@@ -33,9 +34,20 @@ pub struct Rollup {
     resting: Vec<usize>,
     /// When to look for rooms to forget.
     expiry_ms: u64,
+    /// There may be too many rooms.
+    is_crowded: bool,
 }
 
-/// A closed window, or rooms that are forgotten between two windows (then `from` is `to`).
+/// Why rooms are forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// They had no reactions for the TTL.
+    Silent,
+    /// There were too many rooms, of which these were silent the longest.
+    TooMany,
+}
+
+/// A closed window, or rooms that are forgotten (then `from` is `to`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closed {
     /// First offset of the window.
@@ -44,6 +56,8 @@ pub struct Closed {
     pub to: u64,
     /// End of the window in ms since the epoch; 0 where rooms are forgotten.
     pub end_ms: u64,
+    /// Why rooms are forgotten, where it is no window.
+    pub cause: Option<Cause>,
     /// What it yields, in the order of the rooms' names: aggregates, or tombstones.
     pub records: Vec<(RoomName, Option<Bytes>)>,
 }
@@ -80,12 +94,14 @@ impl Rollup {
             numbers,
             resting,
             expiry_ms: 0,
+            is_crowded: true,
         }
     }
 
     /// Takes new settings; an open window keeps its end.
     pub fn configure(&mut self, settings: Settings) {
         self.settings = settings;
+        self.is_crowded = true;
     }
 
     /// The offset that comes next.
@@ -169,11 +185,16 @@ impl Rollup {
 
     /// Time passes. `caught_up`: the log is read to its end. Call it again until it returns `None`.
     pub fn tick(&mut self, now_ms: u64, caught_up: bool) -> Option<Closed> {
+        if mem::take(&mut self.is_crowded)
+            && let Some(forgotten) = self.thin_out()
+        {
+            return Some(forgotten);
+        }
         if !caught_up {
             return None;
         }
         if now_ms >= self.expiry_ms
-            && let Some(forgotten) = self.forget(now_ms)
+            && let Some(forgotten) = self.expire(now_ms)
         {
             return Some(forgotten);
         }
@@ -227,28 +248,51 @@ impl Rollup {
         });
         self.resting = numbers;
         self.last_end_ms = window.end;
+        self.is_crowded = true;
         let from = mem::replace(&mut self.from, cut);
-        Some(Closed { from, to: cut, end_ms: window.end, records })
+        Some(Closed { from, to: cut, end_ms: window.end, cause: None, records })
     }
 
     /// Forgets rooms that had no reactions for the TTL. Looks through all rooms, so only now and then.
-    fn forget(&mut self, now_ms: u64) -> Option<Closed> {
+    fn expire(&mut self, now_ms: u64) -> Option<Closed> {
         let ttl_ms = self.settings.room_ttl_ms;
         self.expiry_ms = now_ms + (ttl_ms / 8).clamp(1, 60_000);
+        let mut silent = self.silent();
+        silent.retain(|(active_ms, _)| active_ms.saturating_add(ttl_ms) <= now_ms);
+        self.forget(silent, Cause::Silent)
+    }
+
+    /// Of too many rooms, forgets those that have been silent the longest.
+    fn thin_out(&mut self) -> Option<Closed> {
+        let share = share_of_rooms(self.settings.max_rooms, self.partitions);
+        let excess = self.rooms.len().checked_sub(share).filter(|excess| *excess > 0)?;
+        let mut silent = self.silent();
+        if excess < silent.len() {
+            silent.select_nth_unstable(excess);
+            silent.truncate(excess);
+        }
+        self.forget(silent, Cause::TooMany)
+    }
+
+    /// Rooms that can be forgotten, which those in a window or coming to rest can't: since when, and their numbers.
+    fn silent(&self) -> Vec<(u64, usize)> {
         let resting: HashSet<_> = self.resting.iter().copied().collect();
-        let in_use = |number, state: &RoomState| state.is_in_window() || resting.contains(&number);
-        let is_old = |state: &RoomState| state.active_ms.saturating_add(ttl_ms) <= now_ms;
-        let old = self.rooms.iter().filter(|(number, state)| is_old(state) && !in_use(*number, state));
-        let mut forgotten: Vec<_> = old.map(|(_, state)| state.name().clone()).collect();
+        let is_silent =
+            |number: &usize, state: &RoomState| !state.is_in_window() && !resting.contains(number);
+        let silent = self.rooms.iter().filter(|(number, state)| is_silent(number, state));
+        silent.map(|(number, state)| (state.active_ms, number)).collect()
+    }
+
+    fn forget(&mut self, silent: Vec<(u64, usize)>, cause: Cause) -> Option<Closed> {
+        let mut forgotten: Vec<_> =
+            silent.into_iter().map(|(_, number)| self.rooms.remove(number).into_name()).collect();
         forgotten.sort();
         for room in &forgotten {
-            if let Some(number) = self.numbers.remove(room) {
-                self.rooms.remove(number);
-            }
+            self.numbers.remove(room);
         }
         let records: Vec<_> = forgotten.into_iter().map(|room| (room, None)).collect();
         let from = self.from;
-        (!records.is_empty()).then_some(Closed { from, to: from, end_ms: 0, records })
+        (!records.is_empty()).then_some(Closed { from, to: from, end_ms: 0, cause: Some(cause), records })
     }
 }
 

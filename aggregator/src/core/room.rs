@@ -64,6 +64,10 @@ impl RoomState {
         &self.name
     }
 
+    pub(super) fn into_name(self) -> RoomName {
+        self.name
+    }
+
     /// Whether the open window holds reactions of the room.
     pub(super) fn is_in_window(&self) -> bool {
         self.part.count > 0

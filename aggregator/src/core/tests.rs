@@ -5,8 +5,14 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use wire::Batch;
 
-const SETTINGS: Settings =
-    Settings { interval_ms: 2_000, slots: 4, grace_ms: 50, room_ttl_ms: 60_000, max_distinct_per_room: 3 };
+const SETTINGS: Settings = Settings {
+    interval_ms: 2_000,
+    slots: 4,
+    grace_ms: 50,
+    room_ttl_ms: 60_000,
+    max_rooms: 1_000,
+    max_distinct_per_room: 3,
+};
 
 fn rollup() -> Rollup {
     Rollup::new(0, 1, 0, Vec::new(), SETTINGS)
@@ -312,6 +318,103 @@ fn forgetting_a_room_commits_nothing_of_the_open_window_and_spares_the_rooms_in_
     assert_eq!(only(core.tick(82_050, true)).total, 2);
 }
 
+/// Names of rooms that ticks up to now forget, with how many rooms there are then.
+fn thinned_out(core: &mut Rollup, now_ms: u64, caught_up: bool) -> (Vec<String>, usize) {
+    let mut names = Vec::new();
+    while let Some(closed) = core.tick(now_ms, caught_up) {
+        assert_eq!(closed.cause.is_some(), closed.aggregates().is_empty());
+        if closed.cause == Some(Cause::TooMany) {
+            assert_eq!((closed.from, closed.end_ms), (closed.to, 0));
+            names.extend(closed.forgotten().iter().map(ToString::to_string));
+        }
+    }
+    (names, core.room_count())
+}
+
+#[test]
+fn of_too_many_rooms_those_silent_the_longest_are_forgotten() {
+    let mut core = Rollup::new(0, 1, 0, Vec::new(), Settings { max_rooms: 2, ..SETTINGS });
+    let mut forgotten = Vec::new();
+    for (offset, room) in (0u64..).zip(["d", "c", "b", "c", "a"]) {
+        let now_ms = 10_000 + 6_000 * offset;
+        record(&mut core, offset, now_ms, &[batch(room, &[("🔥", 1)])], now_ms);
+        // The window, the rest, and time to spare.
+        for after_ms in [2_050, 4_050, 5_000] {
+            forgotten.extend(thinned_out(&mut core, now_ms + after_ms, true).0);
+        }
+    }
+    assert_eq!((forgotten, core.room_count()), (vec!["d".to_owned(), "b".to_owned()], 2));
+}
+
+#[test]
+fn rooms_of_the_open_window_and_of_the_last_one_stay_however_many_they_are() {
+    let mut core = Rollup::new(0, 1, 0, Vec::new(), Settings { max_rooms: 2, ..SETTINGS });
+    let all = |offset: u64| ["a", "b", "c", "d"].map(|room| batch(room, &[("🔥", offset + 1)]));
+    for offset in 0..3 {
+        let at_ms = 10_000 + 2_000 * offset;
+        record(&mut core, offset, at_ms, &all(offset), at_ms);
+        assert_eq!(thinned_out(&mut core, at_ms, true), (vec![], 4));
+    }
+    assert_eq!(thinned_out(&mut core, 16_050, true), (vec![], 4), "they come to rest first");
+    let (forgotten, left) = thinned_out(&mut core, 18_050, true);
+    assert_eq!((forgotten.len(), left), (2, 2));
+}
+
+#[test]
+fn too_many_rooms_are_forgotten_also_while_records_wait_to_be_read() {
+    let mut core = Rollup::new(0, 1, 0, Vec::new(), Settings { max_rooms: 2, ..SETTINGS });
+    let mut most = 0;
+    for offset in 0..50 {
+        let at_ms = 10_000 + 2_000 * offset;
+        record(&mut core, offset, at_ms, &[batch(&format!("r{offset}"), &[("🔥", 1)])], 1_000_000);
+        most = most.max(core.room_count());
+        thinned_out(&mut core, 1_000_000, false);
+    }
+    // Two, and the one that was new in the window.
+    assert_eq!(most, 3);
+}
+
+#[test]
+fn a_partition_has_its_share_of_the_rooms() {
+    let settings = Settings { max_rooms: 4, room_ttl_ms: u64::MAX / 4, ..SETTINGS };
+    let mut core = Rollup::new(1, 3, 0, Vec::new(), settings);
+    for (offset, room) in (0u64..).zip(["a", "b", "c", "d"]) {
+        record(&mut core, offset, 10_000, &[batch(room, &[("🔥", 1)])], 10_000);
+    }
+    thinned_out(&mut core, 20_000, true);
+    assert_eq!(thinned_out(&mut core, 30_000, true).1, 2);
+    assert_eq!([share_of_rooms(4, 3), share_of_rooms(1, 3), share_of_rooms(6, 3)], [2, 1, 2]);
+}
+
+#[test]
+fn fewer_rooms_may_be_there_than_were() {
+    let mut core = rollup();
+    for (offset, room) in (0u64..).zip(["a", "b", "c"]) {
+        record(&mut core, offset, 10_000, &[batch(room, &[("🔥", 1)])], 10_000);
+    }
+    thinned_out(&mut core, 20_000, true);
+    assert_eq!(thinned_out(&mut core, 30_000, true), (vec![], 3));
+    core.configure(Settings { max_rooms: 1, ..SETTINGS });
+    assert_eq!(thinned_out(&mut core, 30_000, true).1, 1);
+}
+
+#[test]
+fn after_a_restart_there_may_be_too_many_rooms_too() {
+    let mut before = rollup();
+    let mut newest = BTreeMap::new();
+    for (offset, room) in (0u64..).zip(["a", "b", "c"]) {
+        record(&mut before, offset, 10_000, &[batch(room, &[("🔥", 1)])], 10_000);
+    }
+    for now_ms in [20_000, 20_000, 30_000] {
+        let aggregates = before.tick(now_ms, true).map(|closed| closed.aggregates());
+        newest.extend(aggregates.into_iter().flatten().map(|it| (it.room.clone(), it)));
+    }
+    let settings = Settings { max_rooms: 1, ..SETTINGS };
+    let mut after = Rollup::new(0, 1, 3, newest.into_values().collect(), settings);
+    let (forgotten, left) = thinned_out(&mut after, 30_000, false);
+    assert_eq!((forgotten.len(), left), (2, 1));
+}
+
 #[test]
 fn after_a_restart_totals_seq_and_rest_go_on() {
     let mut before = rollup();
@@ -350,6 +453,8 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Ledger {
     cut: u64,
+    /// Totals of the rooms that were forgotten.
+    bygone: u64,
     newest: BTreeMap<RoomName, Aggregate>,
 }
 
@@ -369,15 +474,20 @@ impl Ledger {
             self.newest.insert(aggregate.room.clone(), aggregate);
         }
         for room in closed.forgotten() {
-            self.newest.remove(&room);
+            let last = self.newest.remove(&room).expect("it was known");
+            assert_eq!(last.count, 0, "it came to rest");
+            self.bygone += last.total;
         }
     }
 }
 
 proptest! {
     #[test]
-    fn every_record_counts_once_whatever_clocks_and_crashes_do(steps in prop::collection::vec(step(), 1..150)) {
-        let settings = Settings { room_ttl_ms: u64::MAX / 4, max_distinct_per_room: 2, ..SETTINGS };
+    fn every_record_counts_once_whatever_clocks_and_crashes_do(
+        steps in prop::collection::vec(step(), 1..150),
+        max_rooms in 1usize..10,
+    ) {
+        let settings = Settings { room_ttl_ms: u64::MAX / 4, max_rooms, max_distinct_per_room: 2, ..SETTINGS };
         let mut log: Vec<(u64, Vec<Batch>)> = Vec::new();
         let mut ledger = Ledger::default();
         let mut core = Rollup::new(0, 3, 0, Vec::new(), settings);
@@ -419,7 +529,8 @@ proptest! {
         prop_assert!(ledger.cut >= end, "all was cut, but for records without batches at the end");
         let accepted: u64 = log.iter().flat_map(|(_, batches)| batches).map(|batch| batch.count).sum();
         let counted: u64 = ledger.newest.values().map(|aggregate| aggregate.total).sum();
-        prop_assert_eq!(counted, accepted);
+        prop_assert_eq!(counted + ledger.bygone, accepted);
+        prop_assert!(ledger.newest.len() <= share_of_rooms(max_rooms, 3));
         prop_assert!(ledger.newest.values().all(|aggregate| aggregate.count == 0), "all came to rest");
     }
 }

@@ -69,6 +69,7 @@ pub(super) enum Step {
         slots: usize,
         grace_ms: u64,
         ttl_intervals: u64,
+        max_rooms: usize,
         max_distinct: usize,
     },
 }
@@ -142,6 +143,7 @@ pub(super) fn configure(rng: &mut Rng) -> Step {
         slots: rng.below(4) + 1,
         grace_ms: rng.between(0, 100),
         ttl_intervals: rng.one_of(&[10, 20, 1_000_000]),
+        max_rooms: rng.one_of(&[1, 4, 1_000_000]),
         max_distinct: rng.below(4) + 1,
     }
 }

@@ -329,9 +329,10 @@ impl World {
 }
 
 fn config_of(step: Step) -> Option<Config> {
-    let Step::Configure { interval_ms, slots, grace_ms, ttl_intervals, max_distinct } = step else {
+    let Step::Configure { interval_ms, slots, grace_ms, ttl_intervals, max_rooms, max_distinct } = step
+    else {
         return None;
     };
     let room_ttl_ms = interval_ms * ttl_intervals;
-    Some(Config { interval_ms, slots, grace_ms, room_ttl_ms, max_distinct_per_room: max_distinct })
+    Some(Config { interval_ms, slots, grace_ms, room_ttl_ms, max_rooms, max_distinct_per_room: max_distinct })
 }

@@ -185,3 +185,24 @@ pub(super) async fn a_tombstone_forgets_the_room(factory: &dyn LogFactory) {
     assert_eq!(left, expected.collect());
     second.close().await;
 }
+
+pub(super) async fn a_room_may_be_forgotten_and_begin_again_in_one_commit(factory: &dyn LogFactory) {
+    let (log, rooms, first) = read_log(factory).await;
+    first.commit(first.cuts(&rooms, 7)).await;
+    let mut watcher = Watcher::open_and_catch_up(&*log).await;
+    let mut cuts = first.cuts(&rooms[..2], 8);
+    cuts.iter_mut().flat_map(|cut| &mut cut.aggregates).for_each(|(_, value)| *value = None);
+    cuts.extend(first.cuts(&rooms[..1], 1));
+    first.commit(cuts).await;
+    let left = rooms.iter().filter(|room| **room != rooms[1]);
+    let left: BTreeMap<_, _> =
+        left.map(|room| (room.clone(), if *room == rooms[0] { 1 } else { 7 })).collect();
+    watcher.until("the commit", |seen| seen.rooms() == left).await;
+    assert_eq!(Watcher::open_and_catch_up(&*log).await.seen.rooms(), left);
+    first.close().await;
+
+    let second = Member::join_and_catch_up(&*log, factory.partitions()).await;
+    let newest = second.owned.values().flat_map(|owned| &owned.newest);
+    assert_eq!(newest.map(|(room, a)| (room.clone(), a.seq)).collect::<BTreeMap<_, _>>(), left);
+    second.close().await;
+}

@@ -71,6 +71,7 @@ const CASES: &[(&str, Case)] = cases![
     commits::reading_goes_on_beside_a_commit,
     commits::a_second_commit_waits_for_the_first,
     commits::a_tombstone_forgets_the_room,
+    commits::a_room_may_be_forgotten_and_begin_again_in_one_commit,
     following::a_follower_of_a_log_without_aggregates_is_caught_up_at_once,
     following::a_late_follower_gets_the_newest_of_each_room_and_then_what_is_new,
     following::a_commit_is_visible_when_it_resolves,

@@ -1,6 +1,6 @@
 //! What is left of a partition's records, against what is left of its aggregates.
 
-use super::{Finding, Foresight, Report, Span, countable};
+use super::{Finding, Foresight, Report, Retention, Span, countable};
 use crate::{Aggregate, Batch, COUNT_MAX, Counts, OTHER, RoomName, Source, batch::sum};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,8 +14,7 @@ const SLACK_MS: u64 = 60_000;
 pub(super) struct Balance {
     partition: u32,
     span: Span,
-    /// Rooms without records since then may be forgotten.
-    silent_since_ms: u64,
+    retention: Retention,
     foresight: Foresight,
     rooms: BTreeMap<RoomName, Account>,
     window: Option<Open>,
@@ -62,11 +61,11 @@ struct Passed {
 }
 
 impl Balance {
-    pub(super) fn new(partition: u32, span: Span, silent_since_ms: u64, foresight: Foresight) -> Self {
+    pub(super) fn new(partition: u32, span: Span, retention: Retention, foresight: Foresight) -> Self {
         Self {
             partition,
             span,
-            silent_since_ms,
+            retention,
             foresight,
             rooms: BTreeMap::new(),
             window: None,
@@ -145,8 +144,12 @@ impl Balance {
     /// All records before the last cut were given: what is not claimed by now never will be.
     pub(super) fn finish(&mut self, report: &mut Report) {
         self.settle(report);
-        for (room, Account { life, passed, .. }) in mem::take(&mut self.rooms) {
-            let forgotten = passed.last_ms <= self.silent_since_ms;
+        let Retention { silent_since_ms, max_rooms } = self.retention;
+        // Whenever rooms are forgotten since they are too many, those that stay were active later, so they are still there,
+        // or others that drove them out.
+        let is_crowded = self.rooms.values().filter(|account| account.life.is_some()).count() >= max_rooms;
+        for (room, Account { life, known, passed }) in mem::take(&mut self.rooms) {
+            let forgotten = passed.last_ms <= silent_since_ms || is_crowded && !known;
             match life {
                 Some((_, total, _)) => self.uncounted(room, total, &passed, report),
                 // Not even a tombstone is left of it, unless it can't have been forgotten yet.

@@ -25,6 +25,10 @@ struct Log {
     begin: u64,
     cut: u64,
     living: BTreeMap<RoomName, Aggregate>,
+    /// Of more rooms, those silent the longest are forgotten when a window has closed.
+    max_rooms: Option<usize>,
+    /// When rooms had reactions last.
+    active_ms: BTreeMap<RoomName, u64>,
     open: BTreeMap<RoomName, Counts>,
 }
 
@@ -76,11 +80,15 @@ impl Log {
                 source,
             };
             self.put(room.clone(), Some(aggregate.clone()));
+            if count > 0 {
+                self.active_ms.insert(room.clone(), window.end);
+            }
             self.living.insert(room, aggregate);
         }
         // A transaction ends with a marker, which takes an offset.
         self.cut = source.to;
         self.now_ms = window.end;
+        self.thin_out();
     }
 
     fn put(&mut self, room: RoomName, aggregate: Option<Aggregate>) {
@@ -95,6 +103,18 @@ impl Log {
         self.now_ms += TTL_MS;
         let resting = mem::take(&mut self.living);
         resting.into_keys().for_each(|room| self.put(room, None));
+    }
+
+    /// Forgets those silent the longest of too many rooms.
+    fn thin_out(&mut self) {
+        let silent = self.living.values().filter(|newest| newest.count == 0);
+        let mut silent: Vec<_> = silent.map(|it| (self.active_ms[&it.room], it.room.clone())).collect();
+        silent.sort();
+        silent.truncate(self.living.len().saturating_sub(self.max_rooms.unwrap_or(usize::MAX)));
+        for (_, room) in silent {
+            self.living.remove(&room);
+            self.put(room, None);
+        }
     }
 
     /// Compacts the records of `aggregates` before the `n`th; tombstones may go too.
@@ -131,7 +151,11 @@ impl Log {
             Ok(KeptRecord { offset: *offset, timestamp_ms: *timestamp_ms, value })
         });
         let foresight = Foresight::of(aggregates()).unwrap();
-        partition(0, span, self.now_ms.saturating_sub(TTL_MS), foresight, aggregates(), records).unwrap()
+        let retention = Retention {
+            silent_since_ms: self.now_ms.saturating_sub(TTL_MS),
+            max_rooms: self.max_rooms.unwrap_or(usize::MAX),
+        };
+        partition(0, span, retention, foresight, aggregates(), records).unwrap()
     }
 
     fn findings(&self) -> Vec<String> {
@@ -323,6 +347,37 @@ fn a_room_that_was_forgotten_begins_again_and_its_earlier_records_prove_nothing(
 }
 
 #[test]
+fn a_room_that_gave_place_to_others_is_no_finding_while_there_are_as_many_as_may_be() {
+    let mut log = good();
+    log.close();
+    // They come to rest, and then there is place for one.
+    log.close();
+    log.max_rooms = Some(1);
+    log.thin_out();
+    assert_eq!(log.living.keys().map(|room| &**room).collect::<Vec<_>>(), ["a"]);
+    assert_eq!(log.findings(), [""; 0]);
+    log.newest_only();
+    assert_eq!(log.findings(), [""; 0]);
+    assert_eq!(log.audit().rooms[&room("b")].bygone, 12);
+    log.max_rooms = Some(2);
+    assert_eq!(log.findings(), ["room b: 12 in the records 1 to 5 are in no aggregate"]);
+}
+
+#[test]
+fn records_behind_the_tombstone_of_a_room_must_be_counted_however_many_rooms_there_are() {
+    let mut log = good();
+    log.close();
+    log.close();
+    log.max_rooms = Some(1);
+    log.thin_out();
+    log.append("b", &[("x", 3)]);
+    log.append("a", &[("x", 1)]);
+    log.close();
+    log.aggregates.retain(|(_, of, it)| *of != room("b") || it.is_none());
+    assert_eq!(log.findings().len(), 1, "{:?}", log.findings());
+}
+
+#[test]
 fn a_life_that_does_not_begin_again_with_seq_1_is_found() {
     let mut log = good();
     log.silence();
@@ -362,7 +417,8 @@ fn poison_alien_and_unreadable_records_are_told_apart() {
     let none = std::iter::empty::<Result<KeptRecord<Vec<u8>>, Infallible>>();
     let span = Span { begin: 0, end: 0, committed: Some(3) };
     let kept = [Ok(alien), Ok(torn)].into_iter();
-    let report = partition(0, span, 0, Foresight::default(), kept, none).unwrap();
+    let retention = Retention { silent_since_ms: 0, max_rooms: 10 };
+    let report = partition(0, span, retention, Foresight::default(), kept, none).unwrap();
     let kinds: BTreeSet<_> = report.findings.iter().map(Finding::kind).collect();
     assert_eq!(kinds, ["alien", "unreadable", "beyond_end"].into());
 }
@@ -395,13 +451,17 @@ enum Step {
 }
 
 fn history() -> impl Strategy<Value = Log> {
+    history_with(Just(None))
+}
+
+fn history_with(max_rooms: impl Strategy<Value = Option<usize>>) -> impl Strategy<Value = Log> {
     let step = prop_oneof![
         6 => prop::collection::vec((0u8..4, 0u8..3, 1u64..50), 1..5).prop_map(Step::Append),
         4 => Just(Step::Close),
         1 => Just(Step::Silence),
     ];
-    prop::collection::vec(step, 1..80).prop_map(|steps| {
-        let mut log = Log { now_ms: 1_000_000, ..Log::default() };
+    (max_rooms, prop::collection::vec(step, 1..80)).prop_map(|(max_rooms, steps)| {
+        let mut log = Log { now_ms: 1_000_000, max_rooms, ..Log::default() };
         for step in steps {
             log.now_ms += 10;
             match step {
@@ -420,7 +480,8 @@ fn history() -> impl Strategy<Value = Log> {
 proptest! {
     #[test]
     fn whatever_compaction_and_retention_take_a_good_history_stays_clean(
-        log in history(), kept in any::<prop::sample::Index>(), begin in any::<prop::sample::Index>(), tombstones: bool,
+        log in history_with(prop::option::of(1usize..4)),
+        kept in any::<prop::sample::Index>(), begin in any::<prop::sample::Index>(), tombstones: bool,
     ) {
         let mut log = log;
         prop_assert_eq!(log.findings(), [""; 0]);

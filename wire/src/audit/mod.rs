@@ -20,7 +20,7 @@ mod report;
 mod tests;
 
 pub use finding::Finding;
-pub use partition::{Foresight, KeptAggregate, KeptRecord, Span, partition};
+pub use partition::{Foresight, KeptAggregate, KeptRecord, Retention, Span, partition};
 pub use report::{Report, RoomSums};
 
 use crate::{Aggregate, BatchRef, COUNT_MAX, Counts, RoomName, Source, Window};

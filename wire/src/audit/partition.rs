@@ -37,6 +37,15 @@ pub struct KeptRecord<V> {
     pub value: V,
 }
 
+/// When rooms of the partition are forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Rooms without reactions since then may be forgotten: now less their TTL.
+    pub silent_since_ms: u64,
+    /// Of more rooms than these, those silent the longest may be forgotten.
+    pub max_rooms: usize,
+}
+
 /// What the aggregates of a partition say of the records before them: of each room, when the first life of which
 /// something is left began.
 #[derive(Debug, Clone, Default)]
@@ -69,11 +78,11 @@ impl Foresight {
 ///
 /// Each window is compared with its records, and the total of a room's first aggregate with all records of its life,
 /// where they are left. Records of a room that no aggregate of it claims are a finding, unless they may belong to a
-/// life that was forgotten: the room then has had none since `silent_since_ms`, which is now less the TTL of rooms.
+/// life that was forgotten.
 pub fn partition<V: AsRef<[u8]>, W: AsRef<[u8]>, E>(
     partition: u32,
     span: Span,
-    silent_since_ms: u64,
+    retention: Retention,
     foresight: Foresight,
     aggregates: impl Iterator<Item = Result<KeptAggregate<V>, E>>,
     records: impl Iterator<Item = Result<KeptRecord<W>, E>>,
@@ -84,7 +93,7 @@ pub fn partition<V: AsRef<[u8]>, W: AsRef<[u8]>, E>(
     let span = Span { begin: span.begin.max(begin), ..span };
     let mut audit = Audit {
         auditor: Auditor::of_kept_history(),
-        balance: Balance::new(partition, span, silent_since_ms, foresight),
+        balance: Balance::new(partition, span, retention, foresight),
         found: Report::default(),
         entered: None,
         cut: 0,
