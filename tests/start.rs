@@ -75,6 +75,15 @@ async fn a_taken_port_is_named() {
     let mut second = Plan::new("all", other.path()).set(format!("ingest.listen={}", first.http)).spawn();
     assert_eq!(second.ended().code(), Some(1));
     assert!(second.log().contains(&format!("can't listen on {}", first.http)), "{}", second.log());
+    let mut third = Plan::new("all", other.path())
+        .named("third")
+        .set(format!("fanout.mqtt.listen={}", first.mqtt))
+        .spawn();
+    assert_eq!(third.ended().code(), Some(1));
+    let log = third.log();
+    let last = log.lines().last().unwrap();
+    assert!(last.contains(&format!("can't listen on {}", first.mqtt)), "{log}");
+    assert_eq!(last.matches("Address already in use").count(), 1, "{last}");
 }
 
 #[tokio::test]

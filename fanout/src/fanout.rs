@@ -32,23 +32,23 @@ pub enum Error {
     #[error(transparent)]
     Log(OpenError),
     /// The address of MQTT viewers is taken, or not ours.
-    #[error("fanout.mqtt.listen: can't listen on {address}: {source}; is another process there?")]
+    #[error("fanout.mqtt.listen: can't listen on {address}: {error}; is another process there?")]
     MqttListen {
         /// The address.
         address: SocketAddr,
         /// What the system says.
-        source: io::Error,
+        error: io::Error,
     },
     /// A part of the viewers' edge can't start, or died.
     #[error("the viewers' edge failed: {0}")]
     Edge(String),
     /// The MQTT broker's address is taken, or not ours.
-    #[error("fanout.broker.listen: can't listen on {address}: {source}; is another process there?")]
+    #[error("fanout.broker.listen: can't listen on {address}: {error}; is another process there?")]
     BrokerListen {
         /// The address.
         address: SocketAddr,
         /// What the system says.
-        source: io::Error,
+        error: io::Error,
     },
     /// The MQTT broker died. It can't be started twice in a process.
     #[error("the MQTT broker failed: {0}")]

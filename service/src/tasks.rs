@@ -18,12 +18,12 @@ pub struct Tasks {
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
     /// A task returned an error.
-    #[error("task {task} failed: {source}")]
+    #[error("task {task} failed: {error}")]
     Failed {
         /// Its name.
         task: &'static str,
         /// Its error.
-        source: BoxError,
+        error: BoxError,
     },
     /// A task ended although nobody had asked it to.
     #[error("task {0} ended early")]
@@ -86,7 +86,7 @@ impl Tasks {
     fn failure_of(&self, ended: Result<Ended, tokio::task::JoinError>) -> Option<TaskError> {
         match ended {
             Err(panic) => Some(TaskError::Panicked(panic)),
-            Ok((task, Err(source))) => Some(TaskError::Failed { task, source }),
+            Ok((task, Err(error))) => Some(TaskError::Failed { task, error }),
             Ok((task, Ok(()))) if !self.shutdown.is_cancelled() => Some(TaskError::EndedEarly(task)),
             Ok((task, Ok(()))) => {
                 tracing::debug!(task, "task ended");
