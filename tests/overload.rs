@@ -14,10 +14,7 @@ mod log;
 mod posters;
 mod slow;
 
-use crate::{
-    chaos::number_from_env,
-    harness::{http, process::Uproar},
-};
+use crate::{chaos::number_from_env, harness::process::Uproar};
 use std::time::Duration;
 
 /// What the process may hold more at the end of an overload than at its beginning.
@@ -39,13 +36,6 @@ fn round(short: Duration) -> Duration {
 
 fn is_long() -> bool {
     number_from_env(LONG).is_some()
-}
-
-/// A counter or gauge of the process, zero where it isn't there.
-async fn metric(uproar: &Uproar, name: &str) -> f64 {
-    let all = http::get(&uproar.admin, "/metrics").await.unwrap().body;
-    let value = all.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.map_or(0.0, |value| value.parse().unwrap())
 }
 
 /// Memory must be flat.

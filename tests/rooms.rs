@@ -19,11 +19,6 @@ async fn react(uproar: &Uproar, room: &str) {
     until_total(&uproar.http, room, 9).await;
 }
 
-async fn metric(uproar: &Uproar, name: &str) -> Option<u64> {
-    let metrics = http::get(&uproar.admin, "/metrics").await?.body;
-    metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
-}
-
 #[tokio::test]
 async fn names_that_strangers_make_up_drive_out_silent_rooms_and_no_others() {
     let dir = tempfile::tempdir().unwrap();
@@ -34,8 +29,8 @@ async fn names_that_strangers_make_up_drive_out_silent_rooms_and_no_others() {
         react(&uproar, name).await;
     }
     let forgotten = "uproar_aggregator_forgotten_rooms_total{cause=\"too_many\"}";
-    until("silent rooms to go", async || (metric(&uproar, forgotten).await? == 8).then_some(())).await;
-    assert_eq!(metric(&uproar, "uproar_aggregator_rooms").await, Some(4));
+    until("silent rooms to go", async || (uproar.metric(forgotten).await == 8.0).then_some(())).await;
+    assert_eq!(uproar.metric("uproar_aggregator_rooms").await, 4.0);
     let snapshot =
         async |name: &str| Some(http::get(&uproar.http, &format!("/v1/rooms/{name}")).await?.status);
     for name in &names[..8] {
@@ -46,7 +41,7 @@ async fn names_that_strangers_make_up_drive_out_silent_rooms_and_no_others() {
     }
     // It begins anew: 9, and not 18.
     react(&uproar, &names[0]).await;
-    until("the next one to go", async || (metric(&uproar, forgotten).await? == 9).then_some(())).await;
+    until("the next one to go", async || (uproar.metric(forgotten).await == 9.0).then_some(())).await;
     uproar.stop();
 
     let dir = format!("log.embedded.dir={}", dir.path().join("data").display());

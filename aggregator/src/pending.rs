@@ -1,6 +1,6 @@
 //! Windows that are closed and not committed yet, in order.
 
-use crate::core::Closed;
+use crate::core::{Closed, Kind};
 use eventlog::Cut;
 use std::{collections::VecDeque, mem};
 
@@ -8,8 +8,7 @@ use std::{collections::VecDeque, mem};
 #[derive(Debug, Clone)]
 pub(crate) struct Window {
     pub(crate) cut: Cut,
-    /// End of the window; 0 where rooms are forgotten.
-    pub(crate) end_ms: u64,
+    pub(crate) kind: Kind,
 }
 
 /// How much may wait, and how much goes at once, in records.
@@ -43,7 +42,7 @@ impl Pending {
     pub(crate) fn push(&mut self, partition: u32, epoch: u64, closed: Closed) {
         self.records += closed.records.len();
         let cut = Cut { partition, epoch, next_offset: closed.to, aggregates: closed.records };
-        self.windows.push_back(Window { cut, end_ms: closed.end_ms });
+        self.windows.push_back(Window { cut, kind: closed.kind });
     }
 
     /// Takes the next commit's windows.
@@ -90,7 +89,7 @@ mod tests {
 
     fn closed(rooms: usize) -> Closed {
         let records = (0..rooms).map(|n| (format!("r{n}").parse().unwrap(), None)).collect();
-        Closed { from: 0, to: 1, end_ms: 0, cause: None, records }
+        Closed { from: 0, to: 1, kind: Kind::Silent, records }
     }
 
     #[test]

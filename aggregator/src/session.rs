@@ -2,7 +2,7 @@
 
 use crate::{
     config::Config,
-    core::{Cause, Closed, Rollup, Tally},
+    core::{Closed, Kind, Rollup, Tally},
     metrics as names,
     pending::{Limits, Pending, Window},
 };
@@ -224,8 +224,9 @@ impl Session {
     fn report(&self, windows: &[Window]) {
         let now_ms = self.clock.now_ms();
         counter!(names::WINDOWS).increment(windows.len() as u64);
-        for window in windows.iter().filter(|window| window.end_ms > 0) {
-            histogram!(names::DELAY_SECONDS).record(now_ms.saturating_sub(window.end_ms) as f64 / 1_000.0);
+        for window in windows {
+            let Kind::Window { end_ms } = window.kind else { continue };
+            histogram!(names::DELAY_SECONDS).record(now_ms.saturating_sub(end_ms) as f64 / 1_000.0);
         }
     }
 
@@ -294,10 +295,10 @@ fn take(
 
 fn report_forgotten(partition: u32, closed: &Closed) {
     let rooms = closed.records.len();
-    let cause = match closed.cause {
-        None => return,
-        Some(Cause::Silent) => "silent",
-        Some(Cause::TooMany) => {
+    let cause = match closed.kind {
+        Kind::Window { .. } => return,
+        Kind::Silent => "silent",
+        Kind::TooMany => {
             tracing::warn!(
                 partition,
                 rooms,

@@ -165,6 +165,13 @@ impl Uproar {
         .await;
     }
 
+    /// A counter or gauge of its metrics, zero where it isn't there.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let all = http::get(&self.admin, "/metrics").await.unwrap().body;
+        let value = all.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
+    }
+
     /// Its memory (VmRSS), KiB.
     pub fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

@@ -5,7 +5,7 @@ use super::{config, open, unused_name};
 use crate::harness::{
     http,
     kafka::{Cluster, shared},
-    process::{Plan, Uproar},
+    process::Plan,
 };
 use eventlog::{Config, EventLog, FollowEvent, Writer};
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -100,12 +100,6 @@ async fn follow(log: &dyn EventLog, enough: impl Fn(&[(u64, Aggregate)]) -> bool
     seen
 }
 
-async fn metric(process: &Uproar, name: &str) -> f64 {
-    let all = http::get(&process.admin, "/metrics").await.unwrap().body;
-    let line = all.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
-    line.trim().parse().unwrap()
-}
-
 fn percentiles(values: &mut [u64]) -> String {
     values.sort_unstable();
     let at = |share: f64| values[((values.len() - 1) as f64 * share) as usize];
@@ -124,15 +118,13 @@ async fn pace() {
         let rooms = rooms(partitions, 1);
         load(&*log, &rooms, 10, Duration::from_secs(6)).await;
         let commits = "uproar_log_commits_total{outcome=\"ok\"}";
-        let before =
-            (metric(&process, commits).await, metric(&process, "uproar_aggregator_windows_total ").await);
+        let before = (process.metric(commits).await, process.metric("uproar_aggregator_windows_total").await);
         let from = now_ms();
         let (_, seen) = tokio::join!(
             load(&*log, &rooms, 10, Duration::from_secs(64)),
             follow(&*log, |seen| seen.last().is_some_and(|(at, _)| *at > from + 62_000))
         );
-        let after =
-            (metric(&process, commits).await, metric(&process, "uproar_aggregator_windows_total ").await);
+        let after = (process.metric(commits).await, process.metric("uproar_aggregator_windows_total").await);
         let ours = |a: &Aggregate| a.window.end > from && a.window.end <= from + 60_000;
         let seen: Vec<_> = seen.into_iter().filter(|(_, aggregate)| ours(aggregate)).collect();
         let mut frames: BTreeMap<&RoomName, u64> = BTreeMap::new();

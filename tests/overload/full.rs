@@ -1,9 +1,6 @@
 //! More connections than there is place for.
 
-use super::{
-    metric,
-    posters::{Connection, post},
-};
+use super::posters::{Connection, post};
 use crate::harness::{process::Plan, wait::until};
 
 const MAX_CONNECTIONS: usize = 40;
@@ -37,8 +34,8 @@ async fn the_connection_that_is_one_too_many_is_told_so_and_closed_and_the_other
         assert_eq!(connection.answer().await.unwrap().status, 202);
     }
     // And the one that asks, which has a listener of its own.
-    assert_eq!(metric(&uproar, "uproar_http_connections").await, MAX_CONNECTIONS as f64 + 1.0);
-    assert_eq!(metric(&uproar, "uproar_http_connections_refused_total").await, OUTSIDE as f64);
+    assert_eq!(uproar.metric("uproar_http_connections").await, MAX_CONNECTIONS as f64 + 1.0);
+    assert_eq!(uproar.metric("uproar_http_connections_refused_total").await, OUTSIDE as f64);
 
     drop(inside.pop());
     until("a place to be free", async || {

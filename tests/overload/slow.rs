@@ -1,7 +1,7 @@
 //! Clients that hold connections and say nothing, or too little.
 
 use super::{
-    is_long, metric,
+    is_long,
     posters::{Connection, Post, Posters, post},
 };
 use crate::{
@@ -112,7 +112,7 @@ async fn open(address: &str, count: usize) -> Vec<Connection> {
 }
 
 async fn cut(uproar: &Uproar, cause: &str) -> f64 {
-    metric(uproar, &format!("uproar_http_connections_cut_total{{cause=\"{cause}\"}}")).await
+    uproar.metric(&format!("uproar_http_connections_cut_total{{cause=\"{cause}\"}}")).await
 }
 
 #[tokio::test]
@@ -129,9 +129,9 @@ async fn who_says_nothing_or_too_little_is_cut_at_its_deadline_and_not_before() 
     });
     join_all(each).await;
     assert_eq!((cut(&uproar, "head").await, cut(&uproar, "idle").await), (2.0, 1.0));
-    assert_eq!(metric(&uproar, BODY_SLOW).await, 1.0);
+    assert_eq!(uproar.metric(BODY_SLOW).await, 1.0);
     until("no connection to be left but the one that asks", async || {
-        (metric(&uproar, "uproar_http_connections").await == 1.0).then_some(())
+        (uproar.metric("uproar_http_connections").await == 1.0).then_some(())
     })
     .await;
 }
@@ -147,7 +147,7 @@ async fn two_thousand_that_say_too_little_disturb_nobody_and_leave_nothing_behin
     for wave in 1..=waves {
         let opening = Instant::now();
         let opened = open(&uproar.http, CROWD * KINDS.len()).await.into_iter().zip(all.clone());
-        let connections = metric(&uproar, "uproar_http_connections").await;
+        let connections = uproar.metric("uproar_http_connections").await;
         assert!(connections >= (CROWD * KINDS.len()) as f64, "{connections} after {:?}", opening.elapsed());
         let there = opening.elapsed();
         let mut crowd: JoinSet<_> =
@@ -170,7 +170,7 @@ async fn two_thousand_that_say_too_little_disturb_nobody_and_leave_nothing_behin
         );
         let n = f64::from(wave) * CROWD as f64;
         assert_eq!((cut(&uproar, "head").await, cut(&uproar, "idle").await), (2.0 * n, n));
-        assert_eq!(metric(&uproar, BODY_SLOW).await, n);
+        assert_eq!(uproar.metric(BODY_SLOW).await, n);
         after_kib.push(memory_kib);
     }
     // What was freed is used again, but not to the last byte, and a busy machine now and then has more to do at a time than

@@ -19,7 +19,7 @@ mod open;
 mod rollup;
 mod room;
 
-pub use rollup::{Cause, Closed, Rollup};
+pub use rollup::{Closed, Kind, Rollup};
 
 /// What can be changed while running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,17 @@ pub struct Settings {
     /// Distinct reactions a room counts by name.
     pub max_distinct_per_room: usize,
 }
+
+/// Those of tests.
+#[cfg(test)]
+const SETTINGS: Settings = Settings {
+    interval_ms: 2_000,
+    slots: 4,
+    grace_ms: 50,
+    room_ttl_ms: 60_000,
+    max_rooms: 1_000,
+    max_distinct_per_room: 3,
+};
 
 /// How many of `max_rooms` a partition of so many may have: an equal share.
 pub fn share_of_rooms(max_rooms: usize, partitions: u32) -> usize {

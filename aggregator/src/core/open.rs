@@ -45,15 +45,7 @@ pub(super) fn window_at(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SETTINGS: Settings = Settings {
-        interval_ms: 2_000,
-        slots: 4,
-        grace_ms: 50,
-        room_ttl_ms: 60_000,
-        max_rooms: 1_000,
-        max_distinct_per_room: 8,
-    };
+    use crate::core::SETTINGS;
 
     #[test]
     fn windows_lie_on_the_grid_of_the_interval() {

@@ -38,12 +38,17 @@ pub struct Rollup {
     is_crowded: bool,
 }
 
-/// Why rooms are forgotten.
+/// What was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// They had no reactions for the TTL.
+pub enum Kind {
+    /// A window.
+    Window {
+        /// Its end in ms since the epoch.
+        end_ms: u64,
+    },
+    /// The lives of rooms that had no reactions for the TTL.
     Silent,
-    /// There were too many rooms, of which these were silent the longest.
+    /// The lives of those rooms that were silent the longest, of too many.
     TooMany,
 }
 
@@ -54,10 +59,8 @@ pub struct Closed {
     pub from: u64,
     /// The cut: the first offset after it.
     pub to: u64,
-    /// End of the window in ms since the epoch; 0 where rooms are forgotten.
-    pub end_ms: u64,
-    /// Why rooms are forgotten, where it is no window.
-    pub cause: Option<Cause>,
+    /// Which of these it is.
+    pub kind: Kind,
     /// What it yields, in the order of the rooms' names: aggregates, or tombstones.
     pub records: Vec<(RoomName, Option<Bytes>)>,
 }
@@ -250,7 +253,7 @@ impl Rollup {
         self.last_end_ms = window.end;
         self.is_crowded = true;
         let from = mem::replace(&mut self.from, cut);
-        Some(Closed { from, to: cut, end_ms: window.end, cause: None, records })
+        Some(Closed { from, to: cut, kind: Kind::Window { end_ms: window.end }, records })
     }
 
     /// Forgets rooms that had no reactions for the TTL. Looks through all rooms, so only now and then.
@@ -259,7 +262,7 @@ impl Rollup {
         self.expiry_ms = now_ms + (ttl_ms / 8).clamp(1, 60_000);
         let mut silent = self.silent();
         silent.retain(|(active_ms, _)| active_ms.saturating_add(ttl_ms) <= now_ms);
-        self.forget(silent, Cause::Silent)
+        self.forget(silent, Kind::Silent)
     }
 
     /// Of too many rooms, forgets those that have been silent the longest.
@@ -271,7 +274,7 @@ impl Rollup {
             silent.select_nth_unstable(excess);
             silent.truncate(excess);
         }
-        self.forget(silent, Cause::TooMany)
+        self.forget(silent, Kind::TooMany)
     }
 
     /// Rooms that can be forgotten, which those in a window or coming to rest can't: since when, and their numbers.
@@ -283,7 +286,7 @@ impl Rollup {
         silent.map(|(number, state)| (state.active_ms, number)).collect()
     }
 
-    fn forget(&mut self, silent: Vec<(u64, usize)>, cause: Cause) -> Option<Closed> {
+    fn forget(&mut self, silent: Vec<(u64, usize)>, kind: Kind) -> Option<Closed> {
         let mut forgotten: Vec<_> =
             silent.into_iter().map(|(_, number)| self.rooms.remove(number).into_name()).collect();
         forgotten.sort();
@@ -292,7 +295,7 @@ impl Rollup {
         }
         let records: Vec<_> = forgotten.into_iter().map(|room| (room, None)).collect();
         let from = self.from;
-        (!records.is_empty()).then_some(Closed { from, to: from, end_ms: 0, cause: Some(cause), records })
+        (!records.is_empty()).then_some(Closed { from, to: from, kind, records })
     }
 }
 

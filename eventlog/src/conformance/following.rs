@@ -2,11 +2,11 @@
 
 use super::{
     LogFactory,
-    member::read_log,
+    member::{read_log, tombstones},
     watcher::{Seen, Watcher},
     within,
 };
-use crate::{Cut, FollowEvent};
+use crate::FollowEvent;
 use futures_util::FutureExt;
 use std::{collections::BTreeMap, time::Duration};
 use wire::RoomName;
@@ -14,11 +14,6 @@ use wire::RoomName;
 /// All of `rooms` with the same number.
 fn all_at(rooms: &[RoomName], seq: u64) -> BTreeMap<RoomName, u64> {
     rooms.iter().map(|room| (room.clone(), seq)).collect()
-}
-
-fn tombstones(mut cuts: Vec<Cut>) -> Vec<Cut> {
-    cuts.iter_mut().flat_map(|cut| &mut cut.aggregates).for_each(|(_, value)| *value = None);
-    cuts
 }
 
 pub(super) async fn a_follower_of_a_log_without_aggregates_is_caught_up_at_once(factory: &dyn LogFactory) {

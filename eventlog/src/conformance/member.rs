@@ -130,6 +130,12 @@ impl Member {
         cuts.into_values().collect()
     }
 
+    /// The number of each room's newest aggregate, as it was assigned.
+    pub(super) fn newest(&self) -> BTreeMap<RoomName, u64> {
+        let newest = self.owned.values().flat_map(|owned| &owned.newest);
+        newest.map(|(room, aggregate)| (room.clone(), aggregate.seq)).collect()
+    }
+
     /// A cut of the partition without aggregates, up to the end of what was read.
     pub(super) fn cut(&self, partition: u32) -> Cut {
         let owned = &self.owned[&partition];
@@ -145,6 +151,12 @@ impl Member {
         drop(self.committer);
         within("the feed to close", self.events.close(WAIT)).await;
     }
+}
+
+/// The cuts, with every room forgotten.
+pub(super) fn tombstones(mut cuts: Vec<Cut>) -> Vec<Cut> {
+    cuts.iter_mut().flat_map(|cut| &mut cut.aggregates).for_each(|(_, value)| *value = None);
+    cuts
 }
 
 /// Commits, and tries again where the log says so.

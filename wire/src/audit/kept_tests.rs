@@ -184,6 +184,16 @@ fn good() -> Log {
     log
 }
 
+/// As [`good`], then rooms come to rest, and there is place for one.
+fn crowded() -> Log {
+    let mut log = good();
+    log.close();
+    log.close();
+    log.max_rooms = Some(1);
+    log.thin_out();
+    log
+}
+
 #[test]
 fn a_good_history_is_clean_and_every_reaction_in_it_is_verified() {
     let log = good();
@@ -348,12 +358,7 @@ fn a_room_that_was_forgotten_begins_again_and_its_earlier_records_prove_nothing(
 
 #[test]
 fn a_room_that_gave_place_to_others_is_no_finding_while_there_are_as_many_as_may_be() {
-    let mut log = good();
-    log.close();
-    // They come to rest, and then there is place for one.
-    log.close();
-    log.max_rooms = Some(1);
-    log.thin_out();
+    let mut log = crowded();
     assert_eq!(log.living.keys().map(|room| &**room).collect::<Vec<_>>(), ["a"]);
     assert_eq!(log.findings(), [""; 0]);
     log.newest_only();
@@ -365,11 +370,7 @@ fn a_room_that_gave_place_to_others_is_no_finding_while_there_are_as_many_as_may
 
 #[test]
 fn records_behind_the_tombstone_of_a_room_must_be_counted_however_many_rooms_there_are() {
-    let mut log = good();
-    log.close();
-    log.close();
-    log.max_rooms = Some(1);
-    log.thin_out();
+    let mut log = crowded();
     log.append("b", &[("x", 3)]);
     log.append("a", &[("x", 1)]);
     log.close();
