@@ -42,6 +42,13 @@ async fn names_that_strangers_make_up_drive_out_silent_rooms_and_no_others() {
     // It begins anew: 9, and not 18.
     react(&uproar, &names[0]).await;
     until("the next one to go", async || (uproar.metric(forgotten).await == 9.0).then_some(())).await;
+    // What is forgotten is no window, though it goes into the log the same way.
+    let windows = ["uproar_aggregator_windows_total", "uproar_aggregator_window_delay_seconds_count"];
+    until("no more windows", async || {
+        let [all, timed] = [uproar.metric(windows[0]).await, uproar.metric(windows[1]).await];
+        (all == timed).then_some(())
+    })
+    .await;
     uproar.stop();
 
     let dir = format!("log.embedded.dir={}", dir.path().join("data").display());

@@ -7,5 +7,5 @@ use eventlog::OpenError;
 pub enum Error {
     /// The log refused for good.
     #[error("the aggregator can't join its group: {0}")]
-    Log(#[from] OpenError),
+    Log(OpenError),
 }

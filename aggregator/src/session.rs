@@ -223,9 +223,9 @@ impl Session {
 
     fn report(&self, windows: &[Window]) {
         let now_ms = self.clock.now_ms();
-        counter!(names::WINDOWS).increment(windows.len() as u64);
         for window in windows {
             let Kind::Window { end_ms } = window.kind else { continue };
+            counter!(names::WINDOWS).increment(1);
             histogram!(names::DELAY_SECONDS).record(now_ms.saturating_sub(end_ms) as f64 / 1_000.0);
         }
     }

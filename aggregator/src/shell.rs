@@ -56,7 +56,7 @@ impl Aggregator {
             };
             let Feed { mut events, committer } = match opened {
                 Ok(feed) => feed,
-                Err(error @ OpenError::Invalid(_)) => return Err(error.into()),
+                Err(error @ OpenError::Invalid(_)) => return Err(Error::Log(error)),
                 Err(error @ OpenError::Unavailable(_)) => {
                     tracing::warn!(%error, "can't join the group, trying again");
                     condition.fail(error.to_string());

@@ -113,7 +113,8 @@ pub(crate) struct IngestArgs {
     /// Threads that post
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     posters: u16,
-    /// Compare at the end what was accepted with the totals of the rooms
+    /// Compare at the end what was accepted with the totals of the rooms; a server that runs already must be allowed twice as
+    /// many (aggregator.max_rooms), or it forgets some
     #[arg(long)]
     audit: bool,
     /// How long the audit waits until the last windows have closed

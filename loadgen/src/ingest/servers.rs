@@ -19,6 +19,10 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use wire::RoomName;
 
+/// Half of Uproar's default of `aggregator.max_rooms`: above this it might forget rooms before they are audited. Half, as
+/// each partition may have an equal share of the rooms, and gets more or fewer by their names.
+const ROOMS_BY_DEFAULT: u32 = 100_000;
+
 /// One server, and what was posted to it so far.
 pub(crate) struct Server {
     pub(crate) name: String,
@@ -150,10 +154,37 @@ fn settings(plan: &Plan, kind: Kind, http: SocketAddr, admin: SocketAddr, dir: &
             "fanout.mqtt.enabled=false".to_owned(),
         ]);
     }
+    if plan.rooms() > ROOMS_BY_DEFAULT {
+        all.push(format!("aggregator.max_rooms={}", 2 * plan.rooms()));
+    }
     if kind == Kind::UproarReceived {
         all.push("ingest.ack=received".to_owned());
     }
     // Later ones win.
     all.extend(plan.set.iter().cloned());
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser as _;
+
+    /// What Uproar is told about `args`.
+    fn told(args: &[&str]) -> Vec<String> {
+        let args = ["loadgen", "ingest"].iter().chain(args);
+        let Command::Ingest(args) = Cli::parse_from(args).command else { panic!("it is not ingest") };
+        let address = ([127, 0, 0, 1], 1).into();
+        settings(&args.plan(20_000).unwrap(), Kind::Uproar, address, address, Path::new("/tmp"))
+    }
+
+    #[test]
+    fn no_room_is_forgotten_before_it_is_audited() {
+        let limit = |told: &[String]| told.iter().any(|set| set.starts_with("aggregator.max_rooms="));
+        assert!(!limit(&told(&["--rooms", "1,100000"])));
+        assert!(told(&["--rooms", "300000,1"]).contains(&"aggregator.max_rooms=600000".to_owned()));
+        let own = told(&["--rooms", "300000", "--set", "aggregator.max_rooms=5"]);
+        assert_eq!(own.last().unwrap(), "aggregator.max_rooms=5", "later ones win");
+    }
 }
