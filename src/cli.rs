@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{audit, check, config, run};
+use crate::{audit, check, run};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use service::config::{ConfigErrors, Sources};
 use std::{path::PathBuf, process::ExitCode};
@@ -124,7 +124,7 @@ impl Failure {
 impl Cli {
     /// Does what the command line says.
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let env = std::env::vars().collect();
+        let env = std::env::vars_os().collect();
         let sources = Sources { file: self.layers.config, env, sets: self.layers.set };
         let role = match self.command.unwrap_or(Command::All) {
             Command::DefaultConfig => return check::print_defaults(),
@@ -140,7 +140,6 @@ impl Cli {
             Command::Aggregator => Role::Aggregator,
             Command::Fanout => Role::Fanout,
         };
-        let config = config::load(role, &sources).map_err(Failure::Config)?;
-        run::run(role, config, sources)
+        run::run(role, sources)
     }
 }

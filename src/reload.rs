@@ -1,57 +1,70 @@
 //! Configuration that is read again while running.
 
 use crate::{
-    cli::Role,
+    cli::{Failure, Role},
     config::{self, Config},
 };
 use service::{
     CancellationToken,
     config::{FileWatch, Sources},
 };
-use std::{io, sync::Arc};
+use std::{convert::Infallible, sync::Arc};
 use tokio::sync::watch;
 
 /// Hands each tier its section, and new versions of it.
 pub(crate) struct Live {
     role: Role,
     sources: Sources,
+    changes: FileWatch,
     current: Config,
     ingest: watch::Sender<Arc<ingest::Config>>,
     aggregator: watch::Sender<Arc<aggregator::Config>>,
     fanout: watch::Sender<Arc<fanout::Config>>,
 }
 
+/// What the tiers are given.
+pub(crate) struct Sections {
+    pub(crate) ingest: watch::Receiver<Arc<ingest::Config>>,
+    pub(crate) aggregator: watch::Receiver<Arc<aggregator::Config>>,
+    pub(crate) fanout: watch::Receiver<Arc<fanout::Config>>,
+}
+
 impl Live {
-    pub(crate) fn new(role: Role, config: Config, sources: Sources) -> Self {
-        Self {
+    /// Reads the configuration for the first time.
+    pub(crate) fn load(role: Role, sources: Sources) -> Result<Self, Failure> {
+        // Before the file is read, so that no change is missed; and no SIGHUP ends the process.
+        let changes = FileWatch::new(sources.file.clone()).map_err(|error| Failure::Running(error.into()))?;
+        let config = config::load(role, &sources).map_err(Failure::Config)?;
+        Ok(Self {
             role,
             sources,
+            changes,
             ingest: watch::Sender::new(Arc::new(config.ingest.clone())),
             aggregator: watch::Sender::new(Arc::new(config.aggregator.clone())),
             fanout: watch::Sender::new(Arc::new(config.fanout.clone())),
             current: config,
+        })
+    }
+
+    /// What is in force.
+    pub(crate) fn current(&self) -> &Config {
+        &self.current
+    }
+
+    pub(crate) fn sections(&self) -> Sections {
+        Sections {
+            ingest: self.ingest.subscribe(),
+            aggregator: self.aggregator.subscribe(),
+            fanout: self.fanout.subscribe(),
         }
     }
 
-    pub(crate) fn ingest(&self) -> watch::Receiver<Arc<ingest::Config>> {
-        self.ingest.subscribe()
-    }
-
-    pub(crate) fn aggregator(&self) -> watch::Receiver<Arc<aggregator::Config>> {
-        self.aggregator.subscribe()
-    }
-
-    pub(crate) fn fanout(&self) -> watch::Receiver<Arc<fanout::Config>> {
-        self.fanout.subscribe()
-    }
-
     /// Reads the configuration again whenever there is a reason to.
-    pub(crate) async fn run(mut self, shutdown: CancellationToken) -> io::Result<()> {
-        let mut changes = FileWatch::new(self.sources.file.clone())?;
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<(), Infallible> {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
-                change = changes.changed() => {
+                change = self.changes.changed() => {
                     tracing::info!(?change, "reading the configuration again");
                     self.reload();
                 }
@@ -93,10 +106,14 @@ impl Live {
         let old = &self.current;
         [
             ("service", old.service != new.service),
+            ("http", old.http != new.http),
             ("log_output", old.log_output != new.log_output),
             ("log", old.log != new.log),
             ("ingest.listen", old.ingest.listen != new.ingest.listen),
             ("fanout.listen", old.fanout.listen != new.fanout.listen),
+            ("fanout.cors_origins", old.fanout.cors_origins != new.fanout.cors_origins),
+            // Of MQTT and server-sent events.
+            ("fanout.send_buffer_bytes", old.fanout.send_buffer_bytes != new.fanout.send_buffer_bytes),
             ("fanout.shards", old.fanout.shards != new.fanout.shards),
             ("fanout.mqtt.enabled", old.fanout.mqtt.enabled != new.fanout.mqtt.enabled),
             ("fanout.mqtt.listen", old.fanout.mqtt.listen != new.fanout.mqtt.listen),
@@ -106,5 +123,33 @@ impl Live {
         .into_iter()
         .filter_map(|(section, changed)| changed.then_some(section))
         .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_running_process_does_not_take_is_named() {
+        let live =
+            Live::load(Role::All, Sources::default()).unwrap_or_else(|_| panic!("the defaults are right"));
+        let named = |set: &str| {
+            let sources = Sources { sets: vec![set.to_owned()], ..Sources::default() };
+            live.needs_restart(&config::load(Role::All, &sources).unwrap())
+        };
+        for (set, section) in [
+            ("service.stop_deadline_ms=5000", "service"),
+            ("http.max_connections=5", "http"),
+            ("log.partitions=5", "log"),
+            ("ingest.listen=127.0.0.1:1", "ingest.listen"),
+            ("fanout.cors_origins=[]", "fanout.cors_origins"),
+            ("fanout.send_buffer_bytes=8192", "fanout.send_buffer_bytes"),
+        ] {
+            assert_eq!(named(set), [section]);
+        }
+        for set in ["aggregator.interval_ms=500", "ingest.cors_origins=[]", "fanout.top_n=3"] {
+            assert!(named(set).is_empty(), "{set}");
+        }
     }
 }

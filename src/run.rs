@@ -5,7 +5,7 @@ use crate::{
     cli::{Failure, Role},
     config::Config,
     openapi,
-    reload::Live,
+    reload::{Live, Sections},
 };
 use aggregator::Aggregator;
 use anyhow::Context;
@@ -20,13 +20,14 @@ use service::{
 use std::{future::Future, sync::Arc, time::Duration};
 
 /// Runs `role` until a signal or a failure ends it.
-pub(crate) fn run(role: Role, config: Config, sources: Sources) -> Result<(), Failure> {
+pub(crate) fn run(role: Role, sources: Sources) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Running(error.into()))?;
     let ended = runtime.block_on(async {
         let mut signals = StopSignals::listen().map_err(|error| Failure::Running(error.into()))?;
+        let live = Live::load(role, sources)?;
         let stop = CancellationToken::new();
-        let process = process(role, config, sources, stop.clone());
+        let process = process(role, live, stop.clone());
         tokio::pin!(process);
         tokio::select! {
             ended = &mut process => return ended.map_err(Failure::Running),
@@ -43,12 +44,8 @@ pub(crate) fn run(role: Role, config: Config, sources: Sources) -> Result<(), Fa
     ended
 }
 
-async fn process(
-    role: Role,
-    config: Config,
-    sources: Sources,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
+async fn process(role: Role, live: Live, stop: CancellationToken) -> anyhow::Result<()> {
+    let (config, sections) = (live.current().clone(), live.sections());
     telemetry::init_logs(&config.log_output);
     let metrics = telemetry::init_metrics().context("metrics")?;
     describe_metrics();
@@ -68,8 +65,10 @@ async fn process(
             outer.shutdown(),
         ),
     );
+    // From now on, and not only when the log is open: that may take long.
+    outer.spawn("reload", live.run(outer.shutdown()));
     let deadline = Duration::from_millis(config.service.stop_deadline_ms);
-    let ended = tiers(role, config, sources, readiness, started, stop).await;
+    let ended = tiers(role, config, sections, readiness, started, stop).await;
     // The admin listener is the last to go, so that a drain can be watched.
     outer.shutdown().cancel();
     outer.join(deadline).await?;
@@ -82,7 +81,7 @@ async fn process(
 async fn tiers(
     role: Role,
     config: Config,
-    sources: Sources,
+    sections: Sections,
     readiness: Readiness,
     started: Condition,
     stop: CancellationToken,
@@ -90,27 +89,26 @@ async fn tiers(
     let condition = readiness.condition("log");
     let Some(log) = until_open(&config, &condition, &stop).await? else { return Ok(()) };
     let deadline = Duration::from_millis(config.service.stop_deadline_ms);
-    let live = Live::new(role, config.clone(), sources);
     let mut tasks = Tasks::new(stop);
     let (mut front, mut routes) = (None, Router::new());
     let mut description = openapi::Description::default();
     if matches!(role, Role::All | Role::Ingest) {
         let deps = ingest::Deps { log: Arc::clone(&log), readiness: readiness.clone() };
-        let tier = Ingest::new(live.ingest(), deps);
+        let tier = Ingest::new(sections.ingest.clone(), deps);
         front = Some(tier.front());
-        description.add(live.ingest(), ingest::openapi);
+        description.add(sections.ingest, ingest::openapi);
         tasks.spawn("ingest", tier.run(tasks.shutdown()));
     }
     if matches!(role, Role::All | Role::Aggregator) {
         let clock = Arc::new(SystemClock);
         let deps = aggregator::Deps { log: Arc::clone(&log), readiness: readiness.clone(), clock };
-        tasks.spawn("aggregator", Aggregator::new(live.aggregator(), deps).run(tasks.shutdown()));
+        tasks.spawn("aggregator", Aggregator::new(sections.aggregator, deps).run(tasks.shutdown()));
     }
     if matches!(role, Role::All | Role::Fanout) {
         let deps = fanout::Deps { log, readiness: readiness.clone() };
-        let tier = Fanout::new(live.fanout(), deps)?;
+        let tier = Fanout::new(sections.fanout.clone(), deps)?;
         routes = routes.merge(tier.router());
-        description.add(live.fanout(), fanout::openapi);
+        description.add(sections.fanout, fanout::openapi);
         tasks.spawn("fanout", tier.run(tasks.shutdown()));
     }
     routes = routes.merge(openapi::router(description));
@@ -118,7 +116,6 @@ async fn tiers(
         // Where ingest is, it answers for what is no route.
         routes = routes.fallback(openapi::nothing_here);
     }
-    tasks.spawn("reload", live.run(tasks.shutdown()));
     let address = match public_listen(role, &config) {
         Some(listen) => {
             let listener = http::bind(listen).await?;

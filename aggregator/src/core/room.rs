@@ -73,6 +73,11 @@ impl RoomState {
         self.part.count > 0
     }
 
+    /// Whether it has no aggregate yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.seq == 0
+    }
+
     /// Whether the room can count so many more exactly.
     pub(super) fn has_place_for(&self, count: u64) -> bool {
         self.total.checked_add(count).is_some_and(|total| total <= COUNT_MAX)

@@ -1,7 +1,7 @@
 //! Where values come from, and how they are put on top of each other.
 
 use super::load::{ConfigError, ConfigErrors};
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 use toml::{Table, Value};
 
 /// What was given besides the defaults.
@@ -10,7 +10,7 @@ pub struct Sources {
     /// The file of `--config`.
     pub file: Option<PathBuf>,
     /// The environment; only `UPROAR__SECTION__KEY` counts.
-    pub env: Vec<(String, String)>,
+    pub env: Vec<(OsString, OsString)>,
     /// `section.key=value` of each `--set`.
     pub sets: Vec<String>,
 }
@@ -40,12 +40,19 @@ impl Layers {
         }
     }
 
-    pub(super) fn add_env(&mut self, env: &[(String, String)]) {
+    pub(super) fn add_env(&mut self, env: &[(OsString, OsString)]) {
         for (name, text) in env {
-            if let Some(path) = name.strip_prefix(ENV_PREFIX) {
-                let path: Vec<_> = path.split("__").map(str::to_lowercase).collect();
-                self.add_text(&path, text, &format!("environment {name}"), |key| key.replace('_', "."));
-            }
+            // Names and values may be any bytes; those of others don't matter.
+            let name = name.to_string_lossy();
+            let Some(path) = name.strip_prefix(ENV_PREFIX) else { continue };
+            let origin = format!("environment {name}");
+            let Some(text) = text.to_str() else {
+                let problem = "must be UTF-8".into();
+                self.errors.push(ConfigError { key: String::new(), origin, problem });
+                continue;
+            };
+            let path: Vec<_> = path.split("__").map(str::to_lowercase).collect();
+            self.add_text(&path, text, &origin, |key| key.replace('_', "."));
         }
     }
 

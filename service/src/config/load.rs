@@ -1,6 +1,9 @@
 //! From sources to a checked value.
 
-use super::layers::{Layers, Sources};
+use super::{
+    layers::{Layers, Sources},
+    mend::mend,
+};
 use serde::de::DeserializeOwned;
 use std::fmt;
 use toml::Table;
@@ -61,7 +64,7 @@ pub fn load<T: DeserializeOwned>(
         ConfigErrors(vec![error])
     };
     let defaults: Table = defaults.parse().map_err(|error: toml::de::Error| broken(error.to_string()))?;
-    let mut layers = Layers::on(defaults);
+    let mut layers = Layers::on(defaults.clone());
     if let Some(path) = &sources.file {
         layers.add_file(path);
     }
@@ -69,8 +72,8 @@ pub fn load<T: DeserializeOwned>(
     for set in &sources.sets {
         layers.add_set(set);
     }
-    let (values, mut errors) = layers.finish();
-    // Every key has the default's type by now; what may still be wrong is a name such as that of an adapter.
+    let (mut values, mut errors) = layers.finish();
+    mend::<T>(&mut values, &defaults, &mut errors);
     let value: T = match values.try_into() {
         Ok(value) => value,
         Err(error) => {

@@ -2,6 +2,7 @@
 
 mod layers;
 mod load;
+mod mend;
 mod watch;
 
 pub use layers::Sources;

@@ -10,6 +10,7 @@ interval_ms = 2000
 name = "a"
 rooms = []
 ratio = 0.5
+unit = "second"
 [log]
 [log.options]
 "#;
@@ -28,6 +29,14 @@ struct Section {
     name: String,
     rooms: Vec<String>,
     ratio: f64,
+    unit: Unit,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Unit {
+    Second,
+    Minute,
 }
 
 #[derive(Debug, Deserialize, PartialEq)]
@@ -41,7 +50,7 @@ fn load_with(file: &str, env: &[(&str, &str)], sets: &[&str]) -> Result<Config, 
     std::fs::write(&path, file).unwrap();
     let sources = Sources {
         file: Some(path.path().to_owned()),
-        env: env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        env: env.iter().map(|(k, v)| (k.into(), v.into())).collect(),
         sets: sets.iter().map(|s| (*s).to_owned()).collect(),
     };
     load(DEFAULTS, &sources, |config: &Config, refuse| {
@@ -92,7 +101,7 @@ fn all_errors_come_at_once_and_name_their_source() {
     let lines: Vec<_> = errors.lines().collect();
     let expected = [
         "widow is unknown here; known are: log, window (file",
-        "window.interval is unknown here; known are: interval_ms, name, ratio, rooms (file",
+        "window.interval is unknown here; known are: interval_ms, name, ratio, rooms, unit (file",
         "window.name must be a string, is an integer (file",
         "window.ratio must be a float, is a string (environment UPROAR__WINDOW__RATIO)",
         "--set nonsense: must be section.key=value",
@@ -102,6 +111,38 @@ fn all_errors_come_at_once_and_name_their_source() {
         assert!(lines.iter().any(|line| line.starts_with(want)), "{want}\n{errors}");
     }
     assert_eq!(lines.len(), expected.len(), "{errors}");
+}
+
+#[test]
+fn a_value_that_is_none_by_its_name_keeps_no_other_error_back() {
+    let file = "[window]\ninterval_ms = 50\nunit = \"hour\"\nrooms = [\"a\", 7]\n[log.options]\ndebug = 1\nx = \"y\"";
+    let errors = load_with(file, &[], &[]).unwrap_err();
+    let lines: Vec<_> = errors.lines().collect();
+    let expected = [
+        "log.options.debug is not right: invalid type: integer `1`, expected a string",
+        "window.rooms is not right: invalid type: integer `7`, expected a string",
+        "window.unit is not right: unknown variant `hour`, expected `second` or `minute`",
+        "window.interval_ms must be at least 100",
+    ];
+    assert_eq!(lines, expected);
+    assert_eq!(load_with("", &[], &["window.unit=minute"]).unwrap().window.unit, Unit::Minute);
+}
+
+#[cfg(unix)]
+#[test]
+fn variables_of_others_may_be_any_bytes_and_ours_are_text() {
+    use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
+    let odd = || OsString::from_vec(vec![0xff]);
+    let with = |name: OsString| {
+        let sources = Sources { env: vec![(name, odd())], ..Sources::default() };
+        load::<Config>(DEFAULTS, &sources, |_, _| ()).map_err(|errors| errors.to_string())
+    };
+    assert!(with("FOO".into()).is_ok());
+    assert!(with(odd()).is_ok());
+    assert_eq!(
+        with("UPROAR__WINDOW__NAME".into()).unwrap_err(),
+        "environment UPROAR__WINDOW__NAME: must be UTF-8"
+    );
 }
 
 #[test]
