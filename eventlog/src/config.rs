@@ -3,6 +3,9 @@
 use serde::Deserialize;
 use std::{collections::BTreeMap, path::PathBuf};
 
+/// Handovers that may wait at the most: more would bound nothing, and a channel takes no number beyond 2^61.
+const MAX_QUEUED: usize = 1_000_000;
+
 /// Section `log`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -100,8 +103,11 @@ impl EmbeddedConfig {
         if !(1..=65_536).contains(&self.cache_mib) {
             refuse("embedded.cache_mib", format!("must be 1 to 65536, is {}", self.cache_mib));
         }
-        if self.max_queued == 0 {
-            refuse("embedded.max_queued", "must be at least 1".into());
+        if !(1..=MAX_QUEUED).contains(&self.max_queued) {
+            refuse("embedded.max_queued", format!("must be 1 to {MAX_QUEUED}, is {}", self.max_queued));
+        }
+        if self.dir.as_os_str().is_empty() {
+            refuse("embedded.dir", "must not be empty; \".\" is the current folder".into());
         }
     }
 }

@@ -30,7 +30,7 @@ pub const ALIEN: &str = "uproar_fanout_alien_aggregates_total";
 pub const REOPENS: &str = "uproar_fanout_follower_reopens_total";
 /// Counter: refused viewers and requests, by cause: `starting`, `draining`, `viewers` (as many as may be), `address` (as
 /// many from one address), `rooms` (as many are watched), `room_name`, `not_websocket`, `busy` (a shard has too many
-/// newcomers), `files` (no file descriptor is left), `version` (an MQTT level that is not spoken), `will`, `auth` (an
+/// newcomers), `files` (too few file descriptors are left), `version` (an MQTT level that is not spoken), `will`, `auth` (an
 /// authentication method), `filter` (a topic filter that is not served), `subscriptions` (as many as a viewer may have).
 pub const REFUSED: &str = "uproar_fanout_refused_total";
 /// Counter: closed viewers, by cause: `gone` (it said goodbye, or its connection broke), `malformed` (what it sent is

@@ -2,6 +2,7 @@
 
 use super::{append_some, config, instance, member::Member, open, unused_name};
 use crate::harness::kafka::{Cluster, shared};
+use bytes::Bytes;
 use eventlog::CommitError;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -46,6 +47,30 @@ async fn a_second_member_takes_half_and_gives_it_back_and_the_first_keeps_the_re
         left.elapsed()
     );
     assert!(first.owned.values().all(|owned| owned.newest.is_empty() || owned.newest[0].seq <= 2));
+    first.leave().await;
+}
+
+#[tokio::test]
+async fn a_partition_that_left_a_member_that_did_not_ask_is_read_when_it_comes_back() {
+    let Some(cluster) = shared() else { return };
+    let config = config(cluster.bootstrap(), &unused_name("paused"), 2);
+    let (one, two) = (open(&config).await, open(&instance(&config, "two")).await);
+    let mut first = Member::join(&*one).await;
+    first.until_owned(2).await;
+    // Each an event, and more than may wait for somebody who asks: both partitions are paused.
+    let writer = one.writer().await.unwrap();
+    for n in 0..200 {
+        writer.append(n % 2, Bytes::from(n.to_string())).await.unwrap();
+    }
+    let mut second = Member::join(&*two).await;
+    second.until_owned(1).await;
+    let left = *second.owned.keys().next().unwrap();
+    first.until("it to be gone", |member| !member.owned.contains_key(&left)).await;
+    let member = second.feed.events.close(Duration::from_secs(10));
+    tokio::join!(first.until_owned(2), member);
+    writer.append(left, Bytes::from_static(b"after")).await.unwrap();
+    let is_read = |member: &Member| member.owned[&left].values.iter().any(|(_, value)| value == "after");
+    first.until("what came after", is_read).await;
     first.leave().await;
 }
 

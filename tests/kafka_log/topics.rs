@@ -2,7 +2,7 @@
 
 use super::{append_some, config, member::Member, open, unused_name};
 use crate::harness::kafka::shared;
-use eventlog::{Config, EventLog};
+use eventlog::{Config, EventLog, FeedError, FollowEvent};
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
@@ -64,6 +64,26 @@ async fn reactions_that_were_made_anew_are_neither_skipped_nor_counted_as_others
     member.until("all records", |member| member.owned.get(&0).is_some_and(|it| it.values.len() == all)).await;
     assert_eq!(member.owned[&0].newest.len(), 1, "totals go on");
     member.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_of_aggregates_that_were_made_anew_is_told_to_begin_again() {
+    let Some(cluster) = shared() else { return };
+    let config = config(cluster.bootstrap(), &unused_name("renewed"), 1);
+    let log = counted_log(&config).await;
+    let mut follower = log.follower().await.unwrap();
+    while !matches!(follower.next().await.unwrap(), FollowEvent::CaughtUp) {}
+    cluster.topics(&["--delete", "--topic", &config.kafka.aggregates_topic]);
+    // Made by this, with fewer than were followed.
+    drop(open(&config).await);
+    let told = async {
+        loop {
+            if let Err(FeedError::Reopen(why)) = follower.next().await {
+                return why;
+            }
+        }
+    };
+    tokio::time::timeout(super::WAIT, told).await.expect("it to be told");
 }
 
 #[tokio::test(flavor = "multi_thread")]

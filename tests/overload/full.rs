@@ -2,6 +2,8 @@
 
 use super::posters::{Connection, post};
 use crate::harness::{process::Plan, wait::until};
+use std::{fs, process::Command};
+use tokio::net::TcpStream;
 
 const MAX_CONNECTIONS: usize = 40;
 const OUTSIDE: usize = 100;
@@ -41,6 +43,41 @@ async fn the_connection_that_is_one_too_many_is_told_so_and_closed_and_the_other
     until("a place to be free", async || {
         let mut connection = Connection::open(&uproar.http).await;
         connection.send(&request).await;
+        (connection.answer().await?.status == 202).then_some(())
+    })
+    .await;
+}
+
+/// Open files that the process is left with.
+const FILES: usize = 200;
+
+#[tokio::test]
+async fn a_crowd_that_takes_all_files_leaves_some_to_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let uproar = Plan::new("all", dir.path()).start().await;
+    let pid = uproar.pid().to_string();
+    let limit = format!("--nofile={FILES}:{FILES}");
+    assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
+    let mut crowd = Vec::new();
+    for nth in 0..2 * FILES {
+        // Viewers of MQTT, and others.
+        let address = if nth % 2 == 0 { &uproar.http } else { &uproar.mqtt };
+        crowd.push(TcpStream::connect(address).await.unwrap());
+    }
+    // Operators find a few that the public is not given.
+    let refused = async |name: &str| uproar.metric(name).await > 0.0;
+    until("both to refuse some", async || {
+        let files = "uproar_fanout_refused_total{cause=\"files\"}";
+        (refused("uproar_http_connections_refused_total").await && refused(files).await).then_some(())
+    })
+    .await;
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    assert!((FILES / 2..FILES - 32).contains(&open), "{open} of {FILES}");
+
+    drop(crowd);
+    until("a place to be free", async || {
+        let mut connection = Connection::open(&uproar.http).await;
+        connection.send(post(&uproar.http, "final")).await;
         (connection.answer().await?.status == 202).then_some(())
     })
     .await;

@@ -65,7 +65,12 @@ fn prepare(db: Database, segments: &Path, partitions: u32, medium: Medium) -> Re
     let (store, committed) = Store::prepare(db, partitions)?;
     let journal = match Journal::open(segments, medium.clone())? {
         Some(journal) => journal,
-        None => Journal::create(segments, Mark::zero(partitions), medium)?,
+        None => {
+            // Before anything is made beside files that may be brought back.
+            let start = Mark::zero(partitions);
+            check(&start, &committed)?;
+            Journal::create(segments, start, medium)?
+        }
     };
     check(journal.end(), &committed)?;
     Ok(Opened { store, committed, journal })

@@ -75,7 +75,8 @@ impl Store {
         let tx = store.begin()?;
         let committed = {
             let mut meta = tx.open_table(META)?;
-            for (key, expected) in [("format", FORMAT), ("partitions", u64::from(partitions))] {
+            // A folder of an earlier format is upgraded where its partitions are right.
+            for (key, expected) in [("partitions", u64::from(partitions)), ("format", FORMAT)] {
                 let found = meta.get(key)?.map(|value| value.value());
                 match found {
                     Some(found) if found != expected => {

@@ -252,9 +252,10 @@ impl Reading {
                 self.own(state);
             }
             self.consumer.incremental_assign(&joining).map_err(|error| error.to_string())?;
-            if self.paused {
-                self.consumer.pause(&joining).map_err(|error| error.to_string())?;
-            }
+            // A partition that was paused when it left is still so when it comes back.
+            let done =
+                if self.paused { self.consumer.pause(&joining) } else { self.consumer.resume(&joining) };
+            done.map_err(|error| error.to_string())?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::{
     websocket::{self, Opcode},
 };
 use mio::{Interest, Token, net::TcpStream};
+use service::files;
 use std::io;
 
 /// Viewers that are accepted before others are looked after.
@@ -71,6 +72,7 @@ impl Shard {
         for _ in 0..ACCEPTS {
             let Some(listener) = &self.listener else { return };
             match listener.accept() {
+                Ok((stream, _)) if !files::leaves(files::RESERVED, &stream) => refused("files"),
                 Ok((stream, from)) => {
                     match self.edge.registry.admit(Protocol::Mqtt, from.ip(), self.hall.limits) {
                         Ok(seat) => {

@@ -21,6 +21,13 @@ pub struct Config {
     pub max_header_bytes: u32,
     /// HTTP/2: requests under way on a connection at a time.
     pub max_streams_per_connection: u32,
+    /// Open files that connections leave to the rest of the process. No key: operators always find a few.
+    #[serde(skip, default = "reserved_files")]
+    pub reserved_files: u64,
+}
+
+fn reserved_files() -> u64 {
+    crate::files::RESERVED
 }
 
 impl Config {
@@ -34,6 +41,7 @@ impl Config {
             idle_timeout_ms: 75_000,
             max_header_bytes: 16_384,
             max_streams_per_connection: 100,
+            reserved_files: reserved_files() / 2,
         }
     }
 

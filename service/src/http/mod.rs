@@ -24,7 +24,10 @@ pub use config::Config;
 pub use plain::Plain;
 pub use socket::into_socket;
 
-use crate::metrics::{HTTP_CONNECTIONS_CUT, HTTP_CONNECTIONS_REFUSED};
+use crate::{
+    files,
+    metrics::{HTTP_CONNECTIONS_CUT, HTTP_CONNECTIONS_REFUSED},
+};
 use std::{
     io::{self, Write as _},
     net::SocketAddr,
@@ -91,7 +94,10 @@ pub async fn serve(
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) if workers.connections() < config.max_connections => {
+                Ok((stream, peer))
+                    if workers.connections() < config.max_connections
+                        && files::leaves(config.reserved_files, &stream) =>
+                {
                     if let Err(error) = workers.admit(stream, peer) {
                         tracing::debug!(%error, "a connection was gone before it was served");
                     }

@@ -13,7 +13,10 @@ mod tests;
 
 pub(super) use {mark::Mark, reader::Reader, shelf::Shelf};
 
-use super::row::{Group, RowError};
+use super::{
+    folder,
+    row::{Group, RowError},
+};
 use std::{
     fs::{self, File},
     io,
@@ -108,8 +111,11 @@ impl Journal {
         let shelf = Shelf::new(dir.to_owned(), marks, end.clone());
         let path = shelf.path(first_group);
         let file = File::options().write(true).open(&path).and_then(|file| {
-            // What is torn isn't found again.
+            // What is torn isn't found again. What is whole may never have been synced, nor the entry of its file, where the
+            // process was killed: before somebody reads it, it has to survive a power cut.
             file.set_len(position)?;
+            (medium.sync)(&file)?;
+            folder::sync(dir)?;
             Ok(file)
         });
         let file = file.map_err(|error| JournalError::io(&path, error))?;

@@ -3,6 +3,7 @@
 mod blocks;
 mod faults;
 mod opening;
+mod power;
 mod tails;
 mod trimming;
 mod upgrades;

@@ -40,6 +40,14 @@ async fn another_number_of_partitions_is_refused() {
 }
 
 #[tokio::test]
+async fn a_folder_of_an_earlier_format_with_another_number_of_partitions_is_refused_for_these() {
+    let dir = TempDir::new().unwrap();
+    upgrades::write(&dir, 3);
+    let text = refusal(&config(&dir), 3).await;
+    assert!(text.contains("it has 2 partitions, and log.partitions says 3: set that to 2"), "{text}");
+}
+
+#[tokio::test]
 async fn what_is_in_the_way_is_named() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("file");
@@ -94,4 +102,6 @@ async fn a_log_whose_reactions_are_gone_is_refused_as_they_were_counted() {
     std::fs::remove_dir_all(left.path().join("reactions")).unwrap();
     let text = refusal(&config(&left), 1).await;
     assert!(text.contains("reactions that were rolled up are missing"), "{text}");
+    let left = std::fs::read_dir(left.path().join("reactions")).unwrap();
+    assert_eq!(left.count(), 0, "nothing is in the way of files that are brought back");
 }

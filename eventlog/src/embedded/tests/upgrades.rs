@@ -24,7 +24,7 @@ const ROWS: [(u64, &[u8]); 2] = [
     (7, b"\x02\x58\x1b\0\0\0\0\0\0\x01\0\x05\x02\x04five\x03six"),
 ];
 
-fn write(dir: &TempDir, format: u64) {
+pub(super) fn write(dir: &TempDir, format: u64) {
     let db = Database::create(dir.path().join("log.redb")).unwrap();
     let tx = db.begin_write().unwrap();
     let mut meta = tx.open_table(META).unwrap();
