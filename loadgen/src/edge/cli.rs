@@ -94,7 +94,7 @@ pub(crate) struct EdgeArgs {
     /// rumqttd) makes TCP wait for seconds
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = count)]
     connecting: usize,
-    /// How long to go on connecting; those who are not in by then are reported
+    /// How long to go on connecting, also where --then sends a viewer; those who are not in by then are reported
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
     connect_timeout: Duration,
     /// How long to wait for a frame until it counts as missed

@@ -22,7 +22,7 @@ pub(crate) struct Order {
     pub(crate) sources: Vec<Ipv4Addr>,
     /// Connections under way at a time.
     pub(crate) connecting: usize,
-    /// How long to go on connecting.
+    /// How long to go on connecting, from the start and from each time that a viewer moves.
     pub(crate) patience_ms: u64,
     pub(crate) keep_alive_s: u16,
     /// Connect, subscribe, and never read again.
@@ -40,9 +40,9 @@ pub(crate) struct Standing {
     pub(crate) failed: usize,
     /// Attempts that were refused or broke.
     pub(crate) retries: u64,
-    /// Viewers that were let in and then closed.
+    /// Viewers that were let in and then closed, and that are not on their way elsewhere.
     pub(crate) lost: usize,
-    /// Viewers that were closed and went elsewhere.
+    /// How often a viewer was closed, and let in elsewhere.
     pub(crate) moved: usize,
     /// The most frames that a viewer missed between two that it got.
     pub(crate) widest_gap: u64,

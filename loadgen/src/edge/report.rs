@@ -49,9 +49,9 @@ pub(crate) struct Row {
     pub(crate) viewers_asked: usize,
     /// Let in.
     pub(crate) viewers: usize,
-    /// Let in, then closed by the server.
+    /// Let in, then closed by the server, and let in nowhere else.
     pub(crate) lost: usize,
-    /// Closed by the server, and let in elsewhere.
+    /// How often a viewer was closed by the server, and let in elsewhere.
     pub(crate) moved: usize,
     /// The most frames that a viewer missed between two that it got.
     pub(crate) widest_gap: u64,

@@ -5,6 +5,8 @@
 //! - [`receipts`]: who received which frame, and when.
 
 mod receipts;
+#[cfg(test)]
+mod tests;
 mod viewer;
 
 use super::{
@@ -48,7 +50,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         let _ = std::io::stdin().lock().read_to_end(&mut Vec::new());
         closed.store(true, Ordering::Relaxed);
     });
-    Hall::new(order)?.run(&ended)
+    Hall::new(order, Instant::now())?.run(&ended)
 }
 
 /// All viewers of this process.
@@ -75,8 +77,7 @@ struct Pings {
 }
 
 impl Hall {
-    fn new(order: Order) -> anyhow::Result<Self> {
-        let now = Instant::now();
+    fn new(order: Order, now: Instant) -> anyhow::Result<Self> {
         let keep_alive = Duration::from_secs(order.keep_alive_s.into());
         let greeting = match order.protocol {
             Protocol::Mqtt => mqtt::subscribe(&order.path),
@@ -103,21 +104,8 @@ impl Hall {
         let mut buffer = vec![0; 64 << 10];
         let mut line_due = Instant::now();
         while !ended.load(Ordering::Relaxed) {
-            self.connect_more();
-            self.end_slow_attempts();
-            if let Err(error) = self.poll.poll(&mut events, Some(LINE_INTERVAL / 4))
-                && error.kind() != std::io::ErrorKind::Interrupted
-            {
-                return Err(error).context("cannot poll");
-            }
-            for event in &events {
-                self.hear(event, &mut buffer);
-            }
             let now = Instant::now();
-            if now >= self.give_up_at && self.in_flight + self.waiting.len() > 0 {
-                self.give_up();
-            }
-            self.ping(now);
+            self.turn(now, &mut events, &mut buffer)?;
             if now >= line_due {
                 line_due = now + LINE_INTERVAL;
                 self.report()?;
@@ -126,9 +114,27 @@ impl Hall {
         Ok(())
     }
 
+    /// Does what is due at `now`, and waits for a moment for what the servers say.
+    fn turn(&mut self, now: Instant, events: &mut Events, buffer: &mut [u8]) -> anyhow::Result<()> {
+        self.connect_more(now);
+        self.end_slow_attempts(now);
+        if let Err(error) = self.poll.poll(events, Some(LINE_INTERVAL / 4))
+            && error.kind() != std::io::ErrorKind::Interrupted
+        {
+            return Err(error).context("cannot poll");
+        }
+        for event in &*events {
+            self.hear(event, now, buffer);
+        }
+        if now >= self.give_up_at && self.in_flight + self.waiting.len() > 0 {
+            self.give_up();
+        }
+        self.ping(now);
+        Ok(())
+    }
+
     /// Opens connections up to the number that may be under way.
-    fn connect_more(&mut self) {
-        let now = Instant::now();
+    fn connect_more(&mut self, now: Instant) {
         while self.in_flight < self.desk.order.connecting
             && let Some((due, index)) = self.waiting.front().copied()
             && due <= now
@@ -144,27 +150,26 @@ impl Hall {
                 self.poll.registry().register(stream, Token(index), Interest::READABLE | Interest::WRITABLE)
             });
             if let Err(error) = opened {
-                self.refused(index, format!("cannot connect: {error}"));
+                self.refused(index, now, format!("cannot connect: {error}"));
             } else {
                 self.attempts.push_back((now + ATTEMPT_WITHIN, index, viewer.attempt()));
             }
         }
     }
 
-    fn end_slow_attempts(&mut self) {
-        let now = Instant::now();
+    fn end_slow_attempts(&mut self, now: Instant) {
         while let Some((due, index, attempt)) = self.attempts.front().copied()
             && due <= now
         {
             self.attempts.pop_front();
             let viewer = &self.viewers[index];
             if viewer.is_on_its_way() && viewer.attempt() == attempt {
-                self.refused(index, format!("not let in within {ATTEMPT_WITHIN:?}"));
+                self.refused(index, now, format!("not let in within {ATTEMPT_WITHIN:?}"));
             }
         }
     }
 
-    fn hear(&mut self, event: &Event, buffer: &mut [u8]) {
+    fn hear(&mut self, event: &Event, now: Instant, buffer: &mut [u8]) {
         let index = event.token().0;
         let viewer = &mut self.viewers[index];
         if viewer.is_watching() && self.desk.order.silent {
@@ -179,13 +184,16 @@ impl Hall {
                     if viewer.enter() {
                         self.standing.connected += 1;
                         self.standing.last_connected_us = now_us();
+                    } else {
+                        self.standing.moved += 1;
                     }
                 }
             }
             Outcome::Over(_) if was_watching && self.desk.order.then.is_some() => {
                 viewer.close();
-                self.standing.moved += 1;
-                self.waiting.push_back((Instant::now(), index));
+                self.waiting.push_back((now, index));
+                // Whenever a server drains: that may be long after the start.
+                self.give_up_at = now + Duration::from_millis(self.desk.order.patience_ms);
             }
             Outcome::Over(why) if was_watching => {
                 viewer.close();
@@ -194,26 +202,28 @@ impl Hall {
             }
             Outcome::Over(why) => {
                 // It may have been let in and thrown out by bytes of one read.
-                self.refused(index, why);
+                self.refused(index, now, why);
             }
         }
         self.changed = true;
     }
 
-    fn refused(&mut self, index: usize, why: String) {
+    fn refused(&mut self, index: usize, now: Instant, why: String) {
         self.viewers[index].close();
         self.in_flight -= 1;
         self.standing.retries += 1;
         self.standing.trouble = Some(why);
-        self.waiting.push_back((Instant::now() + RETRY_AFTER, index));
+        self.waiting.push_back((now + RETRY_AFTER, index));
         self.changed = true;
     }
 
     /// Leaves those outside who are not in by now.
     fn give_up(&mut self) {
-        self.waiting.clear();
+        let waiting = self.waiting.drain(..).filter(|(_, index)| self.viewers[*index].was_in()).count();
+        self.standing.lost += waiting;
         self.in_flight = 0;
         for viewer in &mut self.viewers {
+            self.standing.lost += usize::from(viewer.is_on_its_way() && viewer.was_in());
             viewer.close_unless_watching();
         }
         self.standing.failed = self.viewers.len() - self.standing.connected;
