@@ -21,7 +21,8 @@ pub(crate) struct Report {
     pub(crate) audits: Vec<Audit>,
     /// Servers that failed.
     pub(crate) failures: Vec<Failure>,
-    /// No server failed, a closed loop got nothing but 202, and the audits are clean.
+    /// No server failed, every 202 says what was sent, closed loops of a comparison got nothing else, and the audits are
+    /// clean.
     pub(crate) clean: bool,
 }
 
@@ -181,13 +182,20 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_loop_is_clean_only_with_nothing_but_202() {
+    fn a_comparison_is_clean_only_with_nothing_but_202() {
         let row = |status| Row::of("s", CASE, "closed", Load::Closed, &[round(status, 5, 1, 1)]);
         assert!(report(&Mode::Compare, vec![row(202)], vec![audit(true)]).clean);
         let refused = report(&Mode::Compare, vec![row(202), row(503)], vec![]);
         assert!(!refused.clean);
         assert!(refused.to_text().contains("s, tap, 1 room(s), 64 connections, closed: 5 answers 503"));
         assert!(!report(&Mode::Compare, vec![], vec![]).clean, "nothing measured is not clean");
+    }
+
+    #[test]
+    fn the_closed_loop_that_measures_a_capacity_may_be_refused() {
+        let capacity = Row::of("s", CASE, "capacity", Load::Closed, &[round(503, 5, 1, 1)]);
+        let report = report(&Mode::Overload(vec![2.0]), vec![capacity], vec![audit(true)]);
+        assert!(report.clean && report.to_text().contains("capacity: 5 answers 503"), "{}", report.to_text());
     }
 
     #[test]
