@@ -18,6 +18,7 @@ pub(crate) struct Quantiles {
     pub(crate) p50_us: u64,
     pub(crate) p90_us: u64,
     pub(crate) p99_us: u64,
+    pub(crate) p999_us: u64,
     pub(crate) max_us: u64,
 }
 
@@ -51,6 +52,7 @@ impl Spread {
             p50_us: at(0.5),
             p90_us: at(0.9),
             p99_us: at(0.99),
+            p999_us: at(0.999),
             max_us: self.0.max(),
         })
     }
@@ -68,12 +70,16 @@ mod tests {
     #[test]
     fn quantiles_are_true_to_three_digits() {
         let mut spread = Spread::default();
-        (1..=1_000).for_each(|ms| spread.record(Duration::from_millis(ms)));
+        (1..=2_000).for_each(|ms| spread.record(Duration::from_millis(ms)));
         let figures = spread.quantiles().unwrap();
-        assert_eq!(figures.samples, 1_000);
-        for (figure, ms) in
-            [(figures.p50_us, 500), (figures.p90_us, 900), (figures.p99_us, 990), (figures.max_us, 1_000)]
-        {
+        assert_eq!(figures.samples, 2_000);
+        for (figure, ms) in [
+            (figures.p50_us, 1_000),
+            (figures.p90_us, 1_800),
+            (figures.p99_us, 1_980),
+            (figures.p999_us, 1_998),
+            (figures.max_us, 2_000),
+        ] {
             assert!(figure.abs_diff(ms * 1_000) <= ms, "{figure} us for {ms} ms");
         }
     }

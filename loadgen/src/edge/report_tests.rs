@@ -3,7 +3,7 @@
 use super::*;
 
 fn quantiles(p50_us: u64, max_us: u64) -> Option<Quantiles> {
-    Some(Quantiles { samples: 3, p50_us, p90_us: max_us, p99_us: max_us, max_us })
+    Some(Quantiles { samples: 3, p50_us, p90_us: max_us, p99_us: max_us, p999_us: max_us, max_us })
 }
 
 fn row(server: &str) -> Row {

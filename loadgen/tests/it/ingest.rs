@@ -64,6 +64,8 @@ async fn an_open_loop_keeps_its_rate_and_measures_from_the_schedule() {
     for (row, due) in [(&run.report["rows"][0], 60), (&run.report["rows"][1], 300)] {
         assert_eq!((&row["due"], &row["not_sent"]), (&due.into(), &0.into()), "{row}");
         assert_eq!(row["from_schedule"]["samples"], due, "each of them has its time");
+        let late = |figure: &str| row["from_schedule"][figure].as_u64().unwrap();
+        assert!((late("p99_us")..=late("max_us")).contains(&late("p999_us")), "{row}");
         assert!(row["from_schedule"]["max_us"].as_u64() >= row["from_send"]["p50_us"].as_u64(), "{row}");
     }
 }
