@@ -86,6 +86,20 @@ fn tiers_wait_for_a_kafka_that_answers_and_say_when_they_are_ready() {
 }
 
 #[test]
+fn a_tier_that_is_stopped_is_not_killed_before_its_own_deadline() {
+    let defaults: toml::Table = read("config/default.toml").parse().unwrap();
+    let deadline_ms = defaults["service"]["stop_deadline_ms"].as_integer().unwrap();
+    for (role, service) in tiers(&parse("compose.yaml")) {
+        let grace = service["stop_grace_period"].as_str().unwrap_or("10s");
+        let grace_s: i64 = grace.strip_suffix('s').unwrap().parse().unwrap();
+        assert!(grace_s * 1_000 > deadline_ms, "{role}: {grace}, and {deadline_ms} ms");
+        let own =
+            environment(&service).into_iter().find(|(key, _)| key == "UPROAR__SERVICE__STOP_DEADLINE_MS");
+        assert_eq!(own, None, "{role} has the default");
+    }
+}
+
+#[test]
 fn mounted_files_exist_and_parse() {
     let compose = parse("compose.yaml");
     let services = compose["services"].as_mapping().unwrap();
