@@ -2,11 +2,7 @@
 
 use crate::{config::Ack, refusal::Refusal, request::Ask};
 use smallvec::SmallVec;
-use wire::Reaction;
-
-/// A room takes no more reactions while so many wait. So low that the returns of all batches in flight, of which there are 64
-/// at the most, still fit into a batch.
-const COUNT_MAX: u64 = wire::COUNT_MAX / 65;
+use wire::{COUNT_MAX, Reaction};
 
 /// What a room has collected since its last batch was sealed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -23,7 +19,7 @@ struct Tally {
     reaction: Reaction,
     /// Someone waits to hear what became of these: when they can't be written, they are told.
     awaited: u64,
-    /// These were answered already: when they can't be written, they come back and are tried again.
+    /// These were answered already: when they can't be written, they are tried again.
     promised: u64,
 }
 
@@ -46,14 +42,6 @@ impl Combined {
         }
         self.count = count;
         Ok(())
-    }
-
-    /// Takes promised counts back that were not written.
-    pub(crate) fn give_back(&mut self, promised: &Self) {
-        for back in &promised.tallies {
-            self.tally(&back.reaction).promised += back.promised;
-            self.count += back.promised;
-        }
     }
 
     /// How many different reactions there are.
@@ -110,7 +98,7 @@ mod tests {
         counts
     }
 
-    /// What was answered already, as it comes back.
+    /// What was answered already.
     fn promised(reactions: &[(&str, u64)]) -> Combined {
         let mut combined = Combined::default();
         combined.add(&ask(reactions), Ack::Received, 9).unwrap();
@@ -146,19 +134,6 @@ mod tests {
         assert_eq!(combined.add(&ask(&[("b", 2)]), Ack::Received, 9), Err(Refusal::RoomTooMany));
         assert_eq!(combined.add(&ask(&[("b", u64::MAX)]), Ack::Received, 9), Err(Refusal::RoomTooMany));
         combined.add(&ask(&[("b", 1)]), Ack::Received, 9).unwrap();
-    }
-
-    #[test]
-    fn what_comes_back_counts_against_the_limits_but_is_never_refused() {
-        let mut combined = Combined::default();
-        combined.add(&ask(&[("a", 1)]), Ack::Received, 2).unwrap();
-        combined.give_back(&promised(&[("a", 2), ("b", 2), ("c", 2)]));
-        assert_eq!(combined.add(&ask(&[("d", 1)]), Ack::Durable, 2), Err(Refusal::RoomTooDiverse(2)));
-        combined.add(&ask(&[("c", 1)]), Ack::Received, 2).unwrap();
-        assert_eq!(counts(&combined), [("a", 3), ("b", 2), ("c", 3)]);
-        combined.add(&ask(&[("c", 1)]), Ack::Durable, 2).unwrap();
-        assert_eq!(counts(&combined), [("a", 3), ("b", 2), ("c", 4)]);
-        assert_eq!(combined.into_promised(), Some(promised(&[("a", 3), ("b", 2), ("c", 3)])));
     }
 
     proptest! {

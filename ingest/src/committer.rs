@@ -111,7 +111,7 @@ impl Committer {
         self.shared.handover.close();
         self.shared.troubles().close();
         self.writer.flush(deadline.saturating_duration_since(Instant::now())).await;
-        if rooms + unresolved > 0 {
+        if rooms + unresolved > 0 || lost > 0 {
             return Err(Error::Drain { rooms, unresolved, lost });
         }
         tracing::info!("ingest has committed all that it accepted");

@@ -6,12 +6,11 @@ use crate::{
 };
 use serde::Deserialize;
 use std::{collections::HashSet, sync::Arc};
-use wire::{REACTION_BYTES_MAX, Reaction, RoomName};
+use wire::{Reaction, RoomName};
 
-/// What one reaction may take in a record: every byte escaped, quotes, colon, comma, and the longest number.
-const ENTRY_BYTES_MAX: usize = 2 * REACTION_BYTES_MAX + 4 + 20;
-/// Room for the entries of one room in a record. Kafka takes 1 MB by default, headers and other rooms included.
-const ROOM_BYTES_MAX: usize = 900_000;
+/// Distinct reactions of a room in a record, at the most. Each takes up to 88 bytes: all of its own escaped, quotes, colon, comma,
+/// and the longest number. Kafka takes 1 MB by default, headers and other rooms included.
+pub(crate) const DISTINCT_MAX: usize = 10_000;
 /// How many entries of the catalogue are named in an answer.
 const CATALOGUE_SHOWN: usize = 20;
 
@@ -120,7 +119,7 @@ impl Config {
             ("max_body_bytes", self.max_body_bytes as u64, 64, 1 << 20),
             ("max_count", self.max_count, 1, 1_000_000_000),
             ("max_distinct_per_request", self.max_distinct_per_request as u64, 1, 256),
-            ("max_distinct_per_batch", self.max_distinct_per_batch as u64, 1, 10_000),
+            ("max_distinct_per_batch", self.max_distinct_per_batch as u64, 1, DISTINCT_MAX as u64),
             ("max_rooms", self.max_rooms as u64, 1, 10_000_000),
             ("in_flight_per_partition", self.in_flight_per_partition as u64, 1, 64),
             ("ipv6_prefix_bits", u64::from(self.ipv6_prefix_bits), 16, 128),
@@ -157,15 +156,6 @@ impl Config {
                 "max_distinct_per_batch",
                 format!("must be at least max_distinct_per_request ({request})"),
             );
-        }
-        // Batches that come back unwritten (ack = "received") are merged: all in flight into the open one.
-        let most = ROOM_BYTES_MAX / ENTRY_BYTES_MAX / self.in_flight_per_partition.saturating_add(1);
-        if self.max_distinct_per_batch > most {
-            let text = format!(
-                "must be at most {most} with in_flight_per_partition = {}, so that a record stays below 1 MB, is {}",
-                self.in_flight_per_partition, self.max_distinct_per_batch
-            );
-            refuse("max_distinct_per_batch", text);
         }
     }
 
@@ -303,7 +293,7 @@ pub(crate) mod tests {
             (|c| c.ack_timeout_ms = 10, "ack_timeout_ms: must be above commit_interval_ms (10)"),
             (|c| c.stall_ms = 5_001, "stall_ms: must be above commit_interval_ms (10) and at most"),
             (|c| c.max_distinct_per_batch = 31, "at least max_distinct_per_request (32)"),
-            (|c| c.max_distinct_per_batch = 3_000, "must be at most 2045 with in_flight_per_partition = 4"),
+            (|c| c.max_distinct_per_batch = 10_001, "max_distinct_per_batch: must be 1 to 10000, is 10001"),
             (|c| c.rooms = vec!["a".into(), "a b".into()], "rooms: \"a b\": a room name may hold"),
             (|c| c.catalogue = vec![String::new()], "catalogue: \"\": a reaction needs"),
             (|c| c.cors_origins = vec!["https://a.example/".into()], "cors_origins: must be \"*\" or"),

@@ -75,7 +75,7 @@ pub enum Error {
         rooms: usize,
         /// Records whose outcome is unknown.
         unresolved: usize,
-        /// Reactions that were answered with 202 and never handed to the log.
+        /// Reactions that were answered with 202 and are not in the log, whether it never got them or took none of them.
         lost: u64,
     },
 }

@@ -4,6 +4,8 @@
 //! puts them into one record, up to a number of records under way in each partition; behind those the open batches go on
 //! combining in place. So what is kept grows with rooms and not with taps, however long the log is away.
 //!
+//! A record that was not written comes back, if any of it was answered already, and is tried again.
+//!
 //! A partition is the unit, because the log takes or refuses records of a partition, and because a record a room is dear when
 //! there are many (docs/decisions/0008).
 
@@ -54,7 +56,7 @@ struct Slot(Mutex<Guarded>);
 #[derive(Default)]
 struct Guarded {
     partition: Partition,
-    /// Whether it is to be looked at when sealing. One with open batches is, or has a record in flight whose end sees to it.
+    /// Whether it is to be looked at when sealing. One that is filled is, or has a record in flight whose end sees to it.
     queued: bool,
     /// Its part of the requests that wait and whose batches are open.
     waiting: usize,
@@ -115,7 +117,8 @@ impl Batches {
         }
     }
 
-    /// Takes the open batches out of every partition that has less than its number under way, as records.
+    /// Takes out of every partition the records that came back, and, if it has less than its number under way, the open batches
+    /// as records.
     pub(crate) fn seal(&self, config: &Config, now: Instant) -> Vec<Sealed> {
         let mut all = Vec::new();
         for (number, slot) in self.slots().iter().enumerate() {
@@ -125,6 +128,7 @@ impl Batches {
             }
             guarded.queued = false;
             self.queued.fetch_sub(1, SeqCst);
+            all.extend(guarded.partition.take_returned());
             let Some(sealing) = guarded.partition.seal(number as u32, config, now) else { continue };
             self.waiting.fetch_sub(mem::take(&mut guarded.waiting), SeqCst);
             drop(guarded);
@@ -140,17 +144,17 @@ impl Batches {
 
     /// A record has ended: takes back what was promised and not written. All who wait get their verdict with the last record
     /// of what was sealed together.
-    pub(crate) fn end(&self, mut sealed: Sealed, outcome: Outcome, now: Instant) {
+    pub(crate) fn end(&self, sealed: Sealed, outcome: Outcome, now: Instant) {
         let Some(slot) = self.slots().get(sealed.partition as usize) else { return };
         let mut slot = slot.lock();
-        let came = slot.partition.end(&mut sealed, outcome, now);
-        if slot.partition.is_open() {
+        slot.partition.end(sealed, outcome, now);
+        if slot.partition.is_filled() {
             self.queue(&mut slot);
         }
-        self.rooms.fetch_add(came, Relaxed);
     }
 
-    /// Gives up all batches: nothing of the open ones was or will be written, and nobody knows of those under way.
+    /// Gives up all batches: nothing of the open ones, and of those that came back, was or will be written, and nobody knows of
+    /// those under way.
     pub(crate) fn abandon(&self) -> Abandoned {
         let mut all = Abandoned::default();
         for slot in self.slots() {
@@ -174,11 +178,11 @@ impl Batches {
         self.waiting.load(SeqCst)
     }
 
-    /// Whether nothing is open or under way.
+    /// Whether nothing is open, under way, or to be tried again.
     pub(crate) fn is_empty(&self) -> bool {
         self.slots().iter().all(|slot| {
             let slot = slot.lock();
-            !slot.partition.is_open() && slot.partition.under_way() == 0
+            !slot.partition.is_filled() && slot.partition.under_way() == 0
         })
     }
 

@@ -16,7 +16,7 @@ use std::{
 };
 use wire::RoomName;
 
-/// Batches that came back are tried again after this.
+/// Records that came back are tried again after this.
 pub(super) const RETRY: Duration = Duration::from_millis(100);
 /// A record that has so many bytes takes no further room. With the longest batch of a room it still is below 1 MB.
 const RECORD_BYTES_ENOUGH: usize = 64 << 10;
@@ -31,11 +31,14 @@ pub(super) struct Partition {
     open: Option<Open>,
     /// What was sealed and has not ended.
     in_flight: Vec<Flight>,
+    /// Records that came back, as they are tried again. They are not merged into the open batches: what a record holds, and how
+    /// many there are, keeps the bound of when they were sealed, however often they come back.
+    returned: Vec<Sealed>,
     /// Rooms that the last sealed batches were of: about as many will come.
     rooms_expected: usize,
     /// When a record was last committed, or the first of a row was sealed.
     progress_at: Option<Instant>,
-    /// A batch came back: try again then.
+    /// A record came back: try again then.
     retry_at: Option<Instant>,
 }
 
@@ -79,11 +82,40 @@ pub(crate) struct Abandoned {
     pub(crate) rooms: usize,
     /// Records under way.
     pub(crate) unresolved: usize,
-    /// Promised reactions of open batches.
+    /// Promised reactions that are not in the log: of open batches, and of records that came back.
     pub(crate) lost: u64,
 }
 
 impl Sealed {
+    fn new(partition: u32, since: Instant, verdict: Arc<Verdict>) -> Self {
+        let (value, promised) = (Bytes::new(), Vec::new());
+        Self { partition, value, batches: 0, count: 0, since, promised, verdict }
+    }
+
+    /// Adds a batch. `value` is what becomes its value.
+    fn add(&mut self, value: &mut Vec<u8>, room: RoomName, combined: Combined) {
+        wire::batch::write_line(value, &room, combined.counts(), combined.count());
+        self.batches += 1;
+        self.count += combined.count();
+        self.promised.extend(combined.into_promised().map(|promised| (room, promised)));
+    }
+
+    /// It was not written: what is to be tried again is what was promised of it. Nobody waits for that.
+    fn again(self) -> Option<Self> {
+        if self.promised.is_empty() {
+            return None;
+        }
+        if self.promised() == self.count {
+            return Some(Self { verdict: Arc::default(), ..self });
+        }
+        let (mut again, mut value) = (Self::new(self.partition, self.since, Arc::default()), Vec::new());
+        for (room, promised) in self.promised {
+            again.add(&mut value, room, promised);
+        }
+        again.value = value.into();
+        Some(again)
+    }
+
     /// How many of its reactions were answered already.
     pub(crate) fn promised(&self) -> u64 {
         self.promised.iter().map(|(_, promised)| promised.count()).sum()
@@ -131,14 +163,21 @@ impl Partition {
         self.under_way() >= config.in_flight_per_partition
     }
 
-    /// Whether there are open batches.
-    pub(super) fn is_open(&self) -> bool {
-        self.open.is_some()
+    /// Whether there is something to seal, or to try again.
+    pub(super) fn is_filled(&self) -> bool {
+        self.open.is_some() || !self.returned.is_empty()
     }
 
-    /// Whether open batches came back and are not to be tried again yet.
+    /// Whether records came back and are not to be tried again yet.
     pub(super) fn pauses(&self, now: Instant) -> bool {
         self.retry_at.is_some_and(|at| at > now)
+    }
+
+    /// Takes out all records that came back. They are as many as were under way at a time, and are under way again.
+    pub(super) fn take_returned(&mut self) -> Vec<Sealed> {
+        let flight = |again: &Sealed| Flight::of(&again.verdict);
+        self.in_flight.extend(self.returned.iter().map(flight));
+        mem::take(&mut self.returned)
     }
 
     /// Takes the open batches out, unless too much is under way.
@@ -152,7 +191,7 @@ impl Partition {
         }
         self.rooms_expected = open.rooms.len();
         // One record, until the number is known.
-        self.in_flight.push(Flight { verdict: Arc::clone(&open.verdict), records: 1, outcome: None });
+        self.in_flight.push(Flight::of(&open.verdict));
         Some(Sealing { partition: number, open })
     }
 
@@ -164,32 +203,26 @@ impl Partition {
         }
     }
 
-    /// A record has ended: takes back what was promised and not written, and gives the verdict, if it was the last one. Gives
-    /// the rooms that came in with that.
-    pub(super) fn end(&mut self, sealed: &mut Sealed, outcome: Outcome, now: Instant) -> usize {
+    /// A record has ended: takes back what was promised and not written, and gives the verdict, if it was the last one.
+    pub(super) fn end(&mut self, sealed: Sealed, outcome: Outcome, now: Instant) {
         if outcome == Outcome::Committed {
             self.progress_at = Some(now);
             self.retry_at = None;
-        }
-        let mut came = 0;
-        if outcome == Outcome::NotWritten && !sealed.promised.is_empty() {
-            self.retry_at = Some(now + RETRY);
-            let open = self.open.get_or_insert_with(|| Open::new(sealed.since, sealed.promised.len()));
-            let before = open.rooms.len();
-            for (room, promised) in mem::take(&mut sealed.promised) {
-                open.rooms.entry(room).or_default().give_back(&promised);
-            }
-            came = open.rooms.len() - before;
         }
         if let Some(at) = self.in_flight.iter().position(|flight| flight.is_of(&sealed.verdict))
             && self.in_flight[at].ends(outcome)
         {
             self.in_flight.remove(at);
         }
-        if self.in_flight.is_empty() && self.open.is_none() {
+        if outcome == Outcome::NotWritten
+            && let Some(again) = sealed.again()
+        {
+            self.retry_at = Some(now + RETRY);
+            self.returned.push(again);
+        }
+        if self.in_flight.is_empty() && !self.is_filled() {
             self.retry_at = None;
         }
-        came
     }
 
     /// Records under way.
@@ -201,16 +234,23 @@ impl Partition {
     pub(super) fn abandon(&mut self) -> Abandoned {
         self.in_flight.iter().for_each(|flight| flight.verdict.give(Outcome::Unknown));
         let unresolved = self.under_way();
-        let Some(open) = self.open.take() else { return Abandoned { unresolved, ..Abandoned::default() } };
-        open.verdict.give(Outcome::NotWritten);
-        let rooms = open.rooms.len();
-        let promised = open.rooms.into_values().filter_map(Combined::into_promised);
-        let lost = promised.map(|promised| promised.count()).sum();
-        Abandoned { rooms, unresolved, lost }
+        let returned = mem::take(&mut self.returned).iter().map(Sealed::promised).sum();
+        let mut all = Abandoned { rooms: 0, unresolved, lost: returned };
+        if let Some(open) = self.open.take() {
+            open.verdict.give(Outcome::NotWritten);
+            all.rooms = open.rooms.len();
+            let promised = open.rooms.into_values().filter_map(Combined::into_promised);
+            all.lost += promised.map(|promised| promised.count()).sum::<u64>();
+        }
+        all
     }
 }
 
 impl Flight {
+    fn of(verdict: &Arc<Verdict>) -> Self {
+        Self { verdict: Arc::clone(verdict), records: 1, outcome: None }
+    }
+
     fn is_of(&self, verdict: &Arc<Verdict>) -> bool {
         Arc::ptr_eq(&self.verdict, verdict)
     }
@@ -252,15 +292,7 @@ impl Sealing {
     /// The records, one unless it would be long.
     pub(super) fn into_records(self) -> Vec<Sealed> {
         let Open { rooms, since, verdict } = self.open;
-        let record = || Sealed {
-            partition: self.partition,
-            value: Bytes::new(),
-            batches: 0,
-            count: 0,
-            since,
-            promised: Vec::new(),
-            verdict: Arc::clone(&verdict),
-        };
+        let record = || Sealed::new(self.partition, since, Arc::clone(&verdict));
         let reactions: usize = rooms.values().map(Combined::distinct).sum();
         let expected = rooms.len() * ROOM_BYTES_OFTEN + reactions * REACTION_BYTES_OFTEN;
         let expected = expected.min(2 * RECORD_BYTES_ENOUGH);
@@ -270,10 +302,7 @@ impl Sealing {
                 last.value = mem::take(&mut value).into();
                 records.push(mem::replace(&mut last, record()));
             }
-            wire::batch::write_line(&mut value, &room, combined.counts(), combined.count());
-            last.batches += 1;
-            last.count += combined.count();
-            last.promised.extend(combined.into_promised().map(|promised| (room, promised)));
+            last.add(&mut value, room, combined);
         }
         last.value = value.into();
         records.push(last);

@@ -1,7 +1,7 @@
 //! The open batches: what is sealed when, what comes back, what is refused, and that no schedule loses a reaction.
 
 use super::{partition::RETRY, *};
-use crate::config::tests::config;
+use crate::config::{DISTINCT_MAX, tests::config};
 use proptest::prelude::*;
 use std::{collections::BTreeMap, time::Duration};
 use wire::{Batch, Reaction};
@@ -224,10 +224,80 @@ fn what_was_promised_and_not_written_comes_back_and_is_tried_again_after_a_pause
     table.add("a", "z", Ack::Received).unwrap();
     assert!(table.seal().is_empty());
     table.now += RETRY;
+    let sealed = table.seal();
+    let held: Vec<_> = sealed.iter().map(counts_of).collect();
+    assert_eq!(held, [counts([("a/y", 1), ("b/y", 1)]), counts([("a/z", 1)])]);
+    for again in sealed {
+        assert_eq!(again.promised(), again.count);
+        table.end(again, Outcome::Committed);
+    }
+    assert!(table.is_at_rest());
+}
+
+#[test]
+fn what_comes_back_while_others_are_written_is_tried_again_at_once() {
+    let table = Table::new(1);
+    let [back, well] = ["x", "y"].map(|reaction| {
+        table.add("a", reaction, Ack::Received).unwrap();
+        table.seal_one()
+    });
+    table.end(back, Outcome::NotWritten);
+    assert!(table.seal().is_empty());
+    table.end(well, Outcome::Committed);
     let again = table.seal_one();
-    assert_eq!(counts_of(&again), counts([("a/y", 1), ("a/z", 1), ("b/y", 1)]));
+    assert_eq!(counts_of(&again), counts([("a/x", 1)]));
     table.end(again, Outcome::Committed);
     assert!(table.is_at_rest());
+}
+
+#[test]
+fn records_that_come_back_do_not_grow_and_do_not_become_more() {
+    let mut table = Table::new(1);
+    (table.config.max_distinct_per_batch, table.config.stall_ms) = (4, 60_000);
+    let mut promised = 0;
+    for round in 0..20 {
+        let mut under_way = table.seal();
+        for batch in 0..3 {
+            // Of one room and of another; what is too much is refused.
+            for n in 0..10 {
+                let reaction = format!("{round}-{batch}-{n}");
+                let added = table.add(["a", "b"][n % 2], &reaction, Ack::Received);
+                promised += u64::from(added.is_ok());
+            }
+            under_way.extend(table.seal());
+        }
+        assert_eq!(under_way.len(), 2, "as many as may be under way");
+        assert!(under_way.iter().all(|sealed| sealed.count <= 8), "4 reactions a room");
+        under_way.into_iter().for_each(|sealed| table.end(sealed, Outcome::NotWritten));
+        table.now += RETRY;
+    }
+    assert_eq!(promised, 3 * 8, "two records, and what is open");
+    let mut written = 0;
+    while !table.is_at_rest() {
+        for sealed in table.seal() {
+            written += sealed.count;
+            table.end(sealed, Outcome::Committed);
+        }
+    }
+    assert_eq!(written, promised);
+}
+
+#[test]
+fn a_record_with_the_longest_batch_of_a_room_stays_below_1_mb() {
+    let mut table = Table::new(1);
+    table.config.max_distinct_per_batch = DISTINCT_MAX;
+    // Every byte is escaped.
+    let reaction =
+        |n: usize| (0..32).map(|bit| if n >> bit & 1 == 0 { '"' } else { '\\' }).collect::<String>();
+    let add = |n| {
+        let ask = ask(&reaction(n), wire::COUNT_MAX / (DISTINCT_MAX as u64 + 1));
+        table.batches.add(&room(&"r".repeat(64)), &ask, Ack::Received, &table.config, table.now)
+    };
+    (0..DISTINCT_MAX).for_each(|n| drop(add(n).unwrap()));
+    assert_eq!(add(DISTINCT_MAX).unwrap_err(), Refusal::RoomTooDiverse(DISTINCT_MAX));
+    let before_it = 64 << 10;
+    let longest = before_it + table.seal_one().value.len();
+    assert!(longest < 1_000_000, "{longest}");
 }
 
 #[test]
@@ -235,16 +305,23 @@ fn a_partition_whose_batches_keep_coming_back_refuses_after_a_while() {
     let mut table = Table::new(1);
     table.add("a", "x", Ack::Received).unwrap();
     for _ in 0..9 {
-        let sealed = table.seal_one();
-        table.end(sealed, Outcome::NotWritten);
+        table.seal().into_iter().for_each(|sealed| table.end(sealed, Outcome::NotWritten));
         table.add("a", "x", Ack::Received).unwrap();
         table.now += RETRY;
     }
     table.now += RETRY;
     assert_eq!(table.add("a", "x", Ack::Received).unwrap_err(), Refusal::Stalled(1_000));
-    let sealed = table.seal_one();
-    assert_eq!(sealed.count, 10);
-    table.end(sealed, Outcome::Unknown);
+    let mut sealed = table.seal();
+    assert_eq!(
+        sealed.iter().map(|sealed| sealed.count).collect::<Vec<_>>(),
+        [1, 1],
+        "behind them it combines"
+    );
+    table.end(sealed.remove(0), Outcome::Unknown);
+    table.end(sealed.remove(0), Outcome::Unknown);
+    let last = table.seal_one();
+    assert_eq!(last.count, 8);
+    table.end(last, Outcome::Unknown);
     assert!(table.is_at_rest());
     table.add("a", "x", Ack::Received).expect("nothing comes back any more");
 }
@@ -263,11 +340,14 @@ fn what_is_abandoned_was_not_written_and_broken_promises_are_counted() {
     let table = Table::new(2);
     let under_way = table.add("c", "x", Ack::Durable).unwrap();
     table.seal_one();
+    table.add("a", "x", Ack::Received).unwrap();
+    let back = table.seal().remove(0);
+    table.end(back, Outcome::NotWritten);
     let waits = table.add("a", "x", Ack::Durable).unwrap();
     table.add("a", "x", Ack::Received).unwrap();
     table.add("b", "x", Ack::Received).unwrap();
     let Abandoned { rooms, unresolved, lost } = table.batches.abandon();
-    assert_eq!((rooms, unresolved, lost), (2, 1, 2));
+    assert_eq!((rooms, unresolved, lost), (2, 1, 3));
     assert_eq!((waits.get(), under_way.get()), (Some(Outcome::NotWritten), Some(Outcome::Unknown)));
     assert!(table.seal().is_empty());
 }
@@ -349,6 +429,13 @@ impl Books {
         table.end(sealed, outcome);
     }
 
+    /// What is in a record stays within its bound, though it comes back.
+    fn look_at(sealed: &[Sealed]) {
+        for batch in sealed.iter().flat_map(|sealed| Batch::decode_all(&sealed.value)).map(Result::unwrap) {
+            assert!(batch.counts.len() <= 3, "{batch:?}");
+        }
+    }
+
     fn close(mut self) {
         for (room, ask, verdict) in std::mem::take(&mut self.waiting) {
             if verdict.get().expect("everyone is told") == Outcome::Committed {
@@ -367,6 +454,7 @@ proptest! {
     #[test]
     fn whatever_the_schedule_what_was_answered_as_counted_is_what_was_committed(steps in steps()) {
         let (mut table, mut books) = (Table::new(2), Books::default());
+        table.config.max_distinct_per_batch = 3;
         let mut in_flight: Vec<Sealed> = vec![];
         for step in steps {
             match step {
@@ -378,7 +466,8 @@ proptest! {
                         (Ok(_), Ack::Received) => {
                             book(&mut books.answered, &room(name), &reaction.parse().unwrap(), count);
                         }
-                        (Err(refusal), _) => prop_assert!(matches!(refusal, Refusal::Stalled(_)), "{refusal:?}"),
+                        (Err(Refusal::Stalled(_) | Refusal::RoomTooDiverse(_)), _) => {}
+                        (Err(refusal), _) => prop_assert!(false, "{refusal:?}"),
                     }
                 }
                 Step::Seal => in_flight.extend(table.seal()),
@@ -390,6 +479,7 @@ proptest! {
                 Step::Wait(time) => table.now += ms(time),
                 Step::InFlight(limit) => table.config.in_flight_per_partition = limit,
             }
+            Books::look_at(&in_flight);
             for number in 0..2 {
                 prop_assert!(in_flight.iter().filter(|sealed| sealed.partition == number).count() < 4);
             }

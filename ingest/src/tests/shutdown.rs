@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Ack;
+use eventlog::AppendError;
 
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_commits_what_was_accepted_and_answers_all_who_wait() {
@@ -54,6 +55,16 @@ async fn at_the_deadline_of_a_shutdown_everyone_is_told_what_is_known() {
     assert!(matches!(error, Error::Drain { rooms: 1, unresolved: 1, lost: 4 }), "{error}");
     assert_eq!(statuses(handed_over).await, [504; 2]);
     assert_eq!(statuses(behind).await, [503; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_answered_and_never_taken_is_named_when_the_shutdown_ends() {
+    let settings = Config { ack: Ack::Received, drain_ms: 500, ..config() };
+    let rig = Rig::open(settings).await;
+    rig.log.fail_appends(Some(AppendError::NotWritten("the queue is full".into())));
+    assert_eq!(statuses(rig.crowd("r", 3)).await, [202; 3]);
+    let error = rig.stop().await.unwrap_err();
+    assert!(matches!(error, Error::Drain { rooms: 0, unresolved: 0, lost: 3 }), "{error}");
 }
 
 /// Real threads, real time: requests race with the shutdown.
