@@ -18,7 +18,7 @@ use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -51,9 +51,16 @@ pub(crate) struct Counted {
     pub(crate) count: u64,
     /// What its answer depends on. `None`: it is answered 202 already (`ack = "received"`).
     pub(crate) verdict: Option<Arc<Verdict>>,
+    /// Whether it or one of its repeats was answered 202. Without a key there are none.
+    pub(crate) told: Option<Arc<AtomicBool>>,
 }
 
 impl Counted {
+    /// It is answered 202. Whether it is for the first time.
+    pub(crate) fn is_told_first(&self) -> bool {
+        self.told.as_ref().is_none_or(|told| !told.swap(true, Ordering::Relaxed))
+    }
+
     fn is_written_never(&self) -> bool {
         self.verdict.as_ref().is_some_and(|verdict| verdict.get() == Some(Outcome::NotWritten))
     }
@@ -100,6 +107,7 @@ impl Idempotency {
         self.kept.fetch_sub(expired, Ordering::Relaxed);
         let is_full = shard.requests.len() >= bounds.max.div_ceil(SHARDS);
         let shard = &mut *shard;
+        let count = || count().map(|counted| Counted { told: Some(Arc::default()), ..counted });
         let kept = |counted: &Counted| Kept {
             fingerprint: request.fingerprint,
             counted: counted.clone(),

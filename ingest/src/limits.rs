@@ -183,8 +183,7 @@ impl Ledger {
         Ok(Caller { client: Some(client), key })
     }
 
-    /// Lets `add` count what the request asks for, unless it is a repeat of one that was, or too much. Whether it is a
-    /// repeat.
+    /// Lets `add` count what the request asks for, unless it is a repeat of one that was, or too much.
     pub(crate) fn count(
         &self,
         limits: &Limits,
@@ -193,7 +192,7 @@ impl Ledger {
         now: Instant,
         standing: &mut Standing,
         add: impl FnOnce() -> Result<Counted, Refusal>,
-    ) -> Result<(Counted, bool), Refusal> {
+    ) -> Result<Counted, Refusal> {
         let taken_and_added = || {
             if let Some(client) = caller.client {
                 self.take(limits, client, Kind::Reactions, count, now, standing)?;
@@ -201,7 +200,7 @@ impl Ledger {
             add()
         };
         let Some(id) = caller.key else {
-            return taken_and_added().map(|counted| (counted, false));
+            return taken_and_added();
         };
         // They may have been turned off while the body came.
         let bounds = limits.keys.ok_or(Refusal::KeysOff)?;
@@ -210,7 +209,7 @@ impl Ledger {
         if repeat {
             self.repeated.increment(1);
         }
-        Ok((counted, repeat))
+        Ok(counted)
     }
 
     /// Requests whose keys are remembered.

@@ -5,7 +5,7 @@ use metrics::{
     histogram,
 };
 
-/// Counter: reactions answered with 202.
+/// Counter: reactions answered with 202; those of a request and its repeats once.
 pub const ACCEPTED: &str = "uproar_ingest_accepted_total";
 /// Counter: batches, by outcome (`committed`, `not_written`, `unknown`). A record holds one a room.
 pub const BATCHES: &str = "uproar_ingest_batches_total";

@@ -149,9 +149,8 @@ async fn finish<B: HttpBody<Data = Bytes>>(shared: &Arc<Shared>, arrival: Arriva
 /// A request whose reactions are in an open batch.
 struct Joined<'a> {
     shared: &'a Shared,
-    count: u64,
-    /// It was counted before.
-    repeat: bool,
+    /// Without its verdict, which is waited for.
+    counted: Counted,
     /// Where it is answered when they are durable.
     wait: Option<Wait<'a>>,
     /// A shutdown waits for it.
@@ -183,20 +182,19 @@ impl<'a> Joined<'a> {
         let add = || {
             let verdict = shared.batches.add(room, &ask, live.config.ack, &live.config, now.into_std())?;
             let waits = live.config.ack == Ack::Durable;
-            Ok(Counted { count: ask.count, verdict: waits.then_some(verdict) })
+            Ok(Counted { count: ask.count, verdict: waits.then_some(verdict), told: None })
         };
         let asked = (body, ask.count);
-        let (counted, repeat) =
-            shared.ledger.count(&live.limits, caller, asked, now.into_std(), standing, add)?;
-        if counted.verdict.is_some() {
+        let mut counted = shared.ledger.count(&live.limits, caller, asked, now.into_std(), standing, add)?;
+        let verdict = counted.verdict.take();
+        if verdict.is_some() {
             shared.look_who_waits();
         }
         let deadline = now + Duration::from_millis(*patience_ms);
         Ok(Self {
             shared,
-            count: counted.count,
-            repeat,
-            wait: counted.verdict.map(|verdict| shared.halls.wait(verdict, deadline)),
+            counted,
+            wait: verdict.map(|verdict| shared.halls.wait(verdict, deadline)),
             ticket,
             standing: mem::take(standing),
             patience_ms: *patience_ms,
@@ -214,10 +212,10 @@ impl<'a> Joined<'a> {
         let refusal = match outcome {
             Some(Outcome::Committed) => {
                 self.shared.meters.requests_accepted.increment(1);
-                if !self.repeat {
-                    self.shared.meters.accepted.increment(self.count);
+                if self.counted.is_told_first() {
+                    self.shared.meters.accepted.increment(self.counted.count);
                 }
-                let mut answer = accepted(self.count);
+                let mut answer = accepted(self.counted.count);
                 standing.tell(&mut answer);
                 return answer;
             }

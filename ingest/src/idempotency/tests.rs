@@ -44,7 +44,7 @@ impl Desk {
     /// A request whose verdict is still to come.
     fn first(&self, key: u32, at_s: u64) -> (Arc<Verdict>, Fared) {
         let verdict = Arc::<Verdict>::default();
-        let counted = Counted { count: 7, verdict: Some(Arc::clone(&verdict)) };
+        let counted = Counted { count: 7, verdict: Some(Arc::clone(&verdict)), told: None };
         (verdict, self.ask(key, "body", at_s, || Ok(counted)))
     }
 
@@ -96,6 +96,18 @@ fn what_was_not_written_may_be_counted_anew_and_what_may_have_been_may_not() {
 }
 
 #[test]
+fn a_request_and_its_repeats_are_told_for_the_first_time_once_whoever_is() {
+    let desk = Desk::new(1_000);
+    let (verdict, first) = desk.first(1, 0);
+    let (first, repeat) = (first.unwrap().0, desk.first(1, 1).1.unwrap().0);
+    assert_eq!([&repeat, &first, &repeat].map(Counted::is_told_first), [true, false, false]);
+    verdict.give(Outcome::NotWritten);
+    assert!(desk.first(1, 2).1.unwrap().0.is_told_first(), "counted anew, it is another");
+    let without_key = Counted { count: 7, verdict: None, told: None };
+    assert!(without_key.is_told_first());
+}
+
+#[test]
 fn what_was_refused_is_not_kept() {
     let desk = Desk::new(1_000);
     let refused = desk.ask(1, "body", 0, || Err(Refusal::Stalled(1)));
@@ -106,7 +118,7 @@ fn what_was_refused_is_not_kept() {
 #[test]
 fn what_was_answered_at_once_stays_answered_whatever_becomes_of_the_batch() {
     let desk = Desk::new(1_000);
-    desk.ask(1, "body", 0, || Ok(Counted { count: 7, verdict: None })).unwrap();
+    desk.ask(1, "body", 0, || Ok(Counted { count: 7, verdict: None, told: None })).unwrap();
     let (counted, repeat) = desk.first(1, 1).1.unwrap();
     assert!(repeat && counted.verdict.is_none());
 }
@@ -165,7 +177,7 @@ fn of_many_at_once_one_is_counted() {
             scope.spawn(|| {
                 let counted = idempotency.once(request, bounds, now, || {
                     counts.fetch_add(1, Ordering::SeqCst);
-                    Ok(Counted { count: 1, verdict: None })
+                    Ok(Counted { count: 1, verdict: None, told: None })
                 });
                 assert!(counted.is_ok());
             });

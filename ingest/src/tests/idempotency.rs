@@ -208,3 +208,32 @@ async fn what_is_sent_until_it_is_answered_202_counts_exactly_once() {
     }
     assert!(!text.contains("uproar_ingest_repeated_requests_total 0"), "{text}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn reactions_are_accepted_when_the_first_is_told_be_it_the_request_or_a_repeat() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _local = ::metrics::set_default_local_recorder(&recorder);
+    metrics::describe();
+    let rig = Rig::open(config()).await;
+    rig.log.hold_appends(true);
+    assert_eq!(rig.post_keyed("late").await.status, 504);
+    let mut gone = JoinSet::new();
+    gone.spawn(ask(rig.front.clone(), keyed("gone", FIRE)));
+    until(|| rig.inside() == 1).await;
+    gone.shutdown().await;
+    rig.log.hold_appends(false);
+    until(|| rig.shared.batches.is_empty()).await;
+    let accepted = |n: u64| {
+        let text = handle.render();
+        assert!(text.contains(&format!("uproar_ingest_accepted_total {n}\n")), "{n} in\n{text}");
+    };
+    accepted(0);
+    for (key, n) in [("late", 1), ("gone", 2), ("told", 3)] {
+        for _ in 0..3 {
+            assert_eq!(rig.post_keyed(key).await.status, 202);
+            accepted(n);
+        }
+    }
+    assert_eq!(rig.total("r"), 3);
+}
