@@ -16,6 +16,9 @@ pub(crate) struct Live {
     role: Role,
     sources: Sources,
     changes: FileWatch,
+    /// What the process was started with.
+    started: Config,
+    /// What is in force, but for what needs a restart.
     current: Config,
     ingest: watch::Sender<Arc<ingest::Config>>,
     aggregator: watch::Sender<Arc<aggregator::Config>>,
@@ -39,6 +42,7 @@ impl Live {
             role,
             sources,
             changes,
+            started: config.clone(),
             ingest: watch::Sender::new(Arc::new(config.ingest.clone())),
             aggregator: watch::Sender::new(Arc::new(config.aggregator.clone())),
             fanout: watch::Sender::new(Arc::new(config.fanout.clone())),
@@ -103,7 +107,7 @@ impl Live {
 
     /// Sections with changes that a running process doesn't take.
     fn needs_restart(&self, new: &Config) -> Vec<&'static str> {
-        let old = &self.current;
+        let old = &self.started;
         [
             ("service", old.service != new.service),
             ("http", old.http != new.http),

@@ -50,6 +50,7 @@ async fn process(role: Role, live: Live, stop: CancellationToken) -> anyhow::Res
     let metrics = telemetry::init_metrics().context("metrics")?;
     describe_metrics();
     prepare_for_connections(role, &config);
+    warn_of_drains(role, &config);
     let readiness = Readiness::default();
     // Not ready before every part has had a say.
     let started = readiness.condition("start");
@@ -148,6 +149,24 @@ fn prepare_for_connections(role: Role, config: &Config) {
     let viewers = config.fanout.max_viewers as u64;
     if matches!(role, Role::All | Role::Fanout) && files <= viewers {
         tracing::warn!(files, viewers, "fanout.max_viewers is above the limit of open files (ulimit -Hn)");
+    }
+}
+
+/// What is drained for longer than a stop may take is cut off.
+fn warn_of_drains(role: Role, config: &Config) {
+    let stop_deadline_ms = config.service.stop_deadline_ms;
+    for (key, tier, drain_ms) in [
+        ("ingest.drain_ms", Role::Ingest, config.ingest.drain_ms),
+        ("fanout.drain_ms", Role::Fanout, config.fanout.drain_ms),
+    ] {
+        if (role == Role::All || role == tier) && drain_ms >= stop_deadline_ms {
+            tracing::warn!(
+                key,
+                drain_ms,
+                stop_deadline_ms,
+                "a drain may be cut off by service.stop_deadline_ms"
+            );
+        }
     }
 }
 

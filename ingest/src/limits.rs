@@ -124,7 +124,8 @@ impl Standing {
             let (name, tokens, next_s) = (kind.name(), left.tokens, seconds(left.next));
             let _ = write!(text, "{comma}\"{name}\";r={tokens};t={next_s}");
         }
-        if let Ok(text) = HeaderValue::try_from(text) {
+        // A list that is empty is not sent (RFC 9651, section 3.1).
+        if let Some(text) = HeaderValue::try_from(text).ok().filter(|text| !text.is_empty()) {
             answer.add(RATE_LIMIT, text);
         }
         answer.add(RATE_LIMIT_POLICY, policy);

@@ -19,7 +19,11 @@ pub const IN_DOUBT: &str = "uproar_ingest_in_doubt_total";
 pub const IDEMPOTENCY_KEYS: &str = "uproar_ingest_idempotency_keys";
 /// Gauge: rooms with reactions that wait for a record.
 pub const OPEN_ROOMS: &str = "uproar_ingest_open_rooms";
-/// Counter: requests that were not answered with 202, by cause.
+/// Counter: requests that were not answered with 202, by cause: for what they are (`body`, `body_broken`, `body_slow`, `body_too_long`,
+/// `content_encoding`, `content_type`, `count`, `idempotency_key`, `idempotency_off`, `idempotency_reused`, `method`, `no_reaction`,
+/// `not_in_catalogue`, `over_burst`, `reaction`, `room_name`, `room_unknown`, `route_unknown`, `too_many_reactions`), for the limits of
+/// a client (`too_fast`, `too_fast_together`) or a room (`room_too_diverse`, `room_too_many`), or for the server's sake (`draining`,
+/// `idempotency_full`, `not_written`, `stalled`, `starting`, `timed_out`, `too_many_rooms`, `too_many_waiting`, `unknown`).
 pub const REFUSED: &str = "uproar_ingest_refused_total";
 /// Counter: requests that were repeats of others by their idempotency key, and not counted again.
 pub const REPEATED: &str = "uproar_ingest_repeated_requests_total";
@@ -29,6 +33,45 @@ pub const REQUESTS: &str = "uproar_ingest_requests_total";
 pub const UNTRACKED: &str = "uproar_ingest_untracked_total";
 /// Gauge: requests that wait for their reactions to be durable.
 pub const WAITING: &str = "uproar_ingest_waiting_requests";
+
+/// Every status that a request may be answered with.
+pub(crate) const STATUSES: [&str; 11] =
+    ["202", "400", "404", "405", "408", "413", "415", "422", "429", "503", "504"];
+/// Every cause of a refusal.
+pub(crate) const CAUSES: [&str; 32] = [
+    "body",
+    "body_broken",
+    "body_slow",
+    "body_too_long",
+    "content_encoding",
+    "content_type",
+    "count",
+    "draining",
+    "idempotency_full",
+    "idempotency_key",
+    "idempotency_off",
+    "idempotency_reused",
+    "method",
+    "no_reaction",
+    "not_in_catalogue",
+    "not_written",
+    "over_burst",
+    "reaction",
+    "room_name",
+    "room_too_diverse",
+    "room_too_many",
+    "room_unknown",
+    "route_unknown",
+    "stalled",
+    "starting",
+    "timed_out",
+    "too_fast",
+    "too_fast_together",
+    "too_many_reactions",
+    "too_many_rooms",
+    "too_many_waiting",
+    "unknown",
+];
 
 /// Registers help texts, and starts the counters at zero.
 pub fn describe() {
@@ -55,10 +98,10 @@ pub fn describe() {
     for outcome in ["committed", "not_written", "unknown"] {
         counter!(BATCHES, "outcome" => outcome).absolute(0);
     }
-    for status in ["202", "503", "504"] {
+    for status in STATUSES {
         counter!(REQUESTS, "status" => status).absolute(0);
     }
-    for cause in ["too_fast", "too_fast_together", "idempotency_full"] {
+    for cause in CAUSES {
         counter!(REFUSED, "cause" => cause).absolute(0);
     }
     gauge!(IDEMPOTENCY_KEYS).set(0.0);

@@ -86,7 +86,7 @@ pub(crate) enum Refusal {
     #[error("{0} rooms have reactions waiting to be committed, which is the limit; not counted, try again")]
     TooManyRooms(usize),
     #[error(
-        "{0} requests with an Idempotency-Key are remembered, which is the limit; not counted, try again, or without a key"
+        "about {0} requests with an Idempotency-Key are remembered, which is the limit; not counted, try again, or without a key"
     )]
     KeysFull(usize),
     #[error("the event log took nothing of this room's partition for {0} ms; not counted, try again")]

@@ -9,7 +9,7 @@ use std::{
 };
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// Renders the metrics of this process in Prometheus' text format.
 pub type MetricsHandle = PrometheusHandle;
@@ -43,6 +43,16 @@ impl LogOutput {
             refuse(
                 "level",
                 format!("must be filter directives such as \"info\" or \"info,fanout=debug\": {error}"),
+            );
+        }
+        // Alone the filter takes a word for a part of the program, of which it lets everything through, and of others nothing.
+        let is_level = |word: &str| word.is_empty() || word.parse::<LevelFilter>().is_ok();
+        let words = self.level.split(',').map(str::trim).filter(|part| !part.contains(['=', '[']));
+        for word in words.filter(|word| !is_level(word)) {
+            let levels = "off, error, warn, info, debug or trace";
+            refuse(
+                "level",
+                format!("must be {levels}, or a part with one such as {word}=debug; is {word:?}"),
             );
         }
     }
@@ -95,6 +105,22 @@ mod tests {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    }
+
+    #[test]
+    fn a_level_that_is_none_is_refused_and_not_taken_for_a_part_of_the_program() {
+        let refused = |level: &str| {
+            let output = LogOutput { level: level.into(), format: LogFormat::Auto };
+            let mut problems = Vec::new();
+            output.validate(&mut |key, problem| problems.push(format!("{key} {problem}")));
+            problems
+        };
+        for right in ["info", "WARN", "off", "info,h2=error,uproar_fanout=debug", "info,[span]=debug"] {
+            assert_eq!(refused(right), Vec::<String>::new(), "{right}");
+        }
+        let wrong = refused("verbose,h2=error");
+        assert!(wrong.len() == 1 && wrong[0].contains("verbose=debug; is \"verbose\""), "{wrong:?}");
+        assert_eq!(refused("info,h2=loud").len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

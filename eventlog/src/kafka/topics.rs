@@ -35,7 +35,7 @@ pub(super) fn prepare(clients: &Clients, partitions: u32, runtime: &Handle) -> R
     let reader = clients.reader(Role::Admin, Isolation::Committed)?;
     let admin: AdminClient<LogContext> =
         clients.create(&clients.base_config(Role::Admin), LogContext { role: Role::Admin })?;
-    let size = |topic: &str| size(&reader, topic, &format!("asking for topic {topic}"));
+    let size = |topic: &str| size(&reader, topic, &format!("asking {} for topic {topic}", config.brokers));
     let reactions = size(&config.reactions_topic)?;
     let aggregates = size(&config.aggregates_topic)?;
     refuse_partitions(config, partitions, reactions, aggregates)?;

@@ -38,7 +38,7 @@ pub(super) enum Refusal {
     Unfit(Unfit),
 
     // Nothing to see yet.
-    #[error("nobody has reacted in room {0}")]
+    #[error("room {0} has no frame: nobody has reacted in it, or its first window is still open")]
     NoFrame(String),
 
     // Try again, or elsewhere.

@@ -66,7 +66,7 @@ async fn who_has_the_newest_frame_is_told_so_without_a_body() {
 async fn refusals_are_problems_that_say_why() {
     let stage = Stage::start(config()).await;
     for (path, status, text) in [
-        ("/v1/rooms/empty", StatusCode::NOT_FOUND, "nobody has reacted in room empty"),
+        ("/v1/rooms/empty", StatusCode::NOT_FOUND, "room empty has no frame: nobody has reacted in it"),
         ("/v1/rooms/a%20b", StatusCode::BAD_REQUEST, "found ' '"),
         ("/v1/rooms/a%FF", StatusCode::BAD_REQUEST, "UTF-8"),
         ("/v1/rooms/a%20b/live", StatusCode::BAD_REQUEST, "found ' '"),

@@ -88,6 +88,7 @@ async fn reactions_can_be_limited_by_their_number() {
     let answer = post(1_000).await;
     assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (422, None), "a retry can't help");
     assert!(answer.body.contains("at most 1000 reactions at once, and this request has 1001"), "{answer:?}");
+    assert_eq!(answer.header("ratelimit"), None, "nobody looked what is left: an empty list is none");
     assert_eq!(rig.total("r"), 901);
 }
 

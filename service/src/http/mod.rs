@@ -58,7 +58,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Binds `address`; the error names it.
 pub async fn bind(address: &str) -> io::Result<TcpListener> {
     listen(address).await.map_err(|error| {
-        io::Error::new(error.kind(), format!("can't listen on {address}: {error}; is another process there?"))
+        let taken = error.kind() == io::ErrorKind::AddrInUse;
+        let hint = if taken { "; is another process there?" } else { "" };
+        io::Error::new(error.kind(), format!("can't listen on {address}: {error}{hint}"))
     })
 }
 
