@@ -41,8 +41,10 @@ pub(super) struct Activity {
     /// When the head began that is being read; the first one begins with the connection.
     head_at: AtomicU32,
     in_head: AtomicBool,
-    /// Requests that a handler works on.
+    /// Requests that are being answered.
     busy: AtomicU32,
+    /// Those of them of whose answer all was given away that there is: the peer is waited for, and not we.
+    given: AtomicU32,
     /// Frames come at any time there: a read isn't the start of a head.
     http2: AtomicBool,
     leave: AtomicU8,
@@ -58,6 +60,7 @@ impl Activity {
             head_at: AtomicU32::new(tick),
             in_head: AtomicBool::new(true),
             busy: AtomicU32::new(0),
+            given: AtomicU32::new(0),
             http2: AtomicBool::new(false),
             leave: AtomicU8::new(0),
             waker: AtomicWaker::new(),
@@ -79,18 +82,18 @@ impl Activity {
         self.moved_at.store(self.now.load(Relaxed), Relaxed);
     }
 
-    /// The head of a request is complete. The guard lives while a handler works on it.
+    /// The head of a request is complete. The guard lives while it is being answered.
     pub(super) fn request(self: &Arc<Self>, http2: bool) -> Busy {
         self.in_head.store(false, Relaxed);
         self.http2.store(http2, Relaxed);
         self.busy.fetch_add(1, Relaxed);
-        Busy(Arc::clone(self))
+        Busy { activity: Arc::clone(self), given: false }
     }
 
     /// Why the connection has to end by now, if it has to.
     pub(super) fn overdue(&self, patience: Patience) -> Option<(Leave, &'static str)> {
         let since = |at: &AtomicU32| self.now.load(Relaxed).wrapping_sub(at.load(Relaxed));
-        if self.busy.load(Relaxed) > 0 {
+        if self.busy.load(Relaxed) > self.given.load(Relaxed) {
             None
         } else if self.in_head.load(Relaxed) && since(&self.head_at) > patience.head {
             Some((Leave::Now, "head"))
@@ -132,13 +135,30 @@ impl Activity {
     }
 }
 
-/// A handler works on a request.
-pub(super) struct Busy(Arc<Activity>);
+/// A request is being answered.
+pub(super) struct Busy {
+    activity: Arc<Activity>,
+    given: bool,
+}
+
+impl Busy {
+    /// Whether all that there is of the answer was given away, so that it is the peer who is waited for.
+    pub(super) fn gave(&mut self, all: bool) {
+        if all && !self.given {
+            self.activity.given.fetch_add(1, Relaxed);
+            self.activity.wrote();
+        } else if !all && self.given {
+            self.activity.given.fetch_sub(1, Relaxed);
+        }
+        self.given = all;
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Relaxed);
-        self.0.wrote();
+        self.gave(false);
+        self.activity.busy.fetch_sub(1, Relaxed);
+        self.activity.wrote();
     }
 }
 
@@ -191,6 +211,41 @@ mod tests {
         assert_eq!(connection.overdue(PATIENCE), Some((Leave::Gracefully, "idle")));
         assert!(connection.ask_to_leave(Leave::Gracefully));
         assert_eq!(connection.overdue(PATIENCE), Some((Leave::Now, "idle")), "it was asked and did not go");
+    }
+
+    #[test]
+    fn a_stream_may_rest_but_its_peer_has_to_take_what_there_is() {
+        let (now, connection) = rig();
+        let mut busy = connection.request(false);
+        now.store(100, Relaxed);
+        busy.gave(true);
+        now.store(175, Relaxed);
+        assert_eq!(connection.overdue(PATIENCE), None);
+        now.store(176, Relaxed);
+        assert_eq!(connection.overdue(PATIENCE), Some((Leave::Gracefully, "idle")), "nothing is taken");
+        connection.wrote();
+        busy.gave(false);
+        connection.read();
+        now.store(1_000, Relaxed);
+        assert_eq!(connection.overdue(PATIENCE), None, "there is nothing to take, and what came waits for its turn");
+        busy.gave(true);
+        drop(busy);
+        now.store(1_075, Relaxed);
+        assert_eq!(connection.overdue(PATIENCE), None);
+        now.store(1_076, Relaxed);
+        assert_eq!(connection.overdue(PATIENCE), Some((Leave::Gracefully, "idle")), "it ended");
+    }
+
+    #[test]
+    fn one_of_two_streams_that_has_nothing_to_give_is_enough_to_rest() {
+        let (now, connection) = rig();
+        let (mut first, second) = (connection.request(true), connection.request(true));
+        first.gave(true);
+        now.store(100, Relaxed);
+        assert_eq!(connection.overdue(PATIENCE), None);
+        drop(second);
+        now.store(176, Relaxed);
+        assert_eq!(connection.overdue(PATIENCE), Some((Leave::Gracefully, "idle")));
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub struct Config {
     pub max_connections: usize,
     /// The head of a request has to arrive within this, and the first one soon after the connection.
     pub header_timeout_ms: u64,
-    /// A connection on which nothing moves for so long is closed, unless a request is being answered.
+    /// A connection on which nothing moves for so long is closed, unless we owe it an answer, or the next part of one.
     pub idle_timeout_ms: u64,
     /// Longest head of a request.
     pub max_header_bytes: u32,

@@ -3,6 +3,7 @@
 use super::{
     App, Config,
     activity::{Activity, Leave},
+    body::Answering,
     short::{End, Short},
     socket::Socket,
 };
@@ -57,8 +58,7 @@ async fn serve_long<A: App>(short: Short<A>, builder: &Builder<TokioExecutor>) {
         let answer = app.respond(request, peer);
         async move {
             let answer = answer.await;
-            drop(busy);
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(answer.map(|body| Answering::new(body, busy)))
         }
     });
     let connection = pin!(builder.serve_connection_with_upgrades(socket, service));

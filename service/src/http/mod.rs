@@ -8,6 +8,7 @@
 mod activity;
 mod answer;
 mod app;
+mod body;
 mod config;
 mod connection;
 mod pace;

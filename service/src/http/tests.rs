@@ -1,8 +1,9 @@
 //! The server against raw sockets.
 
 use super::*;
-use axum::{Router, routing::get};
-use std::sync::Arc;
+use axum::{Router, body::Body, routing::get};
+use futures_util::stream;
+use std::{convert::Infallible, sync::Arc};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::Notify,
@@ -21,7 +22,7 @@ pub(super) struct Rig {
     served: JoinHandle<io::Result<()>>,
 }
 
-/// What `/slow` waits for.
+/// What `/slow`, and the second part of `/stream`, wait for.
 #[derive(Clone, Default)]
 pub(super) struct Slow {
     /// It was asked.
@@ -53,7 +54,24 @@ async fn serving(config: Config) -> Rig {
         waits.wait().await;
         "slow"
     });
-    let router = Router::new().route("/hi", get(|| async { "hi" })).route("/slow", answer);
+    let parts = slow.clone();
+    let stream = get(move || async move {
+        let body = stream::unfold(0, move |part| {
+            let parts = parts.clone();
+            async move {
+                if part == 1 {
+                    parts.wait().await;
+                }
+                let bytes = ["first", "second"].get(part)?;
+                Some((Ok::<_, Infallible>(*bytes), part + 1))
+            }
+        });
+        Body::from_stream(body)
+    });
+    let router = Router::new()
+        .route("/hi", get(|| async { "hi" }))
+        .route("/slow", answer)
+        .route("/stream", stream);
     Rig::start(router, slow, config).await
 }
 
@@ -159,6 +177,23 @@ async fn a_connection_that_rests_is_closed_but_not_while_a_request_is_being_answ
     assert_eq!(rest(&mut rig.connect().await).await, "");
     rig.slow.go();
     assert!(ask(&mut working, b"", "slow").await.contains("200 OK"));
+}
+
+#[tokio::test]
+async fn a_stream_that_rests_goes_on_whatever_its_peer_sends_meanwhile() {
+    let rig = serving(hasty()).await;
+    let mut viewer = rig.connect().await;
+    let request = b"GET /stream HTTP/1.1\r\nhost: x\r\n\r\n";
+    assert!(ask(&mut viewer, request, "first\r\n").await.contains("200 OK"));
+    viewer.write_all(HI).await.unwrap();
+    // Both deadlines pass twice.
+    for _ in 0..2 {
+        let mut resting = rig.connect().await;
+        ask(&mut resting, HI, "hi").await;
+        assert_eq!(rest(&mut resting).await, "");
+    }
+    rig.slow.go();
+    assert!(ask(&mut viewer, b"", "hi").await.contains("second"));
 }
 
 #[tokio::test]
