@@ -162,6 +162,17 @@ async fn small_frames_do_not_queue_in_http_either() {
 }
 
 #[tokio::test]
+async fn a_viewer_that_takes_nothing_for_the_write_timeout_is_dropped() {
+    let stage = Stage::start(Config { top_n: 1_000, write_timeout_ms: 500, ..config() }).await;
+    let _stuck = Viewer::connect_small(stage.address, "final").await;
+    stage.until_viewers(1).await;
+    let start = Instant::now();
+    stage.show(&large_aggregate("final", 1)).await;
+    stage.until_viewers(0).await;
+    assert!(start.elapsed().as_secs() < 15, "{:?}", start.elapsed());
+}
+
+#[tokio::test]
 async fn bounds_refuse_with_503_and_places_come_back() {
     let stage = Stage::start(Config { max_viewers: 1, ..config() }).await;
     let first = Viewer::watching(&stage, "final").await;

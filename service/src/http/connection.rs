@@ -9,17 +9,21 @@ use super::{
 };
 use hyper::{Version, service::service_fn};
 use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
+use socket2::SockRef;
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
+    io,
     pin::{Pin, pin},
     sync::Arc,
     task::Poll,
     time::Duration,
 };
+use tokio::net::TcpStream;
 
-/// A peer that acknowledges nothing of what it was sent for so long is gone. Of a connection that rests nothing is under way:
-/// it is found by the worker. No pings are sent: they would wake phones, and count as something that moves.
+/// A peer that takes nothing of what it was sent for so long is gone, unless its listener says otherwise. Of a connection that
+/// rests nothing is under way: it is found by the worker. No pings are sent: they would wake phones, and count as something
+/// that moves.
 const GONE_AFTER: Duration = Duration::from_secs(30);
 
 /// How connections are served.
@@ -49,7 +53,7 @@ pub(super) async fn serve<A: App>(mut short: Short<A>, builder: Arc<Builder<Toki
 
 async fn serve_long<A: App>(short: Short<A>, builder: &Builder<TokioExecutor>) {
     let Short { app, stream, peer, activity, kept, .. } = short;
-    if let Err(error) = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(GONE_AFTER)) {
+    if let Err(error) = notice_who_is_gone(&stream) {
         tracing::debug!(%error, "a peer that is gone is noticed late");
     }
     let socket = Socket::new(stream, kept.freeze(), Arc::clone(&activity));
@@ -65,6 +69,14 @@ async fn serve_long<A: App>(short: Short<A>, builder: &Builder<TokioExecutor>) {
     if let Some(Err(error)) = attend(&activity, connection, |connection| connection.graceful_shutdown()).await
     {
         tracing::trace!(%error, "a connection broke");
+    }
+}
+
+fn notice_who_is_gone(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    match socket.tcp_user_timeout()? {
+        Some(_) => Ok(()),
+        None => socket.set_tcp_user_timeout(Some(GONE_AFTER)),
     }
 }
 
