@@ -87,17 +87,21 @@ async fn attend<F: Future>(
     mut connection: Pin<&mut F>,
     leave: impl Fn(Pin<&mut F>),
 ) -> Option<F::Output> {
-    let (mut registered, mut leaving) = (false, false);
+    let (mut seen, mut leaving) = (false, false);
     poll_fn(|context| {
+        let first = !std::mem::replace(&mut seen, true);
         // It is this task that polls, and nobody else: once is enough, until it was asked. Then it may be asked once more.
-        if !registered || activity.leave().is_some() {
-            registered = true;
+        if first || activity.leave().is_some() {
             activity.register(context.waker());
         }
         match activity.leave() {
             Some(Leave::Now) => return Poll::Ready(None),
             Some(Leave::Gracefully) if !leaving => {
                 leaving = true;
+                // The library has to see what was read already, or it takes the connection for one without a request.
+                if first && let Poll::Ready(end) = connection.as_mut().poll(context) {
+                    return Poll::Ready(Some(end));
+                }
                 leave(connection.as_mut());
             }
             _ => {}
@@ -105,4 +109,44 @@ async fn attend<F: Future>(
         connection.as_mut().poll(context).map(Some)
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::rest, *};
+    use crate::http::activity::Ticks;
+    use axum::{Router, routing::get};
+    use tokio::{io::AsyncWriteExt, net::TcpListener};
+
+    /// A connection of a server that stops, of which the first part of a request was read; and its peer.
+    async fn stopping(part: &[u8]) -> (Short<Router>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let app = Router::new().route("/hi", get(|| async { "hi" }));
+        let activity = Arc::new(Activity::new(Ticks::default()));
+        activity.ask_to_leave(Leave::Gracefully);
+        (Short { app, guest: (), stream, peer, activity, max_head: 16_384, kept: part.into() }, client)
+    }
+
+    #[tokio::test]
+    async fn a_stop_answers_a_request_that_is_on_its_way_whichever_way_it_takes() {
+        let builder = Arc::new(builder(&Config::private()));
+        let (part, more) = (b"GET /hi HTTP/1.1\r\nho", b"st: x\r\n\r\n");
+
+        let (short, mut client) = stopping(part).await;
+        client.write_all(more).await.unwrap();
+        serve(short, Arc::clone(&builder)).await;
+        let answer = rest(&mut client).await;
+        assert!(answer.ends_with("hi"), "{answer}");
+
+        // The rest comes when the library has it already.
+        let (short, mut client) = stopping(part).await;
+        let asks = async {
+            client.write_all(more).await.unwrap();
+            rest(&mut client).await
+        };
+        let ((), answer) = tokio::join!(serve_long(short, &builder), asks);
+        assert!(answer.ends_with("hi") && answer.contains("connection: close"), "{answer}");
+    }
 }
