@@ -7,6 +7,7 @@ use super::{
     room::Room,
 };
 use crate::{
+    drain::Drain,
     fanout::Shared,
     frames::{Encoded, Form},
     metrics::Protocol,
@@ -92,8 +93,12 @@ impl Viewer {
 
     /// The next part of the body; `None` when the viewer has to leave.
     async fn next(&mut self) -> Option<Bytes> {
-        // Never closed.
-        let permit = Arc::clone(&self.buffers).acquire_owned().await.ok()?;
+        let permit = tokio::select! {
+            biased;
+            // Never closed.
+            permit = Arc::clone(&self.buffers).acquire_owned() => permit.ok()?,
+            () = turn(&self.shared.drain, &mut self.leave_at) => return None,
+        };
         let bytes = if self.greeted { self.event().await? } else { self.greet() };
         self.shared.meters.of(Protocol::Sse).sent_bytes.increment(bytes.len() as u64);
         Some(Bytes::from_owner(Chunk { bytes, _in_buffers: permit }))
@@ -108,7 +113,6 @@ impl Viewer {
     async fn event(&mut self) -> Option<Bytes> {
         let ping_at = Instant::now() + Duration::from_millis(self.shared.config().ping_interval_ms);
         loop {
-            let wake_at = self.leave_at.map_or(ping_at, |leave_at| leave_at.min(ping_at));
             tokio::select! {
                 // The sender lives in the registry for as long as the room is watched.
                 _ = self.watch.shown.changed() => {
@@ -116,17 +120,9 @@ impl Viewer {
                         return Some(event);
                     }
                 }
-                () = sleep_until(wake_at) => {
-                    if self.leave_at.is_some_and(|leave_at| leave_at <= Instant::now()) {
-                        self.shared.meters.closed("drained");
-                        return None;
-                    }
-                    // A comment keeps proxies from closing the connection, and finds peers that are gone.
-                    return Some(Bytes::from_static(b":\n\n"));
-                }
-                () = self.shared.drain.begun(), if self.leave_at.is_none() => {
-                    self.leave_at = Some(self.shared.drain.turn());
-                }
+                // A comment keeps proxies from closing the connection, and finds peers that are gone.
+                () = sleep_until(ping_at) => return Some(Bytes::from_static(b":\n\n")),
+                () = turn(&self.shared.drain, &mut self.leave_at) => return None,
             }
         }
     }
@@ -142,6 +138,22 @@ impl Viewer {
         self.last = Some(frame);
         Some(event)
     }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        // At its turn, or before: when the process stops HTTP cuts who takes nothing.
+        let drained = self.shared.drain.has_begun();
+        self.shared.meters.closed(if drained { "drained" } else { "gone" });
+    }
+}
+
+/// Waits for the turn of a viewer to leave, which it takes once.
+async fn turn(drain: &Drain, leave_at: &mut Option<Instant>) {
+    if leave_at.is_none() {
+        drain.begun().await;
+    }
+    sleep_until(*leave_at.get_or_insert_with(|| drain.turn())).await;
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
 //! Viewers on server-sent events.
 
-use super::harness::{PATIENCE, Stage, aggregate, config, large_aggregate};
+use super::{
+    counted::value,
+    harness::{PATIENCE, Stage, aggregate, config, large_aggregate},
+};
 use crate::Config;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use std::net::SocketAddr;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -205,4 +209,44 @@ async fn on_shutdown_streams_end_at_their_turns_and_get_frames_until_then() {
     stage.ended().await.unwrap();
     assert!(start.elapsed().as_millis() >= 500, "the third leaves after two pauses");
     stage.served().await;
+}
+
+#[tokio::test]
+async fn viewers_that_take_nothing_do_not_hold_up_a_stop() {
+    const FRAMES: u64 = 200;
+    let mut stage = Stage::start(Config { top_n: 1_000, drain_ms: 300_000, ..config() }).await;
+    let _stuck = [
+        Viewer::connect_small(stage.address, "small").await,
+        Viewer::connect_small(stage.address, "large").await,
+    ];
+    stage.until_viewers(2).await;
+    let (mut small, mut large) =
+        (Viewer::watching(&stage, "small").await, Viewer::watching(&stage, "large").await);
+    for seq in 1..=FRAMES {
+        stage.show(&aggregate("small", seq)).await;
+        small.frame().await;
+    }
+    stage.show(&large_aggregate("large", 1)).await;
+    large.frame().await;
+    stage.shutdown.cancel();
+    stage.ended().await.unwrap();
+    stage.served().await;
+}
+
+#[tokio::test]
+async fn closed_viewers_are_counted_by_cause() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    crate::metrics::describe();
+    let mut stage = Stage::start(config()).await;
+    let leaver = Viewer::watching(&stage, "final").await;
+    let mut last = Viewer::watching(&stage, "final").await;
+    drop(leaver);
+    stage.until_viewers(1).await;
+    stage.shutdown.cancel();
+    assert_eq!(last.try_event().await, None);
+    stage.ended().await.unwrap();
+    assert_eq!(value(&handle, "uproar_fanout_closes_total{cause=\"gone\"}"), 1.0);
+    assert_eq!(value(&handle, "uproar_fanout_closes_total{cause=\"drained\"}"), 1.0);
 }

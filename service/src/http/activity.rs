@@ -22,6 +22,8 @@ pub(super) struct Patience {
     pub(super) head: u32,
     /// Without anything that moves.
     pub(super) idle: u32,
+    /// The same, since it was asked to leave.
+    pub(super) leave: u32,
 }
 
 /// How a connection is to end.
@@ -94,16 +96,17 @@ impl Activity {
     pub(super) fn overdue(&self, patience: Patience) -> Option<(Leave, &'static str)> {
         let since = |at: &AtomicU32| self.now.load(Relaxed).wrapping_sub(at.load(Relaxed));
         if self.busy.load(Relaxed) > self.given.load(Relaxed) {
-            None
-        } else if self.in_head.load(Relaxed) && since(&self.head_at) > patience.head {
-            Some((Leave::Now, "head"))
-        } else if since(&self.moved_at) > patience.idle {
-            // One that didn't leave when it was asked to has a peer that takes nothing.
-            let asked = self.leave.load(Relaxed) != 0;
-            Some((if asked { Leave::Now } else { Leave::Gracefully }, "idle"))
-        } else {
-            None
+            return None;
         }
+        let in_head = self.in_head.load(Relaxed);
+        if in_head && since(&self.head_at) > patience.head {
+            return Some((Leave::Now, "head"));
+        }
+        // One that was asked to leave and is still there has a peer that takes nothing, or a head that has begun.
+        let asked = self.leave.load(Relaxed) != 0;
+        let rest = if asked && !in_head { patience.leave } else { patience.idle };
+        let how = if asked { Leave::Now } else { Leave::Gracefully };
+        (since(&self.moved_at) > rest).then_some((how, "idle"))
     }
 
     /// Asks the connection to end. Whether it was asked for the first time.
@@ -166,7 +169,7 @@ impl Drop for Busy {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience = Patience { head: 10, idle: 75 };
+    const PATIENCE: Patience = Patience { head: 10, idle: 75, leave: 8 };
 
     fn rig() -> (Ticks, Arc<Activity>) {
         let now = Ticks::default();
@@ -227,7 +230,11 @@ mod tests {
         busy.gave(false);
         connection.read();
         now.store(1_000, Relaxed);
-        assert_eq!(connection.overdue(PATIENCE), None, "there is nothing to take, and what came waits for its turn");
+        assert_eq!(
+            connection.overdue(PATIENCE),
+            None,
+            "there is nothing to take, and what came waits for its turn"
+        );
         busy.gave(true);
         drop(busy);
         now.store(1_075, Relaxed);
@@ -246,6 +253,33 @@ mod tests {
         drop(second);
         now.store(176, Relaxed);
         assert_eq!(connection.overdue(PATIENCE), Some((Leave::Gracefully, "idle")));
+    }
+
+    #[test]
+    fn one_that_was_asked_to_leave_has_little_time_to_take_what_there_is_and_ours_to_give_it() {
+        let (now, connection) = rig();
+        let mut busy = connection.request(false);
+        connection.ask_to_leave(Leave::Gracefully);
+        now.store(100, Relaxed);
+        assert_eq!(connection.overdue(PATIENCE), None);
+        busy.gave(true);
+        now.store(108, Relaxed);
+        assert_eq!(connection.overdue(PATIENCE), None);
+        connection.wrote();
+        now.store(116, Relaxed);
+        assert_eq!(connection.overdue(PATIENCE), None, "it takes it slowly");
+        now.store(117, Relaxed);
+        assert_eq!(connection.overdue(PATIENCE), Some((Leave::Now, "idle")));
+    }
+
+    #[test]
+    fn one_that_was_asked_to_leave_may_still_finish_a_head() {
+        let (now, connection) = rig();
+        connection.ask_to_leave(Leave::Gracefully);
+        now.store(10, Relaxed);
+        assert_eq!(connection.overdue(PATIENCE), None);
+        now.store(11, Relaxed);
+        assert_eq!(connection.overdue(PATIENCE), Some((Leave::Now, "head")));
     }
 
     #[test]

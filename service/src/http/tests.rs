@@ -68,10 +68,8 @@ async fn serving(config: Config) -> Rig {
         });
         Body::from_stream(body)
     });
-    let router = Router::new()
-        .route("/hi", get(|| async { "hi" }))
-        .route("/slow", answer)
-        .route("/stream", stream);
+    let router =
+        Router::new().route("/hi", get(|| async { "hi" })).route("/slow", answer).route("/stream", stream);
     Rig::start(router, slow, config).await
 }
 
@@ -267,4 +265,15 @@ async fn a_shutdown_answers_what_is_under_way_and_closes_the_rest() {
     let answer = rig.stop(&mut idle, &mut working).await;
     assert!(answer.ends_with("slow") && answer.contains("connection: close"), "{answer}");
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_a_peer_that_takes_nothing() {
+    let endless =
+        get(async || Body::from_stream(stream::repeat_with(|| Ok::<_, Infallible>(vec![0; 65_536]))));
+    let rig = Rig::start(Router::new().route("/endless", endless), Slow::default(), Config::private()).await;
+    let mut stuck = rig.connect().await;
+    ask(&mut stuck, b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n", "\0").await;
+    rig.shutdown.cancel();
+    timeout(PATIENCE, rig.served).await.expect("it waits").unwrap().unwrap();
 }

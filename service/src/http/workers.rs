@@ -26,6 +26,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// How often connections are looked at: deadlines are kept to this.
 const TICK: Duration = Duration::from_millis(250);
 
+/// A connection that was asked to leave, and whose peer takes nothing of what it was answered for so long, is closed: it must
+/// not hold up a stop.
+const TO_LEAVE: Duration = Duration::from_secs(2);
+
 /// All workers of a listener. Dropped, they end at once, with their connections.
 pub(super) struct Workers<A> {
     app: A,
@@ -47,8 +51,11 @@ struct Worker {
 
 impl<A: App> Workers<A> {
     pub(super) fn start(app: A, config: &Config) -> io::Result<Self> {
-        let patience =
-            Patience { head: in_ticks(config.header_timeout_ms), idle: in_ticks(config.idle_timeout_ms) };
+        let patience = Patience {
+            head: in_ticks(config.header_timeout_ms),
+            idle: in_ticks(config.idle_timeout_ms),
+            leave: in_ticks(TO_LEAVE.as_millis() as u64).min(in_ticks(config.idle_timeout_ms)),
+        };
         let workers =
             (0..config.threads()).map(|index| Worker::start(index, patience)).collect::<Result<_, _>>()?;
         let builder = Arc::new(connection::builder(config));
