@@ -3,7 +3,7 @@
 use super::refusal::Refusal;
 use crate::fanout::Shared;
 use axum::{
-    extract::{FromRef, FromRequestParts, Path},
+    extract::{FromRef, FromRequestParts, Path, Query},
     http::request::Parts,
 };
 use std::sync::Arc;
@@ -35,12 +35,12 @@ where
         let most = Arc::<Shared>::from_ref(state).config().max_rooms_per_viewer;
         let mut rooms: Vec<RoomName> = Vec::new();
         let mut named = 0;
-        // All characters of a room's name may stand in a query as they are.
-        for (name, value) in
-            parts.uri.query().unwrap_or_default().split('&').filter_map(|p| p.split_once('='))
-        {
+        // A room's name may stand in a query as it is; forms and browsers escape `~` nevertheless.
+        let Query(parameters) =
+            Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|_| Refusal::NoRoom)?;
+        for (name, value) in parameters {
             if name != "room" {
-                return Err(Refusal::Parameter(name.to_owned()));
+                return Err(Refusal::Parameter(name));
             }
             let room: RoomName = value.parse().map_err(Refusal::RoomName)?;
             named += 1;

@@ -79,6 +79,14 @@ async fn a_viewer_watches_several_rooms_on_one_socket() {
 }
 
 #[tokio::test]
+async fn a_query_names_the_same_room_escaped_or_not() {
+    let stage = Stage::start(config()).await;
+    let mut viewer = open(&stage, "?room=a%7Eb&room=a~b&&%72oom=%63").await.unwrap();
+    let hello: Hello = serde_json::from_str(&text(&mut viewer).await).unwrap();
+    assert_eq!(hello.rooms, ["a~b", "c"].map(|room| room.parse().unwrap()));
+}
+
+#[tokio::test]
 async fn a_bad_query_is_refused_before_the_upgrade() {
     let stage = Stage::start(config()).await;
     for query in [
@@ -89,6 +97,11 @@ async fn a_bad_query_is_refused_before_the_upgrade() {
         "?room=a/b",
         "?rooms=a",
         "?room=a&token=1",
+        "?room=a&token",
+        "?room=a&%72ooms=b",
+        "?room",
+        "?room=a+b",
+        "?room=a%FF",
         "?room=a&room=b&room=c&room=d&room=e",
     ] {
         match open(&stage, query).await.err() {
