@@ -139,6 +139,8 @@ async fn head_is_get_without_a_body() {
     let answer =
         connection.send(format!("HEAD /v1/rooms/{ROOM}/reactions HTTP/1.1\r\nhost: a\r\n\r\n")).head();
     assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")));
+    let answer = connection.send(format!("HEAD /v1/rooms/{ROOM}/live HTTP/1.1\r\nhost: a\r\n\r\n")).head();
+    assert_eq!((answer.status, answer.header("allow")), (405, Some("GET")), "a WebSocket");
 }
 
 #[tokio::test]
@@ -150,9 +152,9 @@ async fn methods_that_a_route_does_not_have_are_answered_with_those_that_it_has(
         ("/v1/rooms/a/reactions", "POST"),
         ("/v1/rooms/a", "GET,HEAD"),
         ("/v1/rooms/a/events", "GET,HEAD"),
-        ("/v1/rooms/a/live", "GET,HEAD"),
-        ("/v1/live", "GET,HEAD"),
-        ("/mqtt", "GET,HEAD"),
+        ("/v1/rooms/a/live", "GET"),
+        ("/v1/live", "GET"),
+        ("/mqtt", "GET"),
         ("/openapi.json", "GET,HEAD"),
     ] {
         for method in ["PUT", "DELETE", "PATCH", "TRACE", "OPTIONS", "QUERY", "BREW"] {

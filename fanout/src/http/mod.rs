@@ -54,14 +54,20 @@ pub(crate) fn router(routes: Routes) -> Router {
     Router::new()
         .route("/v1/rooms/{room}", readable(get(snapshot::snapshot)))
         .route("/v1/rooms/{room}/events", readable(get(events::events)))
-        .route("/v1/rooms/{room}/live", get(live::live).fallback(wrong_method))
-        .route("/v1/live", get(live::live_rooms).fallback(wrong_method))
-        .route("/mqtt", get(live::mqtt).fallback(wrong_method))
+        .route("/v1/rooms/{room}/live", websocket(get(live::live)))
+        .route("/v1/live", websocket(get(live::live_rooms)))
+        .route("/mqtt", websocket(get(live::mqtt)))
         .with_state(routes)
 }
 
 async fn wrong_method(method: Method) -> Refusal {
     Refusal::Method(method)
+}
+
+/// HEAD goes to the handler of GET unless it has its own: it would open a WebSocket, which only GET does (RFC 6455, 4.1).
+fn websocket(route: MethodRouter<Routes>) -> MethodRouter<Routes> {
+    let not_get = async |method: Method| Refusal::NotGet(method);
+    route.head(not_get).fallback(not_get)
 }
 
 /// WebSockets know no CORS: what they give is as public as the snapshot.

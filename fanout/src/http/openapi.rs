@@ -176,6 +176,7 @@ fn refusals(kind: Kind, config: &Config, part: &mut Part) -> Map<String, Value> 
         TooManyRooms(config.max_rooms_per_viewer);
         NoRoom;
         Method(Method::POST);
+        NotGet(Method::HEAD);
         Subprotocol;
         Unfit(Unfit::NoUpgrade);
         NoFrame("ind-pak-final".into());
@@ -189,24 +190,29 @@ fn refusals(kind: Kind, config: &Config, part: &mut Part) -> Map<String, Value> 
         refusals.into_iter().chain(unfit).chain(full).filter(|refusal| concerns(refusal, kind)).collect();
     let mut responses = part.responses(mine.iter().map(|refusal| (refusal.cause(), refusal.problem())));
     if let Some(wrong_method) = responses.get_mut("405") {
-        wrong_method["headers"]["Allow"] = json!({ "required": true, "schema": { "const": "GET,HEAD" } });
+        let allowed = if is_websocket(kind) { "GET" } else { "GET,HEAD" };
+        wrong_method["headers"]["Allow"] = json!({ "required": true, "schema": { "const": allowed } });
     }
     responses
 }
 
+fn is_websocket(kind: Kind) -> bool {
+    matches!(kind, Kind::Live | Kind::LiveRooms | Kind::Mqtt)
+}
+
 /// Whether what is of `kind` can be refused like that.
 fn concerns(refusal: &Refusal, kind: Kind) -> bool {
-    let is_websocket = matches!(kind, Kind::Live | Kind::LiveRooms | Kind::Mqtt);
     match refusal {
         Refusal::Parameter(_) | Refusal::TooManyRooms(_) | Refusal::NoRoom => kind == Kind::LiveRooms,
         Refusal::RoomName(_) => kind != Kind::Mqtt,
         Refusal::RoomEncoding => !matches!(kind, Kind::LiveRooms | Kind::Mqtt),
         Refusal::Subprotocol => kind == Kind::Mqtt,
-        Refusal::Unfit(_) => is_websocket,
+        Refusal::Unfit(_) | Refusal::NotGet(_) => is_websocket(kind),
+        Refusal::Method(_) => !is_websocket(kind),
         Refusal::NoFrame(_) => kind == Kind::Snapshot,
         Refusal::Draining | Refusal::Full(Full::Viewers | Full::Address) => kind != Kind::Snapshot,
         // MQTT is told in MQTT.
         Refusal::Full(Full::Rooms) => !matches!(kind, Kind::Snapshot | Kind::Mqtt),
-        Refusal::Method(_) | Refusal::Starting => true,
+        Refusal::Starting => true,
     }
 }

@@ -30,6 +30,8 @@ pub(super) enum Refusal {
     NoRoom,
     #[error("this resource can be read only, not {0}")]
     Method(Method),
+    #[error("this resource is a WebSocket (RFC 6455), which is opened with GET, not {0}")]
+    NotGet(Method),
     #[error(
         "this resource is a WebSocket with the subprotocol \"mqtt\": Sec-WebSocket-Protocol has to offer it"
     )]
@@ -65,7 +67,7 @@ impl Refusal {
         match self {
             Self::RoomName(_) | Self::RoomEncoding => (S::BAD_REQUEST, "room_name", true),
             Self::Parameter(_) | Self::TooManyRooms(_) | Self::NoRoom => (S::BAD_REQUEST, "room_name", true),
-            Self::Method(_) => (S::METHOD_NOT_ALLOWED, "method", false),
+            Self::Method(_) | Self::NotGet(_) => (S::METHOD_NOT_ALLOWED, "method", false),
             Self::Subprotocol | Self::Unfit(Unfit::Key) => (S::BAD_REQUEST, "not_websocket", true),
             Self::Unfit(_) => (S::UPGRADE_REQUIRED, "not_websocket", true),
             Self::NoFrame(_) => (S::NOT_FOUND, "no_frame", false),
@@ -95,6 +97,9 @@ impl IntoResponse for Refusal {
             refused(cause);
         }
         let mut response = self.problem().into_response();
+        if let Self::NotGet(_) = self {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
+        }
         if status == StatusCode::UPGRADE_REQUIRED {
             for (name, value) in UPGRADE {
                 response.headers_mut().insert(name, HeaderValue::from_static(value));

@@ -4,6 +4,7 @@ use super::harness::{PATIENCE, Stage, aggregate, config, large_aggregate};
 use futures_util::{SinkExt, StreamExt};
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
     task::JoinSet,
     time::Instant,
@@ -82,6 +83,30 @@ fn refusal(result: Result<Client, Error>) -> (u16, String) {
         }
         other => panic!("not refused: {other:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_websocket_opens_with_get_only() {
+    let stage = Stage::start(config()).await;
+    for path in ["/v1/rooms/final/live", "/v1/live?room=final", "/mqtt"] {
+        for method in ["HEAD", "POST", "OPTIONS"] {
+            let mut stream = TcpStream::connect(stage.address).await.unwrap();
+            let request = format!(
+                "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                 Sec-WebSocket-Protocol: mqtt\r\n\r\n"
+            );
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            let read = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer));
+            read.await.expect("it was opened").unwrap();
+            assert!(answer.starts_with("HTTP/1.1 405 "), "{method} {path}: {answer}");
+            for header in ["allow: GET\r\n", "content-type: application/problem+json\r\n"] {
+                assert!(answer.contains(header), "{method} {path}: {answer}");
+            }
+        }
+    }
+    assert_eq!(*stage.registry().viewers().borrow(), 0, "nobody took a seat");
 }
 
 #[tokio::test]
