@@ -118,7 +118,8 @@ impl Encoded {
         format!("{since}-{seq}")
     }
 
-    fn place(&self) -> (u64, u64) {
+    /// Its life, and its number in that: `since` and `seq`.
+    pub(crate) fn place(&self) -> (u64, u64) {
         (self.aggregate.since, self.aggregate.seq)
     }
 

@@ -104,6 +104,19 @@ impl Hall {
         broken
     }
 
+    /// A room was forgotten. Those who watch all rooms don't remember it, unless they were shown its next life already.
+    pub(super) fn forget(&mut self, room: &RoomName) {
+        if self.all.is_empty() || self.registry.snapshot(room).is_some() {
+            return;
+        }
+        for key in &self.all {
+            let viewer = self.viewers.get_mut(*key as usize);
+            if let Some(everything) = viewer.and_then(|viewer| viewer.all.as_mut()) {
+                everything.forget(room);
+            }
+        }
+    }
+
     /// Writes all that is due and that the socket takes. Says whether it took all.
     pub(super) fn pump(&mut self, key: usize) -> io::Result<bool> {
         let (now_ms, tally) = (self.now_ms, &mut self.tally);

@@ -160,10 +160,13 @@ impl Shard {
             self.welcome(newcomer);
         }
         while let Some((room, frame)) = frames.take() {
-            if let Some(frame) = &frame {
-                for key in self.hall.offer_to_all(&room, frame) {
-                    self.end(key, End::Gone);
+            match &frame {
+                Some(frame) => {
+                    for key in self.hall.offer_to_all(&room, frame) {
+                        self.end(key, End::Gone);
+                    }
                 }
+                None => self.hall.forget(&room),
             }
             if let Some(index) = self.hall.rooms.show(&room, frame) {
                 self.begin_broadcast(index);
