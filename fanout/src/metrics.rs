@@ -35,8 +35,8 @@ pub const REOPENS: &str = "uproar_fanout_follower_reopens_total";
 pub const REFUSED: &str = "uproar_fanout_refused_total";
 /// Counter: closed viewers, by cause: `gone` (it said goodbye, or its connection broke), `malformed` (what it sent is
 /// not as the protocol says), `too_large`, `spoke` (it tried to publish, or sent data), `refused` (see the refusals),
-/// `silent` (no CONNECT, no answer to a ping, or beyond its keep alive), `stalled` (did not take what was due; on
-/// server-sent events it is `gone` then), `drained` (the process stops).
+/// `silent` (no CONNECT, no answer to a ping, or beyond its keep alive), `stalled` (did not take what was due: it reads
+/// nothing, or its network is gone; on server-sent events it is `gone` then), `drained` (the process stops).
 pub const CLOSES: &str = "uproar_fanout_closes_total";
 /// Counter: messages handed to the MQTT broker for trusted clients.
 pub const BROKER_MESSAGES: &str = "uproar_fanout_broker_messages_total";

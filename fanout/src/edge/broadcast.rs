@@ -49,12 +49,12 @@ impl Shard {
                 && let Some((member, passed_over)) = room.offer_next(&mut broadcast.next)
             {
                 left -= 1;
-                if self.hall.offer(member, passed_over, &frame).is_err() {
-                    broken.push(member.viewer as usize);
+                if let Err(error) = self.hall.offer(member, passed_over, &frame) {
+                    broken.push((member.viewer as usize, End::from(error)));
                 }
             }
-            for key in broken {
-                self.end(key, End::Gone);
+            for (key, end) in broken {
+                self.end(key, end);
             }
             if broadcast.next > 0 {
                 self.broadcasts.push_back(broadcast);

@@ -1,5 +1,7 @@
 //! Why a viewer's connection ends.
 
+use std::io;
+
 /// Why a viewer is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
@@ -15,7 +17,7 @@ pub(crate) enum End {
     Refused,
     /// It was not heard in time.
     Silent,
-    /// It did not take what was due in time.
+    /// It did not take what was due in time: it reads nothing, or its network is gone.
     Stalled,
     /// The process stops.
     Drained,
@@ -39,5 +41,12 @@ impl End {
     /// Whether somebody may still be there to hear a goodbye, and takes it.
     pub(super) fn leaves_time_for_goodbye(self) -> bool {
         !matches!(self, Self::Gone | Self::Stalled)
+    }
+}
+
+/// Of a connection that broke. The kernel counts the time too (see `tune`), and mostly is first.
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::TimedOut { Self::Stalled } else { Self::Gone }
     }
 }

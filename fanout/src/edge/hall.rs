@@ -87,7 +87,7 @@ impl Hall {
     }
 
     /// Offers a frame to those who watch all rooms. Gives those whose connection is broken.
-    pub(super) fn offer_to_all(&mut self, room: &RoomName, frame: &Arc<Encoded>) -> Vec<usize> {
+    pub(super) fn offer_to_all(&mut self, room: &RoomName, frame: &Arc<Encoded>) -> Vec<(usize, End)> {
         let mut broken = Vec::new();
         for index in 0..self.all.len() {
             let key = self.all[index] as usize;
@@ -97,8 +97,8 @@ impl Hall {
             {
                 self.tally.of(viewer.seat.protocol).skipped += 1;
             }
-            if self.pump(key).is_err() {
-                broken.push(key);
+            if let Err(error) = self.pump(key) {
+                broken.push((key, error.into()));
             }
         }
         broken

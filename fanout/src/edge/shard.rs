@@ -162,8 +162,8 @@ impl Shard {
         while let Some((room, frame)) = frames.take() {
             match &frame {
                 Some(frame) => {
-                    for key in self.hall.offer_to_all(&room, frame) {
-                        self.end(key, End::Gone);
+                    for (key, end) in self.hall.offer_to_all(&room, frame) {
+                        self.end(key, end);
                     }
                 }
                 None => self.hall.forget(&room),
@@ -184,7 +184,7 @@ impl Shard {
 
     fn try_work(&mut self, key: usize) -> Result<(), End> {
         for _ in 0..READS {
-            let took_all = self.hall.pump(key).map_err(|_| End::Gone)?;
+            let took_all = self.hall.pump(key)?;
             let Some(viewer) = self.hall.viewers.get_mut(key) else { return Ok(()) };
             let leaves = viewer.leaves_ms.is_some();
             if leaves && took_all {
@@ -206,7 +206,8 @@ impl Shard {
         self.scratch.resize(kept + READ_BYTES, 0);
         self.scratch[..kept].copy_from_slice(&viewer.input);
         let len = match read(&mut viewer.stream, &mut self.scratch[kept..]) {
-            Ok(Some(0)) | Err(_) => return Err(End::Gone),
+            Ok(Some(0)) => return Err(End::Gone),
+            Err(error) => return Err(error.into()),
             Ok(Some(len)) => kept + len,
             // What came with the handshake is heard once.
             Ok(None) => {

@@ -1,11 +1,13 @@
 //! What happens is counted.
 
 use super::{
-    harness::{Stage, aggregate, config, large_aggregate},
+    harness::{PATIENCE, Stage, aggregate, config, large_aggregate},
     live::Client,
 };
+use crate::Config;
 use futures_util::SinkExt;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 /// The value of a metric as it is rendered.
@@ -92,4 +94,27 @@ async fn frames_that_a_slow_viewer_never_got_are_counted() {
         |name: &str| value(&handle, &format!("uproar_fanout_{name}_total{{protocol=\"websocket\"}}"));
     stage.until(|_| counted("deliveries") == f64::from(seen)).await;
     assert_eq!(counted("frames_skipped"), (FRAMES - first + 1) as f64 - f64::from(seen));
+}
+
+#[tokio::test]
+async fn who_takes_nothing_is_counted_as_stalled_also_where_the_kernel_gives_up_first() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    crate::metrics::describe();
+    let stage = Stage::start(Config { top_n: 1_000, write_timeout_ms: 50, ..config() }).await;
+    let mut stuck = Client::connect_small(&stage, "final").await;
+    stuck.hello().await;
+    // Its socket keeps the time that it was given.
+    stage.reload(|config| config.write_timeout_ms = 600_000);
+    let start = Instant::now();
+    for seq in 1.. {
+        stage.show(&large_aggregate("final", seq)).await;
+        if *stage.registry().viewers().borrow() == 0 {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "it is still there");
+    }
+    assert_eq!(value(&handle, "uproar_fanout_closes_total{cause=\"stalled\"}"), 1.0);
+    assert_eq!(value(&handle, "uproar_fanout_closes_total{cause=\"gone\"}"), 0.0);
 }
