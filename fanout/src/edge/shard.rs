@@ -5,6 +5,7 @@ use super::{
     end::End,
     hall::Hall,
     mailbox::{Mail, Mailbox, Order},
+    speech::Heard,
     viewer::read,
 };
 use crate::{Config, fanout::Shared, registry::Limits};
@@ -138,7 +139,8 @@ impl Shard {
         let now_ms = self.hall.now_ms;
         if let Some(viewer) = self.hall.viewers.get_mut(key) {
             viewer.readable = true;
-            if viewer.speech.counts_as_heard() {
+            // Who does not take what is due is not read.
+            if viewer.speech.counts_as_heard(viewer.blocked_since_ms.is_some()) {
                 (viewer.heard_ms, viewer.asked) = (now_ms, false);
             }
         }
@@ -223,10 +225,10 @@ impl Shard {
         let heard =
             self.hall.with(key, |speech, answers, audience| speech.hear(input, answers, audience, config));
         let Some(heard) = heard else { return Ok(()) };
-        let taken = heard?;
+        let Heard { bytes: taken, alive } = heard?;
         let Some(viewer) = self.hall.viewers.get_mut(key) else { return Ok(()) };
         // With its CONNECT, too: the keep alive begins with that, not with the connection.
-        if viewer.speech.counts_as_heard() && len > kept {
+        if alive && len > kept {
             viewer.heard_ms = self.hall.now_ms;
         }
         if taken < len {

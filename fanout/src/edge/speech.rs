@@ -64,6 +64,14 @@ pub(super) enum Speech {
     MqttWebSocket(Box<(Reader, Session, Vec<u8>)>),
 }
 
+/// What was taken of what a viewer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Heard {
+    pub(super) bytes: usize,
+    /// It shows that the viewer is there: in MQTT, whole packets were among it [MQTT-3.1.2-22].
+    pub(super) alive: bool,
+}
+
 impl Speech {
     pub(super) fn of(protocol: Protocol) -> Self {
         match protocol {
@@ -78,33 +86,40 @@ impl Speech {
         Self::Json(Reader::default())
     }
 
-    /// Whether what it says shows that it is there. Before its CONNECT it has a deadline, whatever comes.
-    pub(super) fn counts_as_heard(&self) -> bool {
+    /// Whether it shows that it is there by sending something, before that is read. In MQTT it takes a whole packet, which
+    /// what has to wait may be. Before its CONNECT it has a deadline, whatever comes.
+    pub(super) fn counts_as_heard(&self, has_to_wait: bool) -> bool {
         match self {
             Self::Json(_) => true,
-            Self::Mqtt(session) => session.is_connected(),
-            Self::MqttWebSocket(parts) => parts.1.is_connected(),
+            Self::Mqtt(session) => has_to_wait && session.is_connected(),
+            Self::MqttWebSocket(parts) => has_to_wait && parts.1.is_connected(),
         }
     }
 
-    /// Takes what is whole from the start of `input`, and says how many bytes that was. Answers are appended to `out`,
-    /// at the end also the goodbye.
+    /// Takes what is whole from the start of `input`. Answers are appended to `out`, at the end also the goodbye.
     pub(super) fn hear(
         &mut self,
         input: &mut [u8],
         out: &mut Vec<u8>,
         audience: &mut dyn Audience,
         config: &Config,
-    ) -> Result<usize, End> {
+    ) -> Result<Heard, End> {
         match self {
-            Self::Mqtt(session) => session.hear(input, out, audience, config),
-            Self::Json(reader) => hear_websocket(reader, input, out, |_, out| {
-                websocket::put_close(out, 1008, "viewers may not send data");
-                Err(End::Spoke)
-            }),
+            Self::Mqtt(session) => {
+                let bytes = session.hear(input, out, audience, config)?;
+                Ok(Heard { bytes, alive: bytes > 0 })
+            }
+            Self::Json(reader) => {
+                let bytes = hear_websocket(reader, input, out, |_, out| {
+                    websocket::put_close(out, 1008, "viewers may not send data");
+                    Err(End::Spoke)
+                })?;
+                Ok(Heard { bytes, alive: true })
+            }
             Self::MqttWebSocket(parts) => {
                 let (reader, session, rest) = &mut **parts;
-                hear_websocket(reader, input, out, |payload, out| {
+                let mut alive = false;
+                let bytes = hear_websocket(reader, input, out, |payload, out| {
                     let Some(payload) = payload else {
                         websocket::put_close(out, 1003, "MQTT comes in binary messages");
                         return Err(End::Malformed);
@@ -116,13 +131,15 @@ impl Speech {
                         websocket::put_message(out, Opcode::Binary, &answers);
                     }
                     let taken = heard.inspect_err(|end| put_websocket_goodbye(out, *end))?;
+                    alive |= taken > 0;
                     rest.drain(..taken);
                     if rest.is_empty() {
                         // Its memory is given back.
                         *rest = Vec::new();
                     }
                     Ok(())
-                })
+                })?;
+                Ok(Heard { bytes, alive })
             }
         }
     }

@@ -61,7 +61,7 @@ fn listen(protocol: Protocol, bytes: &[u8], lengths: &[usize]) -> Outcome {
         rest.extend_from_slice(now);
         bytes = later;
         match speech.hear(&mut rest, &mut out, &mut audience, &config) {
-            Ok(taken) => drop(rest.drain(..taken)),
+            Ok(heard) => drop(rest.drain(..heard.bytes)),
             Err(end) => return (out, Some(end), audience.rooms),
         }
         assert!(rest.len() < config.mqtt.max_packet_bytes + 256, "{} bytes kept", rest.len());
@@ -120,6 +120,36 @@ fn a_viewer_that_connects_and_subscribes_is_answered_and_watches() {
     let (out, end, rooms) = listen(Protocol::Mqtt, bytes, &[usize::MAX]);
     assert_eq!(out, b"\x20\x02\x00\x00\x90\x03\x00\x01\x00\xd0\x00");
     assert_eq!((end, rooms), (None, BTreeSet::from(["a".to_owned()])));
+}
+
+/// Whether each of `pieces` shows that its sender is there.
+fn alive(protocol: Protocol, pieces: &[Vec<u8>]) -> Vec<bool> {
+    let (mut speech, mut audience) = (Speech::of(protocol), Generous::default());
+    let mut rest = Vec::new();
+    let hear = |piece: &Vec<u8>| {
+        rest.extend_from_slice(piece);
+        let heard = speech.hear(&mut rest, &mut Vec::new(), &mut audience, &config()).unwrap();
+        rest.drain(..heard.bytes);
+        heard.alive
+    };
+    pieces.iter().map(hear).collect()
+}
+
+#[test]
+fn only_whole_packets_show_that_an_mqtt_viewer_is_there() {
+    let connect = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04name".to_vec();
+    let mut pieces = vec![connect];
+    pieces.extend(b"\x82\x10\x00\x01\x00\x0breactions/a\x00".map(|byte| vec![byte]));
+    pieces.push(b"\xc0\x00".to_vec());
+    let mut expected = vec![false; pieces.len()];
+    (expected[0], expected[18], expected[19]) = (true, true, true);
+    assert_eq!(alive(Protocol::Mqtt, &pieces), expected);
+    let pong = b"\x8a\x80\0\0\0\0".to_vec();
+    let mut messages: Vec<_> = pieces.iter().map(|piece| in_websocket(piece, &[99])).collect();
+    messages.push(pong.clone());
+    expected.push(false);
+    assert_eq!(alive(Protocol::MqttWebSocket, &messages), expected);
+    assert_eq!(alive(Protocol::WebSocket, &[pong]), [true]);
 }
 
 /// The same outcome whatever the identifiers are that we gave to clients that have none.

@@ -23,7 +23,7 @@ pub(super) struct Viewer {
     unsent: Bytes,
     /// Answers. They come after the rest, before other frames.
     pub(super) answers: Vec<u8>,
-    /// When something was read last, or, if `asked`, when the ping was sent; by the shard's clock.
+    /// When it last showed that it is there, by the shard's clock.
     pub(super) heard_ms: u64,
     pub(super) asked: bool,
     /// The socket may have something to read.

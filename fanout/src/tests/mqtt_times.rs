@@ -1,10 +1,13 @@
 //! Deadlines, limits and the end, as MQTT viewers see them.
 
 use super::{
-    harness::{Stage, aggregate, config},
-    raw::{Goodbye, Raw, VERSIONS},
+    harness::{Stage, aggregate, config, large_aggregate},
+    raw::{Goodbye, PINGREQ, Raw, VERSIONS, subscribe},
 };
-use crate::mqtt::Version::{V5, V311};
+use crate::{
+    Config,
+    mqtt::Version::{V5, V311},
+};
 use std::time::Duration;
 use tokio::{task::JoinSet, time::Instant};
 
@@ -62,6 +65,41 @@ async fn pings_keep_a_viewer_and_the_keep_alive_begins_with_connect() {
         slow.nothing_is_due().await;
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_packet_keep_nobody() {
+    let stage = Stage::start(config()).await;
+    let mut drips = Raw::connected_with(&stage, V5, 1, &[]).await;
+    let start = Instant::now();
+    let mut packet = subscribe(V5, &[("reactions/final", 0)]).into_iter();
+    while *stage.registry().viewers().borrow() > 0 {
+        drips.send(&[packet.next().expect("it was kept by each byte of a packet")]).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert!(start.elapsed() >= Duration::from_millis(1_400), "one and a half times what was asked for");
+    assert_eq!(drips.goodbye().await, told(V5, 0x8D));
+}
+
+#[tokio::test]
+async fn pings_keep_also_a_viewer_that_is_too_slow_for_its_answers() {
+    let stage = Stage::start(Config { top_n: 1_000, ..config() }).await;
+    let mut slow = Raw::dial_small(stage.mqtt, V311).await;
+    slow.connect(1, &[]).await;
+    slow.subscribe("reactions/final", 0).await;
+    let mut silent = Raw::connected_with(&stage, V5, 1, &[]).await;
+    // 60 kB each: more than the kernel keeps for a connection.
+    for seq in 1..=20 {
+        stage.show(&large_aggregate("final", seq)).await;
+        slow.send(&PINGREQ).await;
+    }
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(4_000) {
+        slow.send(&PINGREQ).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(silent.goodbye().await, told(V5, 0x8D));
+    assert_eq!(*stage.registry().viewers().borrow(), 1);
 }
 
 #[tokio::test]
