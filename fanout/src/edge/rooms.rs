@@ -119,7 +119,8 @@ impl Rooms {
     pub(super) fn show(&mut self, name: &RoomName, frame: Option<Arc<Encoded>>) -> Option<u32> {
         let index = *self.by_name.get(name)?;
         let room = &mut self.rooms[index as usize];
-        let Some(frame) = frame else {
+        // That it was forgotten may be told late, and with it what it shows since then: its next life.
+        let Some(frame) = frame.or_else(|| room.watch.shown.borrow().clone()) else {
             room.newest = None;
             return None;
         };

@@ -9,7 +9,7 @@ use crate::{
 };
 use proptest::prelude::*;
 use std::{collections::HashMap, sync::Arc};
-use wire::RoomName;
+use wire::{Aggregate, RoomName};
 
 const LIMITS: Limits = Limits { max_viewers: 100, max_viewers_per_address: 0, max_rooms_watched: 100 };
 const ROOMS: usize = 2;
@@ -208,4 +208,40 @@ fn frames_that_the_room_itself_skipped_are_counted_as_passed_over() {
     model.seqs[0] += 5;
     model.told.get_mut(&0).unwrap().1.shown += 5;
     model.settle();
+}
+
+/// The first frame of a room's next life.
+fn next_life(room: &RoomName) -> Arc<Encoded> {
+    let first = aggregate(room, 1);
+    Arc::new(Encoded::of(&Aggregate { since: first.since + 60_000, ..first }, 10))
+}
+
+#[test]
+fn a_room_that_is_told_late_that_it_was_forgotten_goes_on_showing_its_next_life() {
+    let mut model = Model::new();
+    let room = model.names[0].clone();
+    model.show(0);
+    model.registry.forget(&room);
+    assert_eq!(model.registry.publish(&next_life(&room)), Published::Unwatched);
+    model.step(Step::Join { room: 0 });
+    assert_eq!(model.rooms.show(&room, None), None, "it is what the viewer's snapshot shows");
+    let index = model.rooms.index_of(&room).unwrap();
+    assert!(model.rooms.get(index).unwrap().newest.is_some(), "for who joins now");
+}
+
+#[test]
+fn a_next_life_that_shows_before_the_room_is_told_that_it_was_forgotten_is_offered_once() {
+    let mut model = Model::new();
+    let room = model.names[0].clone();
+    model.show(0);
+    model.step(Step::Join { room: 0 });
+    let frame = next_life(&room);
+    model.registry.forget(&room);
+    assert_eq!(model.registry.publish(&frame), Published::Watched);
+    let shown = [None, Some(frame)].map(|frame| model.rooms.show(&room, frame));
+    let index = model.rooms.index_of(&room);
+    assert_eq!(shown, [index, None], "with the news that is first, and not again");
+    let room = model.rooms.get_mut(index.unwrap()).unwrap();
+    assert_eq!(room.newest.as_ref().map(|newest| newest.id()), Some(next_life(&"a".parse().unwrap()).id()));
+    assert!(room.offer_next(&mut room.members.len()).is_some());
 }
