@@ -9,7 +9,7 @@ pub(crate) enum End {
     Gone,
     /// What it sent is not as its protocol says.
     Malformed,
-    /// It sent more at once than it may.
+    /// It sent more at once than it may, or accepts less than its answer takes.
     TooLarge,
     /// It tried to publish, or sent data. Viewers can't speak.
     Spoke,

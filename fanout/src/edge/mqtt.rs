@@ -58,10 +58,20 @@ impl Session {
             let framed = framed.map_err(|error| self.fail(out, error))?;
             let Framed::Whole(frame) = framed else { break };
             taken += frame.len;
-            match self.0 {
-                Some(connected) => connected.hear(&frame, out, audience, config)?,
-                None => self.0 = Some(connect(&frame, out, config)?),
+            let before = out.len();
+            let connected = match self.0 {
+                Some(connected) => {
+                    connected.hear(&frame, out, audience, config)?;
+                    connected
+                }
+                None => connect(&frame, out, config)?,
+            };
+            // An answer can't be left out as a frame can [MQTT-3.1.2-24].
+            if out.len() - before > connected.packet_bytes_max as usize {
+                out.truncate(before);
+                return Err(self.fail(out, Error::TooLarge));
             }
+            self.0 = Some(connected);
         }
         Ok(taken)
     }

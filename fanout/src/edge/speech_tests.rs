@@ -122,6 +122,34 @@ fn a_viewer_that_connects_and_subscribes_is_answered_and_watches() {
     assert_eq!((end, rooms), (None, BTreeSet::from(["a".to_owned()])));
 }
 
+/// A CONNECT of MQTT 5 whose sender takes so much at once.
+fn connect_v5_of(packet_bytes_max: u8) -> Vec<u8> {
+    [b"\x10\x16\x00\x04MQTT\x05\x02\x00\x3c\x05\x27\0\0\0", &[packet_bytes_max][..], b"\x00\x04name"].concat()
+}
+
+#[test]
+fn no_answer_is_longer_than_the_client_takes() {
+    let (connack, end, _) = listen(Protocol::Mqtt, &connect_v5_of(255), &[99]);
+    assert_eq!((connack[0], end), (0x20, None));
+    let longest = connack.len() as u8;
+    assert_eq!(listen(Protocol::Mqtt, &connect_v5_of(longest), &[99]), (connack.clone(), None, [].into()));
+    let (out, end, _) = listen(Protocol::Mqtt, &connect_v5_of(longest - 1), &[99]);
+    assert_eq!((out, end), (vec![], Some(End::TooLarge)), "not a word before the CONNACK");
+    // SUBACK is 5 bytes and one for each filter.
+    for (filters, answered) in [(longest - 5, true), (longest - 4, false)] {
+        let body = [&b"\x00\x01\x00"[..], &b"\x00\x01x\x00".repeat(filters.into())].concat();
+        let bytes = [connect_v5_of(longest), vec![0x82, body.len() as u8], body].concat();
+        let (out, end, _) = listen(Protocol::Mqtt, &bytes, &[999]);
+        let (first, rest) = out.split_at(connack.len());
+        assert_eq!(first, connack);
+        if answered {
+            assert_eq!((rest[0], rest.len(), end), (0x90, longest.into(), None));
+        } else {
+            assert_eq!((rest, end), (&[0xE0, 2, 0x95, 0][..], Some(End::TooLarge)));
+        }
+    }
+}
+
 /// Whether each of `pieces` shows that its sender is there.
 fn alive(protocol: Protocol, pieces: &[Vec<u8>]) -> Vec<bool> {
     let (mut speech, mut audience) = (Speech::of(protocol), Generous::default());

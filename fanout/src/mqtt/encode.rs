@@ -82,7 +82,7 @@ pub(crate) fn connack(out: &mut Vec<u8>, version: Version, offer: &Offer<'_>) {
 }
 
 /// Refuses a connection. Writes nothing if 3.1.1 has no code for the reason: then the connection is closed without a
-/// word. `packet_size_max` is what the client accepts.
+/// word, as it is where that is longer than `packet_size_max`, which is what the client accepts.
 pub(crate) fn connack_refused(
     out: &mut Vec<u8>,
     version: Version,
@@ -148,7 +148,7 @@ pub(crate) fn unsuback(
     });
 }
 
-/// Says why the connection is about to be closed. Only in MQTT 5: a server of 3.1.1 can't.
+/// Says why the connection is about to be closed, if the client accepts so much. Only in MQTT 5: a server of 3.1.1 can't.
 pub(crate) fn disconnect_v5(out: &mut Vec<u8>, reason: Reason, remark: Remark<'_>, packet_size_max: u32) {
     remarked(out, 0xE0, &[reason as u8], remark, packet_size_max);
 }
@@ -188,9 +188,11 @@ fn remarked(out: &mut Vec<u8>, first: u8, head: &[u8], remark: Remark<'_>, packe
             text_property(out, 0x1C, remark.server_reference);
         });
     });
-    if remark.reason_string.is_some() && out.len() - start > packet_size_max as usize {
+    if out.len() - start > packet_size_max as usize {
         out.truncate(start);
-        remarked(out, first, head, Remark { reason_string: None, ..remark }, packet_size_max);
+        if remark.reason_string.is_some() {
+            remarked(out, first, head, Remark { reason_string: None, ..remark }, packet_size_max);
+        }
     }
 }
 

@@ -127,13 +127,22 @@ fn a_farewell_says_why_and_where_to_go() {
 }
 
 #[test]
+fn a_refusal_or_farewell_is_left_out_where_the_client_has_no_room_for_it() {
+    let refused =
+        |max| written(|out| connack_refused(out, V5, Reason::NotAuthorized, Remark::default(), max));
+    assert_eq!((refused(5), refused(4)), (bytes("20: 00 87 { }"), vec![]));
+    let farewell = |max| written(|out| disconnect_v5(out, Reason::KeepAliveTimeout, Remark::default(), max));
+    assert_eq!((farewell(4), farewell(3)), (bytes("E0: 8D { }"), vec![]));
+}
+
+#[test]
 fn a_reason_string_is_left_out_where_the_client_has_no_room_for_it() {
     let remark = Remark { reason_string: Some("bye"), server_reference: Some("other") };
     let says = |size_max| written(|out| disconnect_v5(out, Reason::UseAnotherServer, remark, size_max));
     let whole = bytes("E0: 9C { 1F s'bye' 1C s'other' }");
     assert_eq!(says(whole.len() as u32), whole);
     assert_eq!(says(whole.len() as u32 - 1), bytes("E0: 9C { 1C s'other' }"));
-    assert_eq!(says(1), bytes("E0: 9C { 1C s'other' }"));
+    assert_eq!(says(12), bytes("E0: 9C { 1C s'other' }"));
     let endless = "x".repeat(70_000);
     let remark = Remark { reason_string: Some(&endless), server_reference: None };
     let refused = written(|out| connack_refused(out, V5, Reason::QuotaExceeded, remark, NO_LIMIT));
