@@ -46,6 +46,7 @@ pub(crate) async fn run(args: cli::IngestArgs) -> anyhow::Result<bool> {
         Mode::Curve(rates) => run.curve(rates).await,
         Mode::Overload(multiples) => run.overload(multiples).await,
     }
+    run.find_gone().await;
     let audits = if plan.audit { run.audit().await } else { Vec::new() };
     let report = Report::new(&plan.mode, conditions, run.rows, audits, run.failures);
     for server in run.servers {
@@ -135,7 +136,7 @@ impl<'a> Run<'a> {
         let mut done: Vec<Vec<_>> = self.servers.iter().map(|_| Vec::new()).collect();
         for nth in 1..=rounds {
             for (server, done) in self.servers.iter_mut().zip(&mut done) {
-                if server.failed.is_some() {
+                if server.failed {
                     continue;
                 }
                 let load = load(server);
@@ -148,12 +149,7 @@ impl<'a> Run<'a> {
                         ));
                         done.push(round);
                     }
-                    Err(error) => {
-                        let why = format!("{error:#}");
-                        note(&format!("{}: {why}", server.name));
-                        self.failures.push(Failure { server: server.name.clone(), why: why.clone() });
-                        server.failed = Some(why);
-                    }
+                    Err(error) => self.failures.push(server.fail(format!("{error:#}"))),
                 }
             }
         }
@@ -168,6 +164,15 @@ impl<'a> Run<'a> {
             others.for_each(|(_, row)| row.compare(&rounds));
         }
         &self.rows[first..]
+    }
+
+    /// A server that is gone in the end has failed, though the last figures are from before that.
+    async fn find_gone(&mut self) {
+        for server in self.servers.iter_mut().filter(|server| !server.failed) {
+            if let Err(error) = server.check_there().await {
+                self.failures.push(server.fail(format!("it is gone in the end: {error:#}")));
+            }
+        }
     }
 
     async fn audit(&self) -> Vec<Audit> {

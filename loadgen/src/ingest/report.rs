@@ -21,8 +21,9 @@ pub(crate) struct Report {
     pub(crate) audits: Vec<Audit>,
     /// Servers that failed.
     pub(crate) failures: Vec<Failure>,
-    /// No server failed, every 202 says what was sent, closed loops of a comparison got nothing else, and the audits are
-    /// clean.
+    /// What is wrong with rows, in words.
+    pub(crate) findings: Vec<String>,
+    /// No server failed, there are no findings, and the audits are clean.
     pub(crate) clean: bool,
 }
 
@@ -89,16 +90,15 @@ impl Report {
         audits: Vec<Audit>,
         failures: Vec<Failure>,
     ) -> Self {
-        // The other modes may ask for more than there is; refusing is what a server is to do then.
-        let wrong = |row: &Row| row.odd > 0 || (*mode == Mode::Compare && !row.clean);
-        let clean = !rows.is_empty() && !rows.iter().any(wrong) && failures.is_empty();
+        let findings: Vec<_> = rows.iter().filter_map(|row| finding(mode, row)).collect();
+        let clean = !rows.is_empty() && findings.is_empty() && failures.is_empty();
         let clean = clean && audits.iter().all(|audit| audit.clean);
         let mode = match mode {
             Mode::Compare => "compare",
             Mode::Curve(_) => "curve",
             Mode::Overload(_) => "overload",
         };
-        Self { scenario: "ingest", mode, conditions, rows, audits, failures, clean }
+        Self { scenario: "ingest", mode, conditions, rows, audits, failures, findings, clean }
     }
 
     /// The report for people, without a line break at its end.
@@ -112,6 +112,9 @@ impl Report {
         // Writing to a string can't fail.
         for row in self.rows.iter().filter(|row| !row.clean || row.not_sent > 0) {
             let _ = write!(text, "\n  - {}", remark(row));
+        }
+        for finding in &self.findings {
+            let _ = write!(text, "\n  - NOT CLEAN: {finding}");
         }
         for Audit { server, rooms, accepted, unknown, counted, clean, findings } in &self.audits {
             let word = if *clean { "clean" } else { "NOT CLEAN" };
@@ -130,6 +133,33 @@ impl Report {
     }
 }
 
+/// What is wrong with `row`. An open loop may ask for more than there is: to refuse is what a server is to do then, and far
+/// above its capacity it may get rid of connections too.
+fn finding(mode: &Mode, row: &Row) -> Option<String> {
+    let asks_too_much = |status: &u16| matches!(status, 429 | 503);
+    let refused = match mode {
+        Mode::Compare => !row.refused.is_empty(),
+        Mode::Curve(_) | Mode::Overload(_) => !row.refused.keys().all(asks_too_much),
+    };
+    let lost = row.broken + row.connect_errors > 0 && !matches!(mode, Mode::Overload(_));
+    let wrong: Vec<_> = [
+        (row.from_send.is_none(), "not one request was answered 202"),
+        (refused && *mode == Mode::Compare, "a closed loop was refused"),
+        (refused && *mode != Mode::Compare, "there are refusals other than 429 and 503"),
+        (lost, "connections were lost"),
+        (row.unanswered > 0, "requests have no answer"),
+        (row.odd > 0, "answers of 202 don't say what was sent"),
+    ]
+    .into_iter()
+    .filter_map(|(is, what)| is.then_some(what))
+    .collect();
+    (!wrong.is_empty()).then(|| format!("{}: {}", subject(row), wrong.join(", ")))
+}
+
+fn subject(row: &Row) -> String {
+    format!("{}, {}, {}", row.server, row.case.to_text(), row.load)
+}
+
 /// What the table has no room for.
 fn remark(row: &Row) -> String {
     let mut parts: Vec<_> = row.refused.iter().map(|(status, n)| format!("{n} answers {status}")).collect();
@@ -145,7 +175,7 @@ fn remark(row: &Row) -> String {
         }
     }
     let first = row.trouble.as_ref().map(|why| format!("; the first: {why}")).unwrap_or_default();
-    format!("{}, {}, {}: {}{first}", row.server, row.case.to_text(), row.load, parts.join(", "))
+    format!("{}: {}{first}", subject(row), parts.join(", "))
 }
 
 #[cfg(test)]
@@ -193,17 +223,48 @@ mod tests {
 
     #[test]
     fn the_closed_loop_that_measures_a_capacity_may_be_refused() {
-        let capacity = Row::of("s", CASE, "capacity", Load::Closed, &[round(503, 5, 1, 1)]);
+        let capacity =
+            Row::of("s", CASE, "capacity", Load::Closed, &[round(202, 5, 1, 1), round(503, 5, 1, 1)]);
         let report = report(&Mode::Overload(vec![2.0]), vec![capacity], vec![audit(true)]);
         assert!(report.clean && report.to_text().contains("capacity: 5 answers 503"), "{}", report.to_text());
     }
 
     #[test]
     fn an_open_loop_may_be_refused_but_not_miscounted() {
-        let row = || Row::of("s", CASE, "2x", Load::Open(9), &[round(503, 5, 1, 1)]);
+        let row = || Row::of("s", CASE, "2x", Load::Open(9), &[round(202, 5, 1, 1), round(503, 5, 1, 1)]);
         assert!(report(&Mode::Overload(vec![2.0]), vec![row()], vec![audit(true)]).clean);
+        assert!(report(&Mode::Curve(vec![9]), vec![row()], vec![audit(true)]).clean);
         let miscounted = report(&Mode::Overload(vec![2.0]), vec![row()], vec![audit(false)]);
         assert!(!miscounted.clean && miscounted.to_text().contains("r: 1 too few"));
+    }
+
+    /// What is said of an open loop that got 202, and then what `spoil` makes of it.
+    fn said(mode: &Mode, spoil: fn(&mut Row)) -> String {
+        let mut row = Row::of("s", CASE, "9/s", Load::Open(9), &[round(202, 5, 1, 1)]);
+        spoil(&mut row);
+        let report = report(mode, vec![row], vec![]);
+        assert_eq!(report.clean, report.findings.is_empty());
+        assert!(report.findings.iter().all(|finding| report.to_text().contains(finding)));
+        report.findings.join("\n")
+    }
+
+    #[test]
+    fn an_open_loop_on_a_server_that_is_gone_or_refuses_all_is_not_clean() {
+        let (curve, overload) = (Mode::Curve(vec![9]), Mode::Overload(vec![2.0]));
+        for mode in [&curve, &overload] {
+            assert_eq!(said(mode, |_| {}), "");
+            let subject = "s, tap, 1 room(s), 64 connections, 9/s";
+            let nothing = said(mode, |row| row.from_send = None);
+            assert_eq!(nothing, format!("{subject}: not one request was answered 202"));
+            assert!(said(mode, |row| row.refused = [(404, 1)].into()).contains("other than 429 and 503"));
+            assert!(said(mode, |row| row.refused = [(503, 9), (504, 1)].into()).contains("other than"));
+            assert!(said(mode, |row| row.unanswered = 1).contains("requests have no answer"));
+            assert!(said(mode, |row| row.odd = 1).contains("don't say what was sent"));
+        }
+        for spoil in [|row: &mut Row| row.broken = 1, |row: &mut Row| row.connect_errors = 1] {
+            assert!(said(&curve, spoil).contains("connections were lost"));
+            assert_eq!(said(&overload, spoil), "", "it may get rid of what is too much");
+        }
     }
 
     #[test]

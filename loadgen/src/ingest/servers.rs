@@ -2,11 +2,13 @@
 
 use super::{
     plan::{Candidate, Kind, Plan},
+    report::Failure,
     requests::{Ledger, Requests},
 };
 use crate::{
     child::{Child, free_address, patiently, until_ready},
     proc::{self, Cpu},
+    progress::note,
     target::HttpTarget,
 };
 use anyhow::{Context as _, ensure};
@@ -14,14 +16,17 @@ use std::{
     net::{SocketAddr, ToSocketAddrs as _},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 use tempfile::TempDir;
-use tokio::process::Command;
+use tokio::{net::TcpStream, process::Command};
 use wire::RoomName;
 
 /// Half of Uproar's default of `aggregator.max_rooms`: above this it might forget rooms before they are audited. Half, as
 /// each partition may have an equal share of the rooms, and gets more or fewer by their names.
 const ROOMS_BY_DEFAULT: u32 = 100_000;
+/// How long a server may take for a connection when all is over.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// One server, and what was posted to it so far.
 pub(crate) struct Server {
@@ -33,8 +38,8 @@ pub(crate) struct Server {
     pub(crate) odd: u64,
     /// Where its snapshots are.
     pub(crate) live: Option<HttpTarget>,
-    /// Why it is no longer measured.
-    pub(crate) failed: Option<String>,
+    /// It is no longer measured.
+    pub(crate) failed: bool,
     pid: Option<u32>,
     child: Option<Child>,
     _folder: Option<TempDir>,
@@ -77,7 +82,7 @@ impl Server {
             ledger: Ledger::new(rooms.len(), plan.bodies.all.len()),
             odd: 0,
             live: place.live,
-            failed: None,
+            failed: false,
             pid: place.pid,
             child: place.child,
             _folder: folder,
@@ -92,6 +97,20 @@ impl Server {
     /// Resident memory, where it can be seen.
     pub(crate) fn rss_kib(&self) -> anyhow::Result<Option<u64>> {
         self.look(proc::rss_kib)
+    }
+
+    /// From now on it is no longer measured, because of `why`.
+    pub(crate) fn fail(&mut self, why: String) -> Failure {
+        note(&format!("{}: {why}", self.name));
+        self.failed = true;
+        Failure { server: self.name.clone(), why }
+    }
+
+    /// Whether it still takes connections.
+    pub(crate) async fn check_there(&self) -> anyhow::Result<()> {
+        let connecting = tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(self.address));
+        connecting.await.context("connecting takes too long")??;
+        Ok(())
     }
 
     fn look<T>(&self, look: impl Fn(u32) -> anyhow::Result<T>) -> anyhow::Result<Option<T>> {

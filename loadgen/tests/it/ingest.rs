@@ -5,7 +5,13 @@ use serde_json::Value;
 use std::{
     io::{Read as _, Write as _},
     net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
+
+const ACCEPTED: &str = "HTTP/1.1 202 Accepted\r\ncontent-length: 14\r\n\r\n{\"accepted\":1}";
 
 async fn ingest(args: &str) -> Run {
     run(&format!("ingest --warm-up 50ms --duration 300ms {args}")).await
@@ -13,14 +19,27 @@ async fn ingest(args: &str) -> Run {
 
 /// A server that says the same to every request, on as many connections as come; ends with the test's process.
 fn parrot(answer: &'static str) -> u16 {
+    mortal_parrot(answer, u64::MAX)
+}
+
+/// The same, that is gone after so many answers.
+fn mortal_parrot(answer: &'static str, answers: u64) -> u16 {
+    let answered = Arc::new(AtomicU64::new(0));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
+            if answered.load(Ordering::Relaxed) >= answers {
+                return;
+            }
+            let answered = Arc::clone(&answered);
             std::thread::spawn(move || {
                 let mut buffer = [0; 4_096];
                 while stream.read(&mut buffer).is_ok_and(|length| length > 0) {
+                    if answered.fetch_add(1, Ordering::Relaxed) >= answers {
+                        return;
+                    }
                     if stream.write_all(answer.as_bytes()).is_err() {
                         return;
                     }
@@ -94,6 +113,24 @@ async fn refusals_in_a_closed_loop_are_shown_with_what_they_say() {
     assert_eq!(run.code, Some(1), "{}", run.text);
     assert!(run.text.contains("answers 503; the first: 503: full"), "{}", run.text);
     assert_eq!(run.report["rows"][0]["accepted_per_s"], 0.0);
+}
+
+#[tokio::test]
+async fn an_open_loop_that_is_refused_for_another_reason_than_too_much_is_not_clean() {
+    let port = parrot("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+    let run = ingest(&format!("--target http://127.0.0.1:{port} --connections 2 --rate 200")).await;
+    assert_eq!(run.code, Some(1), "{}", run.text);
+    let said = "200/s: not one request was answered 202, there are refusals other than 429 and 503";
+    assert!(run.text.contains(said), "{}", run.text);
+}
+
+#[tokio::test]
+async fn a_server_that_dies_under_an_open_loop_is_not_clean() {
+    let port = mortal_parrot(ACCEPTED, 40);
+    let run = ingest(&format!("--target http://127.0.0.1:{port} --connections 4 --rate 200")).await;
+    assert_eq!(run.code, Some(1), "{}", run.text);
+    assert!(run.text.contains("200/s: connections were lost"), "{}", run.text);
+    assert!(run.text.contains("it is gone in the end: Connection refused"), "{}", run.text);
 }
 
 #[tokio::test]
