@@ -32,6 +32,8 @@ pub(crate) struct Witness {
     /// Frames that broke a promise, and the first of them in words.
     pub(crate) broken: u64,
     pub(crate) first_broken: Option<String>,
+    /// Why a viewer never came in, and so is no witness.
+    pub(crate) kept_out: Option<String>,
 }
 
 impl Witness {
@@ -42,12 +44,20 @@ impl Witness {
             frame: seat.last.clone(),
             broken: seat.broken,
             first_broken: seat.first_broken.clone(),
+            kept_out: (seat.connects == 0)
+                .then(|| seat.last_error.clone().unwrap_or_else(|| "no answer".to_owned())),
         }
     }
 
     /// The snapshot that those who join would get.
     pub(crate) fn snapshot(frame: Option<Frame>) -> Self {
-        Self { name: "snapshot".to_owned(), frame: frame.map(Arc::new), broken: 0, first_broken: None }
+        Self {
+            name: "snapshot".to_owned(),
+            frame: frame.map(Arc::new),
+            broken: 0,
+            first_broken: None,
+            kept_out: None,
+        }
     }
 
     /// Nothing more is to come: the rest frame is in, or there never was a frame.
@@ -70,9 +80,9 @@ pub(crate) struct Verdict {
     pub(crate) baseline: u64,
     /// Viewers whose newest total is right.
     pub(crate) viewers_right: usize,
-    /// Viewers that watched.
+    /// Viewers that were to watch.
     pub(crate) viewers: usize,
-    /// Whether the snapshot's total is right.
+    /// Whether there is a snapshot, and its total is right.
     pub(crate) snapshot_right: bool,
     /// What is wrong, in words. Empty when clean.
     pub(crate) findings: Vec<String>,
@@ -80,10 +90,15 @@ pub(crate) struct Verdict {
     pub(crate) remarks: Vec<String>,
 }
 
-/// Compares what `viewers` and `snapshot` saw with what is expected.
-pub(crate) fn judge(expected: &Expected, viewers: &[Witness], snapshot: &Witness) -> Verdict {
+/// Compares what `viewers` and `snapshot` saw with what is expected. `snapshot` may be why there is none.
+pub(crate) fn judge(
+    expected: &Expected,
+    viewers: &[Witness],
+    snapshot: Result<&Witness, &String>,
+) -> Verdict {
     let unknown = expected.unknown_counts.values().sum();
-    let witnesses: Vec<_> = viewers.iter().chain([snapshot]).collect();
+    let inside: Vec<_> = viewers.iter().filter(|viewer| viewer.kept_out.is_none()).collect();
+    let witnesses: Vec<_> = inside.iter().copied().chain(snapshot.ok()).collect();
     let total = Quantity {
         what: "reactions",
         accepted: expected.accepted,
@@ -94,6 +109,8 @@ pub(crate) fn judge(expected: &Expected, viewers: &[Witness], snapshot: &Witness
     let counted = total.compare(&witnesses, &mut findings);
     expected.compare_reactions(&witnesses, &mut findings);
     findings.extend(broken(viewers));
+    findings.extend(kept_out(viewers));
+    findings.extend(snapshot.err().map(|why| format!("no snapshot: {why}")));
     if expected.odd_answers > 0 {
         findings.push(format!("{} answers of 202 don't say what was sent", expected.odd_answers));
     }
@@ -106,9 +123,9 @@ pub(crate) fn judge(expected: &Expected, viewers: &[Witness], snapshot: &Witness
         unknown,
         counted,
         baseline: expected.baseline.as_ref().map_or(0, |frame| frame.total),
-        viewers_right: viewers.iter().filter(|witness| total.allows(witness)).count(),
+        viewers_right: inside.iter().filter(|witness| total.allows(witness)).count(),
         viewers: viewers.len(),
-        snapshot_right: total.allows(snapshot),
+        snapshot_right: snapshot.is_ok_and(|witness| total.allows(witness)),
         findings,
         remarks: expected.remarks(&witnesses),
     }
@@ -232,6 +249,14 @@ fn broken(viewers: &[Witness]) -> Option<String> {
         list(&names),
         first.first_broken.as_deref().unwrap_or("unknown"),
     ))
+}
+
+fn kept_out(viewers: &[Witness]) -> Option<String> {
+    let outside: Vec<_> =
+        viewers.iter().filter_map(|viewer| Some((viewer, viewer.kept_out.as_ref()?))).collect();
+    let (_, why) = outside.first()?;
+    let names: Vec<_> = outside.iter().map(|(viewer, _)| viewer.name.as_str()).collect();
+    Some(format!("never connected: {}; the first: {why}", list(&names)))
 }
 
 /// The first few names, and how many more there are.

@@ -39,7 +39,7 @@ fn judged(expected: &Expected, viewers: &[Option<&Frame>], snapshot: Option<&Fra
         .enumerate()
         .map(|(i, frame)| Witness { name: format!("mqtt {i}"), ..Witness::snapshot(frame.cloned()) })
         .collect();
-    judge(expected, &viewers, &Witness::snapshot(snapshot.cloned()))
+    judge(expected, &viewers, Ok(&Witness::snapshot(snapshot.cloned())))
 }
 
 #[test]
@@ -108,6 +108,33 @@ fn a_viewer_that_saw_nothing_is_found() {
 }
 
 #[test]
+fn a_viewer_that_never_connected_is_no_witness_and_the_audit_is_not_clean() {
+    let seen = frame(5, 100, &[("a", 100)]);
+    let full = "too many open files".to_owned();
+    let outside = Witness { name: "mqtt 1".to_owned(), kept_out: Some(full), ..Witness::snapshot(None) };
+    let viewers = [Witness::snapshot(Some(seen.clone())), outside];
+    let verdict = judge(&expected(&[("a", 100)], &[]), &viewers, Ok(&Witness::snapshot(Some(seen))));
+    assert_eq!(verdict.findings, ["never connected: mqtt 1; the first: too many open files"]);
+    assert_eq!((verdict.clean, verdict.counted), (false, Some(100)));
+    assert_eq!((verdict.viewers_right, verdict.viewers), (1, 2));
+    // Nor has it seen that nothing came.
+    let verdict = judge(&expected(&[], &[]), &viewers[1..], Ok(&Witness::snapshot(None)));
+    assert_eq!((verdict.viewers_right, verdict.viewers), (0, 1));
+}
+
+#[test]
+fn a_snapshot_that_could_not_be_read_counts_nothing() {
+    let seen = frame(5, 100, &[("a", 100)]);
+    let away = "cannot connect".to_owned();
+    let viewers = [Witness::snapshot(Some(seen))];
+    let verdict = judge(&expected(&[("a", 100)], &[]), &viewers, Err(&away));
+    assert_eq!(verdict.findings, ["no snapshot: cannot connect"]);
+    assert_eq!((verdict.clean, verdict.snapshot_right, verdict.counted), (false, false, Some(100)));
+    let alone = judge(&expected(&[("a", 100)], &[]), &[], Err(&away));
+    assert_eq!((alone.clean, alone.counted), (false, None), "nobody counted anything, not even 0");
+}
+
+#[test]
 fn unknown_reactions_may_count_or_not() {
     let expected = expected(&[("a", 100)], &[("a", 10)]);
     for total in [100, 104, 110] {
@@ -156,7 +183,7 @@ fn broken_promises_odd_answers_and_an_empty_run_are_not_clean() {
         first_broken: Some("went back".to_owned()),
         ..Witness::snapshot(Some(seen.clone()))
     };
-    let verdict = judge(&expected, &[viewer], &Witness::snapshot(Some(seen.clone())));
+    let verdict = judge(&expected, &[viewer], Ok(&Witness::snapshot(Some(seen.clone()))));
     assert_eq!(verdict.findings, ["2 frames that break a promise, seen by snapshot; the first: went back"]);
     expected.odd_answers = 1;
     assert_eq!(judged(&expected, &[], Some(&seen)).findings, ["1 answers of 202 don't say what was sent"]);

@@ -226,18 +226,11 @@ async fn settle(plan: &Plan, expected: &Expected, galleries: &[Gallery], poster:
     let mut progress = Progress::start("settling", plan.settle, status(poster, galleries).sent);
     loop {
         let in_time = Instant::now() < deadline;
-        let snapshot = snapshot(plan).await;
+        let snapshot = snapshot(plan).await.map(Witness::snapshot);
+        let snapshot = snapshot.map_err(|error| http::chain(&error));
         let viewers: Vec<_> = galleries.iter().flat_map(Gallery::witnesses).collect();
-        let (newest, error) = match snapshot {
-            Ok(frame) => (Witness::snapshot(frame), None),
-            Err(error) => (Witness::snapshot(None), Some(error)),
-        };
-        let mut verdict = audit::judge(expected, &viewers, &newest);
-        if let Some(error) = error {
-            verdict.clean = false;
-            verdict.findings.push(format!("no snapshot: {}", http::chain(&error)));
-        }
-        let at_rest = viewers.iter().chain([&newest]).all(Witness::is_at_rest);
+        let verdict = audit::judge(expected, &viewers, snapshot.as_ref());
+        let at_rest = viewers.iter().chain(&snapshot).all(Witness::is_at_rest);
         if !in_time || (verdict.clean && at_rest) {
             return verdict;
         }

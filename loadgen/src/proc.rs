@@ -10,6 +10,11 @@ pub(crate) fn rss_kib(pid: u32) -> anyhow::Result<u64> {
     field(&status, "VmRSS:").with_context(|| format!("process {pid} has ended"))
 }
 
+/// Refuses a process that can't be looked at.
+pub(crate) fn check(pid: u32) -> anyhow::Result<()> {
+    rss_kib(pid).map(drop).with_context(|| format!("--pid {pid}: there is no such process"))
+}
+
 /// CPU time, ms.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Cpu {

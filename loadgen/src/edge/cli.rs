@@ -4,7 +4,7 @@ use super::{
     limits,
     plan::{Candidates, Kind, Plan, Protocol, Running},
 };
-use crate::cli::duration;
+use crate::{cli::duration, proc};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use hyper::Uri;
@@ -169,6 +169,7 @@ impl EdgeArgs {
             let there = folder.as_os_str().is_empty() || folder.is_dir();
             ensure!(there, "--report: there is no folder {}", folder.display());
         }
+        self.pid.map_or(Ok(()), proc::check)?;
         let named = self.servers.is_some();
         let usual = vec![Kind::Floor, Kind::Uproar, Kind::Mosquitto, Kind::Rumqttd];
         let candidates = match self.target {
@@ -256,12 +257,12 @@ pub(super) mod tests {
 
     #[test]
     fn a_target_is_a_url_of_either_protocol() {
-        let Candidates::Running(mqtt) =
-            plan("--target mqtt://127.0.0.1:1883/reactions/r --pid 7").unwrap().candidates
-        else {
+        let own = std::process::id();
+        let target = format!("--target mqtt://127.0.0.1:1883/reactions/r --pid {own}");
+        let Candidates::Running(mqtt) = plan(&target).unwrap().candidates else {
             panic!("not a running server");
         };
-        assert_eq!((mqtt.protocol, mqtt.path.as_str(), mqtt.pid), (Protocol::Mqtt, "reactions/r", Some(7)));
+        assert_eq!((mqtt.protocol, mqtt.path.as_str(), mqtt.pid), (Protocol::Mqtt, "reactions/r", Some(own)));
         let Candidates::Running(ws) = plan("--target ws://127.0.0.1:80/v1/live?room=a").unwrap().candidates
         else {
             panic!("not a running server");
@@ -277,6 +278,7 @@ pub(super) mod tests {
             ("--interval 10ms", "100ms to 60s"),
             ("--keep-alive 1s", "10s to 18h"),
             ("--pid 7", "--target"),
+            ("--target ws://127.0.0.1:80/x --pid 4294967295", "there is no such process"),
             ("--target mqtt://127.0.0.1:1883", "topic is missing"),
             ("--target http://127.0.0.1:1883/x", "mqtt://HOST:PORT/TOPIC"),
             ("--target ws://127.0.0.1/x", "port is missing"),

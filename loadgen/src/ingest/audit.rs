@@ -35,8 +35,8 @@ pub(crate) struct Audit {
     /// Reactions that were accepted, and those that may or may not have been counted.
     pub(crate) accepted: u64,
     pub(crate) unknown: u64,
-    /// Sum of the rooms' totals.
-    pub(crate) counted: u64,
+    /// Sum of the rooms' totals, where all of them could be read.
+    pub(crate) counted: Option<u64>,
     pub(crate) clean: bool,
     /// What is wrong, in words, of the first few rooms.
     pub(crate) findings: Vec<String>,
@@ -57,18 +57,19 @@ pub(crate) async fn audit(plan: &Plan, server: &Server, rooms: &[RoomName]) -> O
     let mut audit = Audit {
         server: server.name.clone(),
         rooms: expected.len(),
-        accepted: 0,
-        unknown: 0,
-        counted: 0,
+        accepted: expected.iter().map(|(_, expected)| expected.accepted).sum(),
+        unknown: expected.iter().flat_map(|(_, expected)| expected.unknown_counts.values()).sum(),
+        counted: Some(0),
         clean: false,
         findings: Vec::new(),
     };
     let mut look = Look { live, connection: None, from: Instant::now(), patience: plan.settle };
     for (room, expected) in &expected {
         match look.at_rest(room).await {
-            Ok(frame) => audit.take(room, &judge(expected, &[], &Witness::snapshot(frame))),
+            Ok(frame) => audit.take(room, &judge(expected, &[], Ok(&Witness::snapshot(frame)))),
             Err(error) => {
                 audit.findings.push(format!("{error:#}"));
+                audit.counted = None;
                 break;
             }
         }
@@ -85,9 +86,7 @@ pub(crate) async fn audit(plan: &Plan, server: &Server, rooms: &[RoomName]) -> O
 
 impl Audit {
     fn take(&mut self, room: &RoomName, verdict: &Verdict) {
-        self.accepted += verdict.accepted;
-        self.unknown += verdict.unknown;
-        self.counted += verdict.counted.unwrap_or(0);
+        self.counted = self.counted.map(|sum| sum + verdict.counted.unwrap_or(0));
         let left = FINDINGS_MAX.saturating_sub(self.findings.len());
         self.findings.extend(verdict.findings.iter().take(left).map(|finding| format!("{room}: {finding}")));
     }

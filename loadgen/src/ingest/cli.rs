@@ -1,7 +1,7 @@
 //! The command line of `loadgen ingest`.
 
 use super::plan::{Bodies, Body, Candidate, Kind, Mode, Plan, cases};
-use crate::{cli::duration, payload::payloads, target::HttpTarget};
+use crate::{cli::duration, payload::payloads, proc, target::HttpTarget};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
@@ -205,6 +205,7 @@ impl IngestArgs {
             (Mode::Curve(_) | Mode::Overload(_), None) => vec![Kind::Uproar],
         };
         let kinds = self.servers.clone().unwrap_or(usual);
+        self.pid.map_or(Ok(()), proc::check)?;
         ensure!(
             self.kafka.is_some() || !kinds.contains(&Kind::UproarKafka),
             "uproar-kafka needs --kafka HOST:PORT"
@@ -286,6 +287,7 @@ mod tests {
             ("--overload 1000", "0.01 to 100"),
             ("--duration 0s", "above zero"),
             ("--pid 7", "--target"),
+            ("--target http://127.0.0.1:80 --pid 4294967295", "there is no such process"),
             ("--body nothing", "tap, batch"),
             ("--report /no/such/folder/report.json", "there is no folder"),
         ] {

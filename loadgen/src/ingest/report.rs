@@ -118,6 +118,7 @@ impl Report {
         }
         for Audit { server, rooms, accepted, unknown, counted, clean, findings } in &self.audits {
             let word = if *clean { "clean" } else { "NOT CLEAN" };
+            let counted = counted.map_or_else(|| "?".to_owned(), |counted| counted.to_string());
             let _ = write!(
                 text,
                 "\n  - {server}: audit {word}: {accepted} accepted, {counted} counted, {unknown} unknown, {rooms} room(s)"
@@ -208,7 +209,7 @@ mod tests {
 
     fn audit(clean: bool) -> Audit {
         let findings = if clean { vec![] } else { vec!["r: 1 too few".to_owned()] };
-        Audit { server: "s".to_owned(), rooms: 1, accepted: 9, unknown: 0, counted: 9, clean, findings }
+        Audit { server: "s".to_owned(), rooms: 1, accepted: 9, unknown: 0, counted: Some(9), clean, findings }
     }
 
     #[test]

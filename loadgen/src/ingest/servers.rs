@@ -114,9 +114,12 @@ impl Server {
     }
 
     fn look<T>(&self, look: impl Fn(u32) -> anyhow::Result<T>) -> anyhow::Result<Option<T>> {
-        let words = || self.child.as_ref().map(Child::last_words).unwrap_or_default();
-        let seen = self.pid.map(look).transpose();
-        seen.with_context(|| format!("{} has ended: {}", self.name, words()))
+        let Some(pid) = self.pid else { return Ok(None) };
+        let seen = look(pid).with_context(|| match &self.child {
+            Some(child) => format!("{} has ended: {}", self.name, child.last_words()),
+            None => format!("process {pid} has ended"),
+        })?;
+        Ok(Some(seen))
     }
 
     /// Ends what was started.
@@ -190,12 +193,29 @@ mod tests {
     use crate::cli::{Cli, Command};
     use clap::Parser as _;
 
-    /// What Uproar is told about `args`.
-    fn told(args: &[&str]) -> Vec<String> {
+    fn plan(args: &[&str]) -> Plan {
         let args = ["loadgen", "ingest"].iter().chain(args);
         let Command::Ingest(args) = Cli::parse_from(args).command else { panic!("it is not ingest") };
+        args.plan(20_000).unwrap()
+    }
+
+    /// What Uproar is told about `args`.
+    fn told(args: &[&str]) -> Vec<String> {
         let address = ([127, 0, 0, 1], 1).into();
-        settings(&args.plan(20_000).unwrap(), Kind::Uproar, address, address, Path::new("/tmp"))
+        settings(&plan(args), Kind::Uproar, address, address, Path::new("/tmp"))
+    }
+
+    #[tokio::test]
+    async fn a_process_that_was_not_started_here_has_ended_without_words() {
+        let plan = plan(&["--target", "http://127.0.0.1:1", "--rooms", "1"]);
+        let url = "http://127.0.0.1:1".parse().unwrap();
+        let gone = Candidate::Running { url, pid: Some(u32::MAX) };
+        let server = Server::start(&plan, &gone, &["r".parse().unwrap()]).await.unwrap();
+        let said = format!("{:#}", server.cpu().unwrap_err());
+        assert!(
+            said.starts_with("process 4294967295 has ended: cannot read /proc/4294967295/stat"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -97,9 +97,14 @@ impl Fake {
         self.tasks.spawn(accept(mqtt, move |stream| serve_mqtt(stream, Arc::clone(&state), frames.clone())));
     }
 
-    /// As kill -9 does: every connection is gone, and for `away` nobody listens. What was counted is kept.
-    pub(crate) async fn restart(&mut self, away: Duration) {
+    /// As kill -9 does: every connection is gone, and nobody listens.
+    pub(crate) async fn die(&mut self) {
         self.tasks.shutdown().await;
+    }
+
+    /// Dies, and is back after `away`. What was counted is kept.
+    pub(crate) async fn restart(&mut self, away: Duration) {
+        self.die().await;
         tokio::time::sleep(away).await;
         let listeners =
             (TcpListener::bind(self.http).await.unwrap(), TcpListener::bind(self.mqtt).await.unwrap());

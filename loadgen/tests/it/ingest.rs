@@ -134,6 +134,25 @@ async fn a_server_that_dies_under_an_open_loop_is_not_clean() {
 }
 
 #[tokio::test]
+async fn an_audit_of_a_server_that_is_gone_knows_what_was_accepted_and_not_what_was_counted() {
+    let port = mortal_parrot(ACCEPTED, 40);
+    let args = format!("--target http://127.0.0.1:{port} --connections 4 --rate 200 --audit --settle 1s");
+    let run = ingest(&args).await;
+    assert_eq!(run.code, Some(1), "{}", run.text);
+    assert!(run.text.contains("audit NOT CLEAN: 40 accepted, ? counted"), "{}", run.text);
+    assert!(run.text.contains("cannot connect to"), "{}", run.text);
+    let audit = &run.report["audits"][0];
+    assert_eq!((&audit["accepted"], &audit["counted"]), (&40.into(), &Value::Null));
+}
+
+#[tokio::test]
+async fn a_process_that_does_not_exist_is_wrong_usage() {
+    let run = ingest("--target http://127.0.0.1:1 --pid 4294967295").await;
+    assert_eq!(run.code, Some(2), "{}", run.text);
+    assert!(run.text.contains("error: --pid 4294967295: there is no such process"), "{}", run.text);
+}
+
+#[tokio::test]
 async fn an_answer_that_is_not_understood_is_named() {
     let port = parrot("HTTP/1.1 202 Accepted\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n");
     let run =

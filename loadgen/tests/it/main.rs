@@ -267,6 +267,21 @@ async fn the_run_survives_a_restart_of_the_server() {
 }
 
 #[tokio::test]
+async fn without_a_snapshot_in_the_end_the_audit_says_why_and_makes_up_no_figure_of_it() {
+    let mut fake = Fake::start(Knobs::default()).await;
+    let running = start(&fake, "--rate 100 --duration 1s --viewers 2 --timeout 500ms --settle 500ms");
+    wait_until("posts arrive", || fake.posts() > 20).await;
+    fake.die().await;
+    let run = running.end().await;
+    assert_eq!(run.code, Some(1), "{}", run.text);
+    assert!(run.text.contains("AUDIT NOT CLEAN"), "{}", run.text);
+    let why = format!("no snapshot: cannot connect to http://{}", fake.http);
+    assert!(run.text.contains(&why), "{}", run.text);
+    assert!(!run.text.contains("snapshot counted"), "{}", run.text);
+    assert_eq!(run.report["audit"]["snapshot_right"], false);
+}
+
+#[tokio::test]
 async fn an_interrupt_ends_the_posting_and_goes_on_to_the_audit() {
     let fake = Fake::start(Knobs::default()).await;
     let running = start(&fake, "--rate 300 --duration 10m --viewers 4 --settle 20s");

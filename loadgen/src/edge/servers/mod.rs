@@ -96,13 +96,15 @@ impl Server {
     pub(crate) fn sum(&self, look: impl Fn(u32) -> anyhow::Result<u64>) -> anyhow::Result<Option<u64>> {
         let pids = self.pids();
         let sum = pids.iter().map(|pid| look(*pid)).sum::<anyhow::Result<u64>>();
-        let sum = sum.with_context(|| format!("{} has ended: {}", self.name, self.last_words()))?;
+        let sum = sum.with_context(|| format!("{} has ended{}", self.name, self.last_words()))?;
         Ok((!pids.is_empty()).then_some(sum))
     }
 
+    /// What it said, where it was started here.
     fn last_words(&self) -> String {
-        let words = self.processes.iter().filter_map(|process| process.child.as_ref()).map(Child::last_words);
-        words.collect::<Vec<_>>().join(" / ")
+        let children = self.processes.iter().filter_map(|process| process.child.as_ref());
+        let words: Vec<_> = children.map(Child::last_words).collect();
+        if words.is_empty() { String::new() } else { format!(": {}", words.join(" / ")) }
     }
 
     /// Ends what was started.
