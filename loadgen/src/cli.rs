@@ -12,6 +12,9 @@ use clap::{Args, Parser, Subcommand};
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 use wire::{Reaction, RoomName};
 
+/// Files of a process that are not connections.
+const SPARE_FILES: usize = 100;
+
 const EXAMPLES: &str = "\
 Examples:
   A minute of 2,000 POST/s, watched by 50 WebSocket and 50 MQTT viewers:
@@ -29,7 +32,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    the audit is clean: everybody saw counted what was accepted
   1    it is not; the last lines say what differs
-  2    wrong usage, or the server can't be reached at all
+  2    wrong usage, the limit of open files is too low, or the server can't be reached at all
   130  left early, by a second Ctrl-C (the first ends the posting and goes on to the audit)";
 
 /// Loads an Uproar server as its clients do, and audits what it counts.
@@ -138,8 +141,8 @@ pub(crate) struct CrowdArgs {
 }
 
 impl CrowdArgs {
-    /// Checks what one argument alone can't show.
-    pub(crate) fn plan(self) -> anyhow::Result<Plan> {
+    /// Checks what one argument alone can't show. A process may open `files` files.
+    pub(crate) fn plan(self, files: usize) -> anyhow::Result<Plan> {
         let warm_up = self.warm_up.unwrap_or(Duration::from_secs(2).min(self.duration / 10));
         ensure!(
             warm_up < self.duration,
@@ -167,6 +170,11 @@ impl CrowdArgs {
             (None, None) => (self.viewers - self.viewers / 2, self.viewers / 2),
             (ws, mqtt) => (ws.unwrap_or(0), mqtt.unwrap_or(0)),
         };
+        let needed = ws_viewers.saturating_add(mqtt_viewers).saturating_add(usize::from(self.connections));
+        ensure!(
+            needed.saturating_add(SPARE_FILES) <= files,
+            "{needed} viewers and connections don't fit into one process: it may open {files} files (ulimit -Hn)"
+        );
         let room = match self.room {
             Some(room) => room,
             None => format!("crowd-{}", random::token()).parse().context("the random room name")?,
@@ -214,10 +222,11 @@ mod tests {
     use super::*;
     use clap::CommandFactory as _;
 
+    /// The plan of a command line where a process may open 20,000 files.
     fn plan(args: &str) -> anyhow::Result<Plan> {
         let args = ["loadgen", "crowd"].into_iter().chain(args.split_whitespace());
         match Cli::try_parse_from(args)?.command {
-            Command::Crowd(args) => args.plan(),
+            Command::Crowd(args) => args.plan(20_000),
             other => bail!("another command: {other:?}"),
         }
     }
@@ -248,6 +257,19 @@ mod tests {
         assert_eq!(counts("--ws-viewers 7"), (7, 0));
         assert_eq!(counts("--mqtt-viewers 2 --ws-viewers 1"), (1, 2));
         assert!(refused("--viewers 5 --ws-viewers 1").contains("cannot be used with"));
+    }
+
+    #[test]
+    fn every_viewer_and_connection_takes_a_file() {
+        assert!(plan("--viewers 19800 --connections 100").is_ok());
+        let why =
+            "19901 viewers and connections don't fit into one process: it may open 20000 files (ulimit -Hn)";
+        for args in
+            ["--viewers 19801 --connections 100", "--ws-viewers 9801 --mqtt-viewers 10000 --connections 100"]
+        {
+            assert_eq!(refused(args), why, "{args}");
+        }
+        assert!(refused("--viewers 18446744073709551615").contains("don't fit"));
     }
 
     #[test]

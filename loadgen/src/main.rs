@@ -79,7 +79,7 @@ async fn until_interrupted(scenario: impl Future<Output = anyhow::Result<bool>>)
 /// Runs the scenario. The first Ctrl-C ends the posting, the second leaves.
 async fn crowd_until_interrupted(args: cli::CrowdArgs) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
-    let plan = args.plan()?;
+    let plan = args.plan(files::raise()?)?;
     tokio::select! {
         report = crowd::run(&plan, &stop) => finish(&plan, &report?),
         interrupted = interrupted_twice(&stop) => interrupted.map(|()| ExitCode::from(EXIT_INTERRUPTED)),

@@ -341,6 +341,23 @@ async fn wrong_usage_is_said_and_has_its_own_code() {
 }
 
 #[tokio::test]
+async fn more_viewers_than_files_are_refused_and_the_soft_limit_is_raised() {
+    let fake = Fake::start(Knobs::default()).await;
+    let limited = async |limit: &str| {
+        let program = env!("CARGO_BIN_EXE_loadgen");
+        let args = format!("crowd --room {ROOM} --url http://{} --mqtt {}", fake.http, fake.mqtt);
+        let line = format!("{limit}; exec {program} {args} {SHORT} --viewers 100");
+        Run::of(Command::new("sh").args(["-c", &line]).output().await.unwrap(), Path::new("/no/report"))
+    };
+    let run = limited("ulimit -n 150").await;
+    assert_eq!(run.code, Some(2), "{}", run.text);
+    assert!(run.text.contains("108 viewers and connections don't fit into one process"), "{}", run.text);
+    assert_eq!(fake.connections(), 0);
+    let run = limited("ulimit -S -n 64").await;
+    assert!(run.code == Some(0) && run.text.contains("seen by 100 of 100 viewers"), "{}", run.text);
+}
+
+#[tokio::test]
 async fn a_room_that_has_been_used_before_is_compared_with_what_it_had() {
     let fake = Fake::start(Knobs::default()).await;
     fake.react("🔥", 1_000);
