@@ -11,7 +11,7 @@ use crate::{
     progress::note,
     target::HttpTarget,
 };
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use std::{
     net::{SocketAddr, ToSocketAddrs as _},
     path::Path,
@@ -141,8 +141,6 @@ async fn start_bare(dir: &Path) -> anyhow::Result<Place> {
 }
 
 async fn start_uproar(plan: &Plan, kind: Kind, dir: &Path) -> anyhow::Result<Place> {
-    let there = plan.uproar.is_file();
-    ensure!(there, "there is no {} (--uproar names it)", plan.uproar.display());
     let (http, admin) = (free_address()?, free_address()?);
     let mut command = Command::new(&plan.uproar);
     command.arg(if kind == Kind::UproarKafka { "ingest" } else { "all" });

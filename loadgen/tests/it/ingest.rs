@@ -165,11 +165,19 @@ async fn an_answer_that_is_not_understood_is_named() {
 
 #[tokio::test]
 async fn a_server_that_does_not_start_is_named_and_the_others_are_measured() {
-    let run = ingest(
-        "--servers uproar,bare --uproar /no/such/file --connections 2 --rooms 1 --body tap --rounds 1",
-    )
-    .await;
+    // Some program, but not this one.
+    let uproar = env!("CARGO_BIN_EXE_loadgen");
+    let args =
+        format!("--servers uproar,bare --uproar {uproar} --connections 2 --rooms 1 --body tap --rounds 1");
+    let run = ingest(&args).await;
     assert_eq!(run.code, Some(1), "{}", run.text);
     assert_eq!(run.report["rows"][0]["server"], "bare");
-    assert!(run.text.contains("there is no /no/such/file"), "{}", run.text);
+    assert!(run.text.contains("uproar failed: it does not start: it said: error: "), "{}", run.text);
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_is_refused_before_anything_is_measured() {
+    let run = ingest("--uproar /no/such/file").await;
+    assert_eq!((run.code, &run.report), (Some(2), &Value::Null), "{}", run.text);
+    assert_eq!(run.text, "error: there is no /no/such/file (--uproar names it)\n");
 }
