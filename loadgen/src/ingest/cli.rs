@@ -115,8 +115,8 @@ pub(crate) struct IngestArgs {
     /// Threads that post
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     posters: u16,
-    /// Compare at the end what was accepted with the totals of the rooms; a server that runs already must be allowed twice as
-    /// many (aggregator.max_rooms), or it forgets some
+    /// Compare at the end what was accepted with the totals of the rooms; not of bare, which has none. A server that runs
+    /// already must be allowed twice as many rooms (aggregator.max_rooms), or it forgets some
     #[arg(long)]
     audit: bool,
     /// How long the audit waits until the last windows have closed
@@ -215,6 +215,13 @@ impl IngestArgs {
         {
             bail!("--servers names {} twice", kind.name());
         }
+        let kafka = kinds.contains(&Kind::UproarKafka);
+        ensure!(
+            !self.audit || !kafka || self.live_url.is_some(),
+            "--audit of uproar-kafka needs --live-url URL"
+        );
+        let counts = self.target.is_some() || kinds.iter().any(|kind| *kind != Kind::Bare);
+        ensure!(!self.audit || counts, "--audit: bare counts nothing, and there is no other server");
         let running = self.target.clone().map(|url| Candidate::Running { url, pid: self.pid });
         Ok(kinds.into_iter().map(Candidate::Start).chain(running).collect())
     }
@@ -270,6 +277,17 @@ mod tests {
     }
 
     #[test]
+    fn an_audit_needs_a_server_that_counts() {
+        for args in [
+            "--servers bare,uproar",
+            "--servers bare --target http://127.0.0.1:80",
+            "--servers uproar-kafka --kafka 127.0.0.1:9092 --live-url http://127.0.0.1:80",
+        ] {
+            assert!(plan(&format!("{args} --audit")).unwrap().audit, "{args}");
+        }
+    }
+
+    #[test]
     fn a_target_is_measured_alone_or_beside_others() {
         assert_eq!(kinds("--target http://127.0.0.1:80"), ["http://127.0.0.1:80"]);
         assert_eq!(kinds("--target http://127.0.0.1:80 --servers bare"), ["bare", "http://127.0.0.1:80"]);
@@ -281,6 +299,8 @@ mod tests {
             ("--servers nginx", "bare, uproar, uproar-received, uproar-kafka"),
             ("--servers uproar-kafka", "needs --kafka"),
             ("--servers bare,uproar,bare", "names bare twice"),
+            ("--servers bare --audit", "bare counts nothing"),
+            ("--servers bare,uproar-kafka --kafka 127.0.0.1:9092 --audit", "needs --live-url"),
             ("--connections 19900", "19900 connections don't fit"),
             ("--connections 0", "0 is not in"),
             ("--rate 1 --overload 2", "cannot be used with"),
