@@ -42,14 +42,15 @@ What is measured:
   first, last    receipt anywhere, after the publication: the moment before the PUBLISH is written or, for Uproar, the
                  end of the window that the frame is about (so that it includes the commit)
   spread         from the first to the last receipt of a frame
-  missed         frames that viewers who were in did not get
+  missed         frames that viewers who were in did not get, and somebody else did: of a server that runs already nobody
+                 knows what it had to send
 
 Several processes of a server know nothing of each other: each is an Uproar of its own, with its own log, that gets
 its own POST. Clients share the machine with the servers; read ratios, not digits. Build with --release.";
 
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
-  0    every server was measured, let everybody in, and nothing was missed
+  0    every server was measured, let everybody in, sent as many frames as asked for, and nothing was missed
   1    not so; the lines below the table say what differs (a server that is not installed counts only when it was
        named in --servers)
   2    wrong usage, or the system's limits are too low

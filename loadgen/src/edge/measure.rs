@@ -180,6 +180,21 @@ impl Run<'_> {
         Ok((start, published_us))
     }
 
+    /// Measured frames that there were. Others may cause fewer than are asked for: after the newest that somebody got
+    /// nobody knows of any.
+    fn frames(&self, start: &Start) -> u64 {
+        let asked = self.plan.frames;
+        if !self.fed_by_others() {
+            return asked;
+        }
+        let came = start
+            .bases
+            .iter()
+            .enumerate()
+            .filter_map(|(server, base)| Some(self.clients.newest(server)? - base));
+        came.max().unwrap_or(0).min(asked)
+    }
+
     fn add_up(&mut self, start: &Start, published_us: &[u64]) {
         let clients = &self.clients;
         let seen: Vec<_> = (0..self.server.processes.len())
@@ -190,7 +205,9 @@ impl Run<'_> {
                 Seen { viewers: clients.connected(server), base, receipts: receipts.collect() }
             })
             .collect();
-        self.row.figures = figures::gather(&seen, self.plan.frames, published_us);
+        self.row.frames_asked = self.plan.frames;
+        self.row.frames = self.frames(start);
+        self.row.figures = figures::gather(&seen, self.row.frames, published_us);
         self.row.lost = clients.sum(false, |standing| standing.lost);
         self.row.moved = clients.sum(false, |standing| standing.moved);
         self.row.widest_gap = clients.widest_gap();

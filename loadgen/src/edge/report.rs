@@ -13,7 +13,7 @@ pub(crate) struct Report {
     pub(crate) servers: Vec<Row>,
     /// Servers without figures.
     pub(crate) not_measured: Vec<NotMeasured>,
-    /// Whether every server that was asked for let everybody in, and nothing was missed.
+    /// Whether every server that was asked for let everybody in, all frames came, and nothing was missed.
     pub(crate) clean: bool,
 }
 
@@ -57,6 +57,9 @@ pub(crate) struct Row {
     pub(crate) widest_gap: u64,
     /// Attempts to connect that were refused or broke.
     pub(crate) retries: usize,
+    /// Measured frames: those that were asked for, and those that there were.
+    pub(crate) frames_asked: u64,
+    pub(crate) frames: u64,
     /// Packets that no viewer should get.
     pub(crate) odd: usize,
     /// What went wrong last, on a viewer's connection.
@@ -79,9 +82,10 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Whether everybody was let in, and nothing was missed.
+    /// Whether everybody was let in, all frames came, and nothing was missed.
     pub(crate) fn is_clean(&self) -> bool {
-        self.figures.missed == 0 && self.viewers == self.viewers_asked && self.odd == 0
+        let all = self.viewers == self.viewers_asked && self.frames == self.frames_asked;
+        all && self.figures.missed == 0 && self.odd == 0
     }
 
     fn rss_per_viewer(&self, then_kib: Option<u64>) -> Option<f64> {
@@ -134,6 +138,10 @@ impl Row {
             remarks.push(format!(
                 "{moved} times a viewer was closed and went elsewhere; the widest gap is {gap} frames"
             ));
+        }
+        if self.frames < self.frames_asked {
+            let (frames, asked) = (self.frames, self.frames_asked);
+            remarks.push(format!("only {frames} of {asked} frames came: does anybody post to the room?"));
         }
         if self.odd > 0 {
             remarks.push(format!("viewers received {} packets that are no frames of their room", self.odd));

@@ -78,6 +78,15 @@ fn a_server_that_misses_frames_or_keeps_viewers_out_is_not_clean() {
 }
 
 #[test]
+fn frames_that_never_came_are_said_and_not_clean() {
+    let quiet = Row { frames_asked: 3, frames: 1, ..row("mqtt://a:1883/reactions/r") };
+    let report = report(vec![quiet], vec![]);
+    let text = report.to_text();
+    assert!(text.contains("reactions/r: only 1 of 3 frames came: does anybody post to the room?"), "{text}");
+    assert!(!report.clean, "{text}");
+}
+
+#[test]
 fn a_server_that_is_absent_counts_only_when_it_was_named() {
     assert!(report(vec![row("floor")], vec![absent(true)]).clean);
     assert!(!report(vec![row("floor")], vec![absent(false)]).clean);

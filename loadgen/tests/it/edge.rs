@@ -60,27 +60,40 @@ async fn a_server_that_is_missing_is_named_and_the_others_are_measured() {
     assert!(run.text.contains("/no/such/file is not installed"), "{}", run.text);
 }
 
-#[tokio::test]
-async fn a_server_that_runs_already_is_watched_while_others_feed_it() {
+/// A run that watches a floor to which somebody else publishes ten frames a second; the newest is number `seq_max`.
+async fn watch_while_others_feed(seq_max: u64, args: &str) -> Run {
     let (_floor, port) = floor();
     let publishing = async {
         let options = MqttOptions::new("feeder", "127.0.0.1", port);
         let (client, mut connection) = AsyncClient::new(options, 10);
         let mut ticks = tokio::time::interval(Duration::from_millis(100));
         for seq in 1.. {
-            let payload = format!(r#"{{"seq":{seq},"from":"elsewhere"}}"#);
+            let payload = format!(r#"{{"seq":{},"from":"elsewhere"}}"#, seq_max.min(seq));
             client.publish("reactions/r", QoS::AtMostOnce, false, payload).await.unwrap();
             while tokio::select! { _ = ticks.tick() => false, _ = connection.poll() => true } {}
         }
     };
-    let args =
-        format!("--target mqtt://127.0.0.1:{port}/reactions/r --viewers 20 --frames 3 --interval 100ms");
-    let run = tokio::select! { run = edge(&args) => run, () = publishing => unreachable!() };
+    let args = format!("--target mqtt://127.0.0.1:{port}/reactions/r --viewers 20 --interval 100ms {args}");
+    tokio::select! { run = edge(&args) => run, () = publishing => unreachable!() }
+}
+
+#[tokio::test]
+async fn a_server_that_runs_already_is_watched_while_others_feed_it() {
+    let run = watch_while_others_feed(u64::MAX, "--frames 3").await;
     assert_eq!(run.code, Some(0), "{}", run.text);
     let watched = &run.report["servers"][0];
     assert_eq!((&watched["deliveries"], &watched["missed"]), (&60.into(), &0.into()));
     // Nobody says when these were published, or which process to look at.
     assert_eq!((&watched["first"], &watched["cpu_ms"]), (&Value::Null, &Value::Null));
+}
+
+#[tokio::test]
+async fn frames_that_others_never_caused_are_not_missed_but_said() {
+    // The first is the one of the warm-up, and comes again and again.
+    let run = watch_while_others_feed(1, "--frames 3 --settle 200ms").await;
+    assert_eq!(run.code, Some(1), "{}", run.text);
+    assert!(run.text.contains("only 0 of 3 frames came: does anybody post to the room?"), "{}", run.text);
+    assert_eq!(run.report["servers"][0]["missed"], 0, "{}", run.text);
 }
 
 #[tokio::test]
