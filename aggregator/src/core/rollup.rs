@@ -268,11 +268,12 @@ impl Rollup {
     /// Of too many rooms, forgets those that have been silent the longest.
     fn thin_out(&mut self) -> Option<Closed> {
         let share = share_of_rooms(self.settings.max_rooms, self.partitions);
+        let beyond = self.rooms.len().checked_sub(share).filter(|beyond| *beyond > 0)?;
         // Rooms that are new in the open window have no aggregate yet: the log knows the others only, and has to be left with a
         // whole share of them, or an audit can't tell that it was full.
         let open = self.open.iter().flat_map(|open| &open.rooms);
         let new = open.filter(|number| self.rooms[**number].is_new()).count();
-        let excess = self.rooms.len().checked_sub(share + new).filter(|excess| *excess > 0)?;
+        let excess = beyond.checked_sub(new).filter(|excess| *excess > 0)?;
         let mut silent = self.silent();
         if excess < silent.len() {
             silent.select_nth_unstable(excess);
