@@ -25,13 +25,6 @@ pub(crate) struct Live {
     fanout: watch::Sender<Arc<fanout::Config>>,
 }
 
-/// What the tiers are given.
-pub(crate) struct Sections {
-    pub(crate) ingest: watch::Receiver<Arc<ingest::Config>>,
-    pub(crate) aggregator: watch::Receiver<Arc<aggregator::Config>>,
-    pub(crate) fanout: watch::Receiver<Arc<fanout::Config>>,
-}
-
 impl Live {
     /// Reads the configuration for the first time.
     pub(crate) fn load(role: Role, sources: Sources) -> Result<Self, Failure> {
@@ -55,12 +48,16 @@ impl Live {
         &self.current
     }
 
-    pub(crate) fn sections(&self) -> Sections {
-        Sections {
-            ingest: self.ingest.subscribe(),
-            aggregator: self.aggregator.subscribe(),
-            fanout: self.fanout.subscribe(),
-        }
+    pub(crate) fn ingest(&self) -> watch::Receiver<Arc<ingest::Config>> {
+        self.ingest.subscribe()
+    }
+
+    pub(crate) fn aggregator(&self) -> watch::Receiver<Arc<aggregator::Config>> {
+        self.aggregator.subscribe()
+    }
+
+    pub(crate) fn fanout(&self) -> watch::Receiver<Arc<fanout::Config>> {
+        self.fanout.subscribe()
     }
 
     /// Reads the configuration again whenever there is a reason to.
@@ -116,7 +113,8 @@ impl Live {
             ("ingest.listen", old.ingest.listen != new.ingest.listen),
             ("fanout.listen", old.fanout.listen != new.fanout.listen),
             ("fanout.cors_origins", old.fanout.cors_origins != new.fanout.cors_origins),
-            // Of MQTT and server-sent events.
+            // Of MQTT and server-sent events, both.
+            ("fanout.write_timeout_ms", old.fanout.write_timeout_ms != new.fanout.write_timeout_ms),
             ("fanout.send_buffer_bytes", old.fanout.send_buffer_bytes != new.fanout.send_buffer_bytes),
             ("fanout.shards", old.fanout.shards != new.fanout.shards),
             ("fanout.mqtt.enabled", old.fanout.mqtt.enabled != new.fanout.mqtt.enabled),
@@ -149,6 +147,7 @@ mod tests {
             ("ingest.listen=127.0.0.1:1", "ingest.listen"),
             ("fanout.cors_origins=[]", "fanout.cors_origins"),
             ("fanout.send_buffer_bytes=8192", "fanout.send_buffer_bytes"),
+            ("fanout.write_timeout_ms=30000", "fanout.write_timeout_ms"),
         ] {
             assert_eq!(named(set), [section]);
         }

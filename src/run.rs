@@ -5,7 +5,7 @@ use crate::{
     cli::{Failure, Role},
     config::Config,
     openapi,
-    reload::{Live, Sections},
+    reload::Live,
 };
 use aggregator::Aggregator;
 use anyhow::Context;
@@ -45,7 +45,7 @@ pub(crate) fn run(role: Role, sources: Sources) -> Result<(), Failure> {
 }
 
 async fn process(role: Role, live: Live, stop: CancellationToken) -> anyhow::Result<()> {
-    let (config, sections) = (live.current().clone(), live.sections());
+    let config = live.current().clone();
     telemetry::init_logs(&config.log_output);
     let metrics = telemetry::init_metrics().context("metrics")?;
     describe_metrics();
@@ -66,10 +66,8 @@ async fn process(role: Role, live: Live, stop: CancellationToken) -> anyhow::Res
             outer.shutdown(),
         ),
     );
-    // From now on, and not only when the log is open: that may take long.
-    outer.spawn("reload", live.run(outer.shutdown()));
     let deadline = Duration::from_millis(config.service.stop_deadline_ms);
-    let ended = tiers(role, config, sections, readiness, started, stop).await;
+    let ended = tiers(role, config, live, readiness, started, stop).await;
     // The admin listener is the last to go, so that a drain can be watched.
     outer.shutdown().cancel();
     outer.join(deadline).await?;
@@ -82,7 +80,7 @@ async fn process(role: Role, live: Live, stop: CancellationToken) -> anyhow::Res
 async fn tiers(
     role: Role,
     config: Config,
-    sections: Sections,
+    live: Live,
     readiness: Readiness,
     started: Condition,
     stop: CancellationToken,
@@ -95,21 +93,21 @@ async fn tiers(
     let mut description = openapi::Description::default();
     if matches!(role, Role::All | Role::Ingest) {
         let deps = ingest::Deps { log: Arc::clone(&log), readiness: readiness.clone() };
-        let tier = Ingest::new(sections.ingest.clone(), deps);
+        let tier = Ingest::new(live.ingest(), deps);
         front = Some(tier.front());
-        description.add(sections.ingest, ingest::openapi);
+        description.add(live.ingest(), ingest::openapi);
         tasks.spawn("ingest", tier.run(tasks.shutdown()));
     }
     if matches!(role, Role::All | Role::Aggregator) {
         let clock = Arc::new(SystemClock);
         let deps = aggregator::Deps { log: Arc::clone(&log), readiness: readiness.clone(), clock };
-        tasks.spawn("aggregator", Aggregator::new(sections.aggregator, deps).run(tasks.shutdown()));
+        tasks.spawn("aggregator", Aggregator::new(live.aggregator(), deps).run(tasks.shutdown()));
     }
     if matches!(role, Role::All | Role::Fanout) {
         let deps = fanout::Deps { log, readiness: readiness.clone() };
-        let tier = Fanout::new(sections.fanout.clone(), deps)?;
+        let tier = Fanout::new(live.fanout(), deps)?;
         routes = routes.merge(tier.router());
-        description.add(sections.fanout, fanout::openapi);
+        description.add(live.fanout(), fanout::openapi);
         tasks.spawn("fanout", tier.run(tasks.shutdown()));
     }
     routes = routes.merge(openapi::router(description));
@@ -117,6 +115,8 @@ async fn tiers(
         // Where ingest is, it answers for what is no route.
         routes = routes.fallback(openapi::nothing_here);
     }
+    // What changed while the log was waited for is read now: the tiers were made of what the process was started with.
+    tasks.spawn("reload", live.run(tasks.shutdown()));
     let address = match public_listen(role, &config) {
         Some(listen) => {
             let listener = http::bind(listen).await?;
@@ -147,7 +147,7 @@ fn prepare_for_connections(role: Role, config: &Config) {
         Err(error) => return tracing::warn!(%error, "the limit of open files could not be raised"),
     };
     let viewers = config.fanout.max_viewers as u64;
-    if matches!(role, Role::All | Role::Fanout) && files <= viewers {
+    if matches!(role, Role::All | Role::Fanout) && files <= viewers + service::files::RESERVED {
         tracing::warn!(files, viewers, "fanout.max_viewers is above the limit of open files (ulimit -Hn)");
     }
 }

@@ -53,7 +53,8 @@ pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0    every server was measured and is there in the end, closed loops of a comparison got nothing but 202, and the audit
        (--audit) is clean; with --rate and --overload a server may refuse (429, 503), also in the closed loop that measures
-       its capacity, but not everything; none may be without an answer, and with --rate no connection be lost
+       its capacity, but not everything; no request on a connection that stands may be without an answer, and with --rate
+       no connection be lost
   1    not so; the lines below the table say what differs
   2    wrong usage, or the system's limits are too low
   130  left early";

@@ -81,8 +81,12 @@ pub fn load<T: DeserializeOwned>(
             return Err(errors);
         }
     };
+    // In place of a value that is none stands the default, of which nobody wants to hear.
+    let wrong: Vec<_> = errors.0.iter().map(|error| error.key.clone()).collect();
     validate(&value, &mut |key, problem| {
-        errors.push(ConfigError { key: key.to_owned(), origin: String::new(), problem });
+        if !wrong.iter().any(|wrong| wrong == key) {
+            errors.push(ConfigError { key: key.to_owned(), origin: String::new(), problem });
+        }
     });
     if errors.0.is_empty() { Ok(value) } else { Err(errors) }
 }

@@ -54,6 +54,9 @@ fn load_with(file: &str, env: &[(&str, &str)], sets: &[&str]) -> Result<Config, 
         sets: sets.iter().map(|s| (*s).to_owned()).collect(),
     };
     load(DEFAULTS, &sources, |config: &Config, refuse| {
+        if config.window.unit == Unit::Second && config.log.options.contains_key("minutes") {
+            refuse("window.unit", "must be \"minute\"".into());
+        }
         if config.window.interval_ms < 100 {
             refuse("window.interval_ms", "must be at least 100".into());
         }
@@ -125,6 +128,12 @@ fn a_value_that_is_none_by_its_name_keeps_no_other_error_back() {
         "window.interval_ms must be at least 100",
     ];
     assert_eq!(lines, expected);
+    let unit = |unit: &str| {
+        let sets = [&format!("window.unit={unit}"), "log.options.minutes=x"];
+        load_with("", &[], &sets).unwrap_err().lines().collect::<Vec<_>>()
+    };
+    assert_eq!(unit("second"), ["window.unit must be \"minute\""]);
+    assert_eq!(unit("hour").len(), 1, "the default that takes its place is nobody's error");
     assert_eq!(load_with("", &[], &["window.unit=minute"]).unwrap().window.unit, Unit::Minute);
 }
 

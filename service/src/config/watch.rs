@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use tokio::signal::unix::Signal;
+use tokio::{signal::unix::Signal, time::MissedTickBehavior};
 
 /// How often the file is looked at. A change takes effect with the second look that finds it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(400);
@@ -42,14 +42,20 @@ impl FileWatch {
     /// Watches SIGHUP and, if there is one, `file`, from now on: made before the configuration is read, it misses nothing.
     pub fn new(file: Option<PathBuf>) -> io::Result<Self> {
         let file = file.map(|path| File { text: read(&path), path, newer: None });
-        Ok(Self { hangup: crate::signal::hangup()?, file, period: tokio::time::interval(LOOK_INTERVAL) })
+        let mut period = tokio::time::interval(LOOK_INTERVAL);
+        // Two looks tell something only if there is time between them.
+        period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self { hangup: crate::signal::hangup()?, file, period })
     }
 
     /// Waits for the next change.
     pub async fn changed(&mut self) -> Change {
         loop {
             tokio::select! {
-                _ = self.hangup.recv() => return Change::Hangup,
+                _ = self.hangup.recv() => {
+                    self.file.iter_mut().for_each(File::is_read);
+                    return Change::Hangup;
+                }
                 _ = self.period.tick() => {
                     if self.file.as_mut().is_some_and(File::has_changed) {
                         return Change::File;
@@ -61,6 +67,11 @@ impl FileWatch {
 }
 
 impl File {
+    /// What stands in it now will be in force, be it half-written or empty.
+    fn is_read(&mut self) {
+        (self.text, self.newer) = (read(&self.path), None);
+    }
+
     /// Whether two looks in a row found the same new text: a file may be half-way through a replacement.
     fn has_changed(&mut self) -> bool {
         let found = read(&self.path).filter(|text| self.text.as_ref() != Some(text));
@@ -125,6 +136,30 @@ mod tests {
         assert!(!rig.is_noticed().await, "it is gone");
         fs::write(&rig.path, "new").unwrap();
         assert!(rig.is_noticed().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_have_time_between_them_also_after_a_pause() {
+        let mut rig = rig();
+        assert!(!rig.is_noticed().await);
+        tokio::time::advance(10 * LOOK_INTERVAL).await;
+        fs::write(&rig.path, "half").unwrap();
+        let began = tokio::time::Instant::now();
+        assert!(rig.is_noticed().await);
+        assert!(began.elapsed() >= LOOK_INTERVAL);
+    }
+
+    #[test]
+    fn what_was_read_at_a_hangup_is_what_changes_are_held_against() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("uproar.toml");
+        for meanwhile in ["new", ""] {
+            let mut file = File { path: path.clone(), text: Some("old".into()), newer: None };
+            fs::write(&path, meanwhile).unwrap();
+            file.is_read();
+            fs::write(&path, "old").unwrap();
+            assert_eq!([file.has_changed(), file.has_changed()], [false, true], "{meanwhile:?}");
+        }
     }
 
     #[test]

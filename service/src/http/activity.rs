@@ -111,6 +111,10 @@ impl Activity {
 
     /// Asks the connection to end. Whether it was asked for the first time.
     pub(super) fn ask_to_leave(&self, how: Leave) -> bool {
+        if self.leave.load(Relaxed) == 0 {
+            // From now on its peer has time.
+            self.wrote();
+        }
         let before = self.leave.fetch_max(how as u8, Relaxed);
         if before < how as u8 {
             self.waker.wake();
@@ -213,6 +217,8 @@ mod tests {
         now.store(1_076, Relaxed);
         assert_eq!(connection.overdue(PATIENCE), Some((Leave::Gracefully, "idle")));
         assert!(connection.ask_to_leave(Leave::Gracefully));
+        assert_eq!(connection.overdue(PATIENCE), None, "it was asked just now");
+        now.store(1_085, Relaxed);
         assert_eq!(connection.overdue(PATIENCE), Some((Leave::Now, "idle")), "it was asked and did not go");
     }
 
