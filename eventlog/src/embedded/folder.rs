@@ -63,16 +63,13 @@ fn prepare(db: Database, segments: &Path, partitions: u32, medium: Medium) -> Re
         upgrade::run(&db, format, segments, partitions)?;
     }
     let (store, committed) = Store::prepare(db, partitions)?;
-    let journal = match Journal::open(segments, medium.clone())? {
+    let (found, start) = (Journal::open(segments, medium.clone())?, Mark::zero(partitions));
+    // Before anything is made beside files that may be brought back.
+    check(found.as_ref().map_or(&start, Journal::end), &committed)?;
+    let journal = match found {
         Some(journal) => journal,
-        None => {
-            // Before anything is made beside files that may be brought back.
-            let start = Mark::zero(partitions);
-            check(&start, &committed)?;
-            Journal::create(segments, start, medium)?
-        }
+        None => Journal::create(segments, start, medium)?,
     };
-    check(journal.end(), &committed)?;
     Ok(Opened { store, committed, journal })
 }
 

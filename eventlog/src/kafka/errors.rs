@@ -42,6 +42,17 @@ pub(super) fn open_code(doing: &str, code: Code) -> OpenError {
     }
 }
 
+/// Whether the client stops reading: of these offsets nothing can be read any more, such as those of a topic that was made anew.
+pub(super) fn ends_reading(error: &KafkaError) -> bool {
+    matches!(
+        error,
+        KafkaError::MessageConsumptionFatal(_)
+            | KafkaError::MessageConsumption(
+                Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation
+            )
+    )
+}
+
 /// Whether trying again is of no use.
 pub(super) fn is_final(error: &KafkaError) -> bool {
     matches!(open_error("", error), OpenError::Invalid(_))

@@ -2,6 +2,7 @@
 
 use super::{
     client::Clients,
+    errors::ends_reading,
     member::{Change, MemberContext},
     ownership::Ownership,
     state::{self, Loaded, list},
@@ -253,9 +254,7 @@ impl Reading {
             }
             self.consumer.incremental_assign(&joining).map_err(|error| error.to_string())?;
             // A partition that was paused when it left is still so when it comes back.
-            let done =
-                if self.paused { self.consumer.pause(&joining) } else { self.consumer.resume(&joining) };
-            done.map_err(|error| error.to_string())?;
+            self.pause_or_resume(&joining)?;
         }
         Ok(())
     }
@@ -299,14 +298,10 @@ impl Reading {
                 }
                 Ok(())
             }
-            KafkaError::MessageConsumptionFatal(_)
-            | KafkaError::MessageConsumption(
-                RDKafkaErrorCode::AutoOffsetReset
-                | RDKafkaErrorCode::OffsetOutOfRange
-                | RDKafkaErrorCode::LogTruncation
-                | RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::GroupAuthorizationFailed,
+            KafkaError::MessageConsumption(
+                RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed,
             ) => Err(error.to_string()),
+            error if ends_reading(error) => Err(error.to_string()),
             // Said in the log by the client; it goes on by itself.
             _ => Ok(()),
         }
@@ -335,11 +330,16 @@ impl Reading {
             self.paused = full;
             let partitions = self.reading();
             let all = list(&self.clients.config.reactions_topic, &partitions, Offset::Invalid);
-            let all = all.map_err(|error| error.to_string())?;
-            let done = if full { self.consumer.pause(&all) } else { self.consumer.resume(&all) };
-            done.map_err(|error| error.to_string())?;
+            self.pause_or_resume(&all.map_err(|error| error.to_string())?)?;
         }
         Ok(())
+    }
+
+    /// Has the client do with these partitions as with the others.
+    fn pause_or_resume(&self, partitions: &TopicPartitionList) -> Result<(), String> {
+        let done =
+            if self.paused { self.consumer.pause(partitions) } else { self.consumer.resume(partitions) };
+        done.map_err(|error| error.to_string())
     }
 
     fn reading(&self) -> Vec<u32> {

@@ -2,16 +2,13 @@
 
 use super::{
     client::{Clients, Isolation, Reader, Role},
+    errors::ends_reading,
     state::{await_decided, list, room_of},
     thread,
 };
 use crate::{BoxFuture, FeedError, FollowEvent, FollowedRecord, Follower, OpenError};
 use bytes::Bytes;
-use rdkafka::{
-    Message, Offset,
-    consumer::Consumer,
-    error::{KafkaError, RDKafkaErrorCode},
-};
+use rdkafka::{Message, Offset, consumer::Consumer, error::KafkaError};
 use std::{
     collections::BTreeSet,
     sync::Arc,
@@ -94,15 +91,7 @@ fn poll(reader: &Reader) -> Result<(Vec<FollowedRecord>, Vec<u32>), String> {
                 records.extend(room.map(|room| FollowedRecord { room, value }));
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => reached.push(partition as u32),
-            // Of these offsets nothing can be read any more, such as those of a topic that was made anew: the client stops.
-            Some(Err(
-                error @ (KafkaError::MessageConsumptionFatal(_)
-                | KafkaError::MessageConsumption(
-                    RDKafkaErrorCode::AutoOffsetReset
-                    | RDKafkaErrorCode::OffsetOutOfRange
-                    | RDKafkaErrorCode::LogTruncation,
-                )),
-            )) => return Err(error.to_string()),
+            Some(Err(error)) if ends_reading(&error) => return Err(error.to_string()),
             // Said in the log by the client; it goes on by itself.
             Some(Err(_)) => {}
         }

@@ -1,11 +1,12 @@
 //! The bridge to a broker that runs elsewhere: a real Mosquitto.
 
 use super::{
-    harness::{PATIENCE, Stage, aggregate, config},
+    harness::{PATIENCE, Stage, aggregate, config, recorded},
     mosquitto::{Listener, Mosquitto, certify, free_port},
 };
 use crate::{BridgeConfig, Config, Deps, Error, Fanout};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics::LocalRecorderGuard;
+use metrics_exporter_prometheus::PrometheusHandle;
 use service::Readiness;
 use std::{
     io,
@@ -24,7 +25,7 @@ pub(super) fn bridged(port: u16, change: impl FnOnce(&mut BridgeConfig)) -> Conf
     config
 }
 
-/// What is counted. The recorder is the thread's own, and these tests have one thread each.
+/// What is counted.
 pub(super) struct Counts(pub(super) PrometheusHandle);
 
 impl Counts {
@@ -45,15 +46,10 @@ impl Counts {
     }
 }
 
-macro_rules! counted {
-    ($counts:ident) => {
-        let recorder = PrometheusBuilder::new().build_recorder();
-        let $counts = Counts(recorder.handle());
-        let _recording = metrics::set_default_local_recorder(&recorder);
-        crate::metrics::describe();
-    };
+pub(super) fn counted() -> (Counts, LocalRecorderGuard<'static>) {
+    let (handle, recording) = recorded();
+    (Counts(handle), recording)
 }
-pub(super) use counted;
 
 /// What is logged, all levels.
 #[derive(Clone, Default)]
@@ -99,7 +95,7 @@ impl MakeWriter<'_> for Logs {
 async fn frames_arrive_and_who_subscribes_late_gets_the_newest() {
     let Some(broker) = Mosquitto::open().await else { return };
     for qos in [0, 1] {
-        counted!(counts);
+        let (counts, _recording) = counted();
         let mut early = Listener::subscribe(broker.client("early")).await;
         let stage = Stage::start(bridged(broker.port, |bridge| bridge.qos = qos)).await;
         let room = format!("final-{qos}");
@@ -127,7 +123,7 @@ async fn frames_arrive_and_who_subscribes_late_gets_the_newest() {
 async fn after_a_restart_of_the_broker_every_room_is_there_again_with_only_its_newest_frame() {
     let Some(mut broker) = Mosquitto::open().await else { return };
     for qos in [0, 1] {
-        counted!(counts);
+        let (counts, _recording) = counted();
         let stage = Stage::start(bridged(broker.port, |bridge| bridge.qos = qos)).await;
         for room in 0..20 {
             stage.show(&aggregate(&format!("room-{room}"), 1)).await;
@@ -165,7 +161,7 @@ async fn a_forgotten_room_clears_its_message_also_when_the_broker_was_away() {
     let persistent = "allow_anonymous true\npersistence true\npersistence_location DIR/";
     let Some(mut broker) = Mosquitto::installed(persistent) else { return };
     broker.start().await;
-    counted!(counts);
+    let (counts, _recording) = counted();
     let stage = Stage::start(bridged(broker.port, |_| {})).await;
     for room in ["gone", "gone-meanwhile", "stays"] {
         stage.show(&aggregate(room, 1)).await;
@@ -215,7 +211,7 @@ async fn a_wrong_password_is_counted_and_said_once_and_the_tier_works_on() {
     };
     set_password(broker.dir.path(), "uproar", "right");
     broker.start().await;
-    counted!(counts);
+    let (counts, _recording) = counted();
     let logs = Logs::default();
     let _logging = logs.capture();
     let with = |password: &'static str| {
@@ -246,7 +242,7 @@ async fn the_brokers_certificate_is_checked() {
     certify(broker.dir.path(), "own");
     certify(broker.dir.path(), "other");
     broker.start().await;
-    counted!(counts);
+    let (counts, _recording) = counted();
     let logs = Logs::default();
     let _logging = logs.capture();
     let with = |host: &'static str, ca: &str| {
@@ -280,7 +276,7 @@ async fn the_brokers_certificate_is_checked() {
 
 #[tokio::test]
 async fn a_broker_that_is_away_delays_neither_the_start_nor_the_end() {
-    counted!(counts);
+    let (counts, _recording) = counted();
     let mut stage = Stage::start(bridged(free_port(), |_| {})).await;
     counts.until("bridge_failures_total{cause=\"unreachable\"}", |count| count >= 2.0).await;
     for seq in 1..=100 {

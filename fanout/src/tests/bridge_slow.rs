@@ -1,11 +1,10 @@
 //! The bridge before a broker that does not do what it should. It is played by the test.
 
 use super::{
-    bridge::{Counts, bridged, counted},
+    bridge::{bridged, counted},
     harness::{PATIENCE, Stage, aggregate, large_aggregate},
 };
 use bytes::BytesMut;
-use metrics_exporter_prometheus::PrometheusBuilder;
 use rumqttc::{Packet, Publish};
 use std::time::Duration;
 use tokio::{
@@ -70,7 +69,7 @@ async fn a_broker_that_does_not_read_delays_nobody_and_gets_only_the_newest_late
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = bridged(listener.local_addr().unwrap().port(), |_| {});
     config.top_n = 1_000;
-    counted!(counts);
+    let (counts, _recording) = counted();
     let stage = Stage::start(config).await;
     let mut broker = Played::accept(&listener).await;
     // Far more than the kernel takes.
@@ -94,7 +93,7 @@ async fn a_broker_that_does_not_read_delays_nobody_and_gets_only_the_newest_late
 #[tokio::test]
 async fn unacknowledged_messages_have_a_bound_and_are_sent_again_where_the_broker_says_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    counted!(counts);
+    let (counts, _recording) = counted();
     let port = listener.local_addr().unwrap().port();
     let stage = Stage::start(bridged(port, |bridge| bridge.qos = 1)).await;
     let mut broker = Played::accept(&listener).await;

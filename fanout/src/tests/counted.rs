@@ -1,12 +1,12 @@
 //! What happens is counted.
 
 use super::{
-    harness::{PATIENCE, Stage, aggregate, config, large_aggregate},
+    harness::{PATIENCE, Stage, aggregate, config, large_aggregate, recorded},
     live::Client,
 };
 use crate::Config;
 use futures_util::SinkExt;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -17,14 +17,9 @@ pub(super) fn value(handle: &PrometheusHandle, name: &str) -> f64 {
     line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
 }
 
-// The recorder is the thread's own, and these tests have one thread each.
-
 #[tokio::test]
 async fn deliveries_and_closes_are_counted_by_cause() {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    let _recording = metrics::set_default_local_recorder(&recorder);
-    crate::metrics::describe();
+    let (handle, _recording) = recorded();
     let mut stage = Stage::start(config()).await;
     stage.show(&aggregate("final", 1)).await;
     stage.log.aggregate(&aggregate("final", 1)).await;
@@ -73,9 +68,7 @@ async fn deliveries_and_closes_are_counted_by_cause() {
 
 #[tokio::test]
 async fn frames_that_a_slow_viewer_never_got_are_counted() {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    let _recording = metrics::set_default_local_recorder(&recorder);
+    let (handle, _recording) = recorded();
     let mut config = config();
     config.top_n = 1_000;
     let stage = Stage::start(config).await;
@@ -98,10 +91,7 @@ async fn frames_that_a_slow_viewer_never_got_are_counted() {
 
 #[tokio::test]
 async fn who_takes_nothing_is_counted_as_stalled_also_where_the_kernel_gives_up_first() {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    let _recording = metrics::set_default_local_recorder(&recorder);
-    crate::metrics::describe();
+    let (handle, _recording) = recorded();
     let stage = Stage::start(Config { top_n: 1_000, write_timeout_ms: 50, ..config() }).await;
     let mut stuck = Client::connect_small(&stage, "final").await;
     stuck.hello().await;

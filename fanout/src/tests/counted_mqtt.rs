@@ -2,11 +2,10 @@
 
 use super::{
     counted::value,
-    harness::{Stage, aggregate, config},
+    harness::{Stage, aggregate, config, recorded},
     raw::{Goodbye, Raw, VERSIONS, packet, publish, subscribe},
 };
 use crate::mqtt::Version::{V5, V311};
-use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -14,10 +13,7 @@ use tokio::{
 
 #[tokio::test]
 async fn viewers_deliveries_and_closes_are_counted_by_protocol_and_cause() {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    let _recording = metrics::set_default_local_recorder(&recorder);
-    crate::metrics::describe();
+    let (handle, _recording) = recorded();
     let mut config = config();
     config.mqtt.connect_timeout_ms = 2_000;
     let mut stage = Stage::start(config).await;

@@ -2,17 +2,16 @@
 
 use super::{
     counted::value,
-    harness::{PATIENCE, Stage, aggregate, config, large_aggregate},
+    harness::{PATIENCE, Stage, aggregate, config, large_aggregate, recorded},
 };
 use crate::Config;
-use metrics_exporter_prometheus::PrometheusBuilder;
 use std::net::SocketAddr;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
     time::{Instant, timeout},
 };
-use wire::Frame;
+use wire::{Aggregate, Frame};
 
 /// A viewer, over HTTP/1.0: the body comes as it is.
 struct Viewer {
@@ -123,44 +122,39 @@ async fn a_quiet_stream_has_comments_and_sees_the_next_life_of_its_room() {
     assert_eq!(viewer.event().await, [":"], "a forgotten room says nothing");
 }
 
-#[tokio::test]
-async fn a_viewer_that_never_reads_finds_the_newest_frame_and_delays_nobody() {
-    const FRAMES: u64 = 150;
-    let stage = Stage::start(Config { top_n: 1_000, ..config() }).await;
+/// Shows frames to a viewer that reads, and says how many of them wait for one that doesn't.
+async fn waiting(stage: &Stage, frames: impl Iterator<Item = Aggregate>) -> usize {
     let mut stuck = Viewer::connect_small(stage.address, "final").await;
-    let mut quick = Viewer::watching(&stage, "final").await;
-    for seq in 1..=FRAMES {
-        stage.show(&large_aggregate("final", seq)).await;
-        assert_eq!(quick.frame().await.seq, seq, "another viewer gets every frame");
+    let mut quick = Viewer::watching(stage, "final").await;
+    let mut newest = 0;
+    for frame in frames {
+        stage.show(&frame).await;
+        assert_eq!(quick.frame().await.seq, frame.seq, "another viewer gets every frame");
+        newest = frame.seq;
     }
     stuck.head().await;
     stuck.event().await;
     let (mut seen, mut last) = (0, 0);
-    while last < FRAMES {
+    while last < newest {
         let seq = stuck.frame().await.seq;
         assert!(seq > last, "in order");
         (seen, last) = (seen + 1, seq);
     }
+    seen
+}
+
+#[tokio::test]
+async fn a_viewer_that_never_reads_finds_the_newest_frame_and_delays_nobody() {
+    let stage = Stage::start(Config { top_n: 1_000, ..config() }).await;
+    let seen = waiting(&stage, (1..=150).map(|seq| large_aggregate("final", seq))).await;
     // What was in the kernel, one in HTTP's buffers, and the newest.
     assert!(seen <= 5, "{seen} frames waited for it");
 }
 
 #[tokio::test]
 async fn small_frames_do_not_queue_in_http_either() {
-    const FRAMES: u64 = 600;
     let stage = Stage::start(Config { send_buffer_bytes: 2_304, ..config() }).await;
-    let mut stuck = Viewer::connect_small(stage.address, "final").await;
-    let mut quick = Viewer::watching(&stage, "final").await;
-    for seq in 1..=FRAMES {
-        stage.show(&aggregate("final", seq)).await;
-        assert_eq!(quick.frame().await.seq, seq);
-    }
-    stuck.head().await;
-    stuck.event().await;
-    let (mut seen, mut last) = (0, 0);
-    while last < FRAMES {
-        (seen, last) = (seen + 1, stuck.frame().await.seq);
-    }
+    let seen = waiting(&stage, (1..=600).map(|seq| aggregate("final", seq))).await;
     // The kernel's buffers of both sides hold 20 of 262 bytes, as they do for other protocols; a buffer of HTTP would hold 60.
     assert!(seen <= 40, "{seen} frames waited for it");
 }
@@ -235,10 +229,7 @@ async fn viewers_that_take_nothing_do_not_hold_up_a_stop() {
 
 #[tokio::test]
 async fn closed_viewers_are_counted_by_cause() {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    let _recording = metrics::set_default_local_recorder(&recorder);
-    crate::metrics::describe();
+    let (handle, _recording) = recorded();
     let mut stage = Stage::start(config()).await;
     let leaver = Viewer::watching(&stage, "final").await;
     let mut last = Viewer::watching(&stage, "final").await;

@@ -6,6 +6,8 @@ use crate::{
 };
 use bytes::Bytes;
 use eventlog::{Cut, EventLog, Feed, FeedEvent, MemoryLog};
+use metrics::LocalRecorderGuard;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use service::{CancellationToken, Readiness};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
@@ -13,6 +15,15 @@ use wire::{Aggregate, RoomName, Source, Window};
 
 /// Nothing that is waited for takes so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What this thread counts from now on, for as long as the guard is there. The recorder is the thread's own, and tests that ask for
+/// it have one thread each.
+pub(crate) fn recorded() -> (PrometheusHandle, LocalRecorderGuard<'static>) {
+    let recorder: &PrometheusRecorder = Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
+    let guard = metrics::set_default_local_recorder(recorder);
+    crate::metrics::describe();
+    (recorder.handle(), guard)
+}
 
 /// A config for tests: patient with viewers, no broker.
 pub(crate) fn config() -> Config {

@@ -1,9 +1,8 @@
 //! From the request to the log: when it is answered, what becomes one record, and that the sums agree.
 
 use super::*;
-use crate::{Ack, metrics};
+use crate::Ack;
 use eventlog::{Append, BoxFuture, Writer};
-use metrics_exporter_prometheus::PrometheusBuilder;
 use std::sync::Mutex;
 use tokio::time::Instant;
 
@@ -114,10 +113,7 @@ async fn a_client_that_leaves_makes_room_for_another_and_its_reaction_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn what_happens_can_be_seen_in_the_metrics_and_rooms_are_no_labels() {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    let _local = ::metrics::set_default_local_recorder(&recorder);
-    metrics::describe();
+    let (handle, _recording) = recorded();
     let rig = Rig::open(config()).await;
     rig.post("hidden-room", r#"{"reaction":"🔥","count":7}"#).await;
     rig.post("hidden-room", "{").await;

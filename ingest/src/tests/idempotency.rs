@@ -1,10 +1,9 @@
 //! Requests with an `Idempotency-Key` over the routes: each counts once, whatever happens to its answers.
 
 use super::*;
-use crate::{Ack, metrics};
+use crate::Ack;
 use axum::extract::ConnectInfo;
 use eventlog::AppendError;
-use metrics_exporter_prometheus::PrometheusBuilder;
 use std::net::SocketAddr;
 
 fn keyed(key: &str, body: &str) -> Request<Body> {
@@ -171,10 +170,7 @@ async fn a_repeat_costs_a_request_and_no_reactions() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_sent_until_it_is_answered_202_counts_exactly_once() {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    let _local = ::metrics::set_default_local_recorder(&recorder);
-    metrics::describe();
+    let (handle, _recording) = recorded();
     let rig = Rig::open(Config { ack_timeout_ms: 100, stall_ms: 100, ..config() }).await;
     let mut senders = JoinSet::new();
     for key in 0..40 {
@@ -211,10 +207,7 @@ async fn what_is_sent_until_it_is_answered_202_counts_exactly_once() {
 
 #[tokio::test(start_paused = true)]
 async fn reactions_are_accepted_when_the_first_is_told_be_it_the_request_or_a_repeat() {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    let _local = ::metrics::set_default_local_recorder(&recorder);
-    metrics::describe();
+    let (handle, _recording) = recorded();
     let rig = Rig::open(config()).await;
     rig.log.hold_appends(true);
     assert_eq!(rig.post_keyed("late").await.status, 504);

@@ -1,11 +1,10 @@
 //! Limits of a client over the routes: who is meant, how it is told, what it costs.
 
 use super::*;
-use crate::{CountOverMax, metrics};
+use crate::CountOverMax;
 use axum::{extract::ConnectInfo, http::HeaderName};
 use bytes::Bytes;
 use futures_util::stream;
-use metrics_exporter_prometheus::PrometheusBuilder;
 use std::{io, net::SocketAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -142,10 +141,7 @@ async fn limits_change_while_running_and_nobody_gets_a_new_bucket_by_that() {
 
 #[tokio::test(start_paused = true)]
 async fn clients_beyond_the_bound_share_a_limit_and_can_be_seen() {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    let _local = ::metrics::set_default_local_recorder(&recorder);
-    metrics::describe();
+    let (handle, _recording) = recorded();
     let slow = Config { rate_per_s: 1, rate_burst: 1, max_tracked_clients: 64, ..config() };
     let rig = Rig::open(Config { ack: crate::Ack::Received, ..slow }).await;
     let mut together = 0;

@@ -16,6 +16,8 @@ use axum::{
 };
 use eventlog::{EventLog, MemoryLog};
 use http_body_util::BodyExt;
+use metrics::LocalRecorderGuard;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use service::{CancellationToken, Readiness};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet, time::sleep};
@@ -142,6 +144,15 @@ async fn post(front: Front, room: String, body: String) -> Answer {
 
 async fn statuses(crowd: JoinSet<Answer>) -> Vec<u16> {
     crowd.join_all().await.iter().map(|answer| answer.status.as_u16()).collect()
+}
+
+/// What this thread counts from now on, for as long as the guard is there. The recorder is the thread's own, and tests that ask for
+/// it have one thread each.
+fn recorded() -> (PrometheusHandle, LocalRecorderGuard<'static>) {
+    let recorder: &PrometheusRecorder = Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
+    let guard = metrics::set_default_local_recorder(recorder);
+    crate::metrics::describe();
+    (recorder.handle(), guard)
 }
 
 /// Waits for a condition.

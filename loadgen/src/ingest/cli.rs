@@ -236,13 +236,13 @@ impl IngestArgs {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
     use clap::Parser as _;
 
     /// The plan of a command line where a process may open 20,000 files.
-    fn plan(args: &str) -> anyhow::Result<Plan> {
+    pub(crate) fn plan(args: &str) -> anyhow::Result<Plan> {
         let args = ["loadgen", "ingest"].into_iter().chain(args.split_whitespace());
         match Cli::try_parse_from(args)?.command {
             Command::Ingest(args) => args.plan(20_000),

@@ -188,24 +188,17 @@ fn settings(plan: &Plan, kind: Kind, http: SocketAddr, admin: SocketAddr, dir: &
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{Cli, Command};
-    use clap::Parser as _;
-
-    fn plan(args: &[&str]) -> Plan {
-        let args = ["loadgen", "ingest"].iter().chain(args);
-        let Command::Ingest(args) = Cli::parse_from(args).command else { panic!("it is not ingest") };
-        args.plan(20_000).unwrap()
-    }
+    use crate::ingest::cli::tests::plan;
 
     /// What Uproar is told about `args`.
-    fn told(args: &[&str]) -> Vec<String> {
+    fn told(args: &str) -> Vec<String> {
         let address = ([127, 0, 0, 1], 1).into();
-        settings(&plan(args), Kind::Uproar, address, address, Path::new("/tmp"))
+        settings(&plan(args).unwrap(), Kind::Uproar, address, address, Path::new("/tmp"))
     }
 
     #[tokio::test]
     async fn a_process_that_was_not_started_here_has_ended_without_words() {
-        let plan = plan(&["--target", "http://127.0.0.1:1", "--rooms", "1"]);
+        let plan = plan("--target http://127.0.0.1:1 --rooms 1").unwrap();
         let url = "http://127.0.0.1:1".parse().unwrap();
         let gone = Candidate::Running { url, pid: Some(u32::MAX) };
         let server = Server::start(&plan, &gone, &["r".parse().unwrap()]).await.unwrap();
@@ -219,9 +212,9 @@ mod tests {
     #[test]
     fn no_room_is_forgotten_before_it_is_audited() {
         let limit = |told: &[String]| told.iter().any(|set| set.starts_with("aggregator.max_rooms="));
-        assert!(!limit(&told(&["--rooms", "1,100000"])));
-        assert!(told(&["--rooms", "300000,1"]).contains(&"aggregator.max_rooms=600000".to_owned()));
-        let own = told(&["--rooms", "300000", "--set", "aggregator.max_rooms=5"]);
+        assert!(!limit(&told("--rooms 1,100000")));
+        assert!(told("--rooms 300000,1").contains(&"aggregator.max_rooms=600000".to_owned()));
+        let own = told("--rooms 300000 --set aggregator.max_rooms=5");
         assert_eq!(own.last().unwrap(), "aggregator.max_rooms=5", "later ones win");
     }
 }

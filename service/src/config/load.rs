@@ -73,8 +73,11 @@ pub fn load<T: DeserializeOwned>(
         layers.add_set(set);
     }
     let (mut values, mut errors) = layers.finish();
-    mend::<T>(&mut values, &defaults, &mut errors);
-    let value: T = match values.try_into() {
+    let made = values.clone().try_into().or_else(|_| {
+        mend::<T>(&mut values, &defaults, &mut errors);
+        values.try_into()
+    });
+    let value: T = match made {
         Ok(value) => value,
         Err(error) => {
             errors.0.extend(broken(error.to_string().trim().replace('\n', " ")).0);

@@ -5,39 +5,45 @@ use super::load::{ConfigError, ConfigErrors};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+/// A value that is not the default.
+struct Difference {
+    path: Vec<String>,
+    value: Value,
+    /// Of a key of an open section there is none.
+    default: Option<Value>,
+}
+
 /// Puts the default in place of each value that makes `T` impossible.
 pub(super) fn mend<T: DeserializeOwned>(values: &mut Table, defaults: &Table, errors: &mut ConfigErrors) {
-    for path in differences(values, defaults) {
+    for Difference { path, value, default } in differences(values, defaults) {
         let mut alone = defaults.clone();
-        put(&mut alone, &path, get(values, &path).cloned());
+        put(&mut alone, &path, Some(value));
         if let Err(error) = alone.try_into::<T>() {
             let problem = format!("is not right: {}", error.message());
             errors.push(ConfigError { key: path.join("."), origin: String::new(), problem });
-            put(values, &path, get(defaults, &path).cloned());
+            put(values, &path, default);
         }
     }
 }
 
-/// Paths of the values that are not the defaults.
-fn differences(values: &Table, defaults: &Table) -> Vec<Vec<String>> {
-    let mut paths = Vec::new();
+fn differences(values: &Table, defaults: &Table) -> Vec<Difference> {
+    let mut all = Vec::new();
     for (key, value) in values {
         match (value, defaults.get(key)) {
             (_, Some(default)) if value == default => {}
             (Value::Table(values), Some(Value::Table(defaults))) => {
-                let inner = differences(values, defaults).into_iter();
-                paths.extend(inner.map(|path| [vec![key.clone()], path].concat()));
+                all.extend(differences(values, defaults).into_iter().map(|mut inner| {
+                    inner.path.insert(0, key.clone());
+                    inner
+                }));
             }
-            _ => paths.push(vec![key.clone()]),
+            (value, default) => {
+                let (value, default) = (value.clone(), default.cloned());
+                all.push(Difference { path: vec![key.clone()], value, default });
+            }
         }
     }
-    paths
-}
-
-fn get<'a>(table: &'a Table, path: &[String]) -> Option<&'a Value> {
-    let (key, rest) = path.split_first()?;
-    let value = table.get(key)?;
-    if rest.is_empty() { Some(value) } else { get(value.as_table()?, rest) }
+    all
 }
 
 /// `None` takes the key away.
