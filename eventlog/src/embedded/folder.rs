@@ -1,7 +1,7 @@
 //! The folder of the log: makes it, opens what is in it, and says clearly why that can't be done.
 
 use super::{
-    journal::{Journal, JournalError, Mark, Medium},
+    journal::{Journal, JournalError, Mark, Medium, Shelf},
     store::{Committed, FORMAT, Store, StoreError},
     upgrade,
 };
@@ -11,7 +11,10 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// Aggregates and committed offsets. Its lock is the lock of the whole folder.
@@ -63,24 +66,33 @@ fn prepare(db: Database, segments: &Path, partitions: u32, medium: Medium) -> Re
         upgrade::run(&db, format, segments, partitions)?;
     }
     let (store, committed) = Store::prepare(db, partitions)?;
-    let (found, start) = (Journal::open(segments, medium.clone())?, Mark::zero(partitions));
+    let found = Journal::open(segments, medium.clone())?;
+    let (shelf, end) = match &found {
+        Some(journal) => (Arc::clone(journal.shelf()), journal.end().clone()),
+        None => Shelf::empty(segments.to_owned(), partitions),
+    };
     // Before anything is made beside files that may be brought back.
-    check(found.as_ref().map_or(&start, Journal::end), &committed)?;
+    check(&shelf, &end, &committed)?;
     let journal = match found {
         Some(journal) => journal,
-        None => Journal::create(segments, start, medium)?,
+        None => Journal::create(segments, end, medium)?,
     };
     Ok(Opened { store, committed, journal })
 }
 
-/// Whether all that was rolled up is, or was, in the journal.
-pub(super) fn check(end: &Mark, committed: &Committed) -> Result<(), JournalError> {
+/// Whether all that was rolled up is, or was, in the journal, and all that was not is.
+pub(super) fn check(shelf: &Shelf, end: &Mark, committed: &Committed) -> Result<(), JournalError> {
     let reaches = |(next, committed): (&u64, &u64)| next >= committed;
     let fits = end.offsets.len() == committed.offsets.len();
-    if fits && end.offsets.iter().zip(&committed.offsets).all(reaches) {
-        return Ok(());
+    if !fits || !end.offsets.iter().zip(&committed.offsets).all(reaches) {
+        return Err(JournalError::Missing);
     }
-    Err(JournalError::Missing)
+    // Only what is rolled up is trimmed.
+    if (0..).zip(&committed.offsets).any(|(partition, committed)| shelf.oldest_offset(partition) > *committed)
+    {
+        return Err(JournalError::Unmatched);
+    }
+    Ok(())
 }
 
 fn database(config: &EmbeddedConfig) -> Result<Database, DatabaseError> {

@@ -60,7 +60,7 @@ impl EmbeddedHistory {
         let segments = config.dir.join(SEGMENTS);
         let left = journal::left(&segments).map_err(|error| invalid(&error))?;
         let (shelf, end) = left.unwrap_or_else(|| Shelf::empty(segments, partitions));
-        folder::check(&end, &committed).map_err(|error| invalid(&error))?;
+        folder::check(&shelf, &end, &committed).map_err(|error| invalid(&error))?;
         Ok(Self { store, committed, shelf, end, shown })
     }
 

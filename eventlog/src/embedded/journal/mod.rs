@@ -43,6 +43,11 @@ pub(super) enum JournalError {
         "reactions that were rolled up are missing in its folder `reactions`: bring its files back, or start with an empty folder"
     )]
     Missing,
+    #[error(
+        "its folder `reactions` begins after what its file `log.redb` has rolled up: bring both back as they were at one moment, \
+         or start with an empty folder"
+    )]
+    Unmatched,
 }
 
 impl JournalError {

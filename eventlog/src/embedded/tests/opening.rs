@@ -105,3 +105,25 @@ async fn a_log_whose_reactions_are_gone_is_refused_as_they_were_counted() {
     let left = std::fs::read_dir(left.path().join("reactions")).unwrap();
     assert_eq!(left.count(), 0, "nothing is in the way of files that are brought back");
 }
+
+#[tokio::test]
+async fn a_database_that_does_not_know_what_was_trimmed_is_refused() {
+    let (dir, hand) = (TempDir::new().unwrap(), Hand::default());
+    let medium = Medium { segment_bytes: 200, ..Medium::default() };
+    let log = EmbeddedLog::open_with(&config(&dir), 1, hand.clock(), medium).await.unwrap();
+    append(&log, 0, vec![b'1'; 200]).await;
+    append(&log, 0, vec![b'2'; 200]).await;
+    hand.set(60_000);
+    Reader::open(&log).await.commit_all().await;
+    drop(log);
+    // Lost, or not brought back with the rest.
+    let file = dir.path().join("log.redb");
+    let counted = std::fs::read(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    for _ in 0..2 {
+        let text = refusal(&config(&dir), 1).await;
+        assert!(text.contains("`reactions` begins after what its file `log.redb` has rolled up"), "{text}");
+    }
+    std::fs::write(&file, counted).unwrap();
+    EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+}
