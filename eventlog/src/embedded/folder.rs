@@ -9,7 +9,8 @@ use crate::{EmbeddedConfig, OpenError};
 use redb::{Database, DatabaseError};
 use std::{
     fs::{self, File},
-    io,
+    io::{self, BufReader, Read},
+    ops::Range,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -21,6 +22,8 @@ use std::{
 pub(super) const FILE: &str = "log.redb";
 /// The folder of the journal.
 pub(super) const SEGMENTS: &str = "reactions";
+/// Of a file that redb is making, the bytes that may be something else than zero: its first page, less what tells it from others.
+const BEGUN: Range<u64> = 9..4_096;
 
 /// What is in the folder.
 pub(super) struct Opened {
@@ -37,6 +40,7 @@ pub(super) fn open(config: &EmbeddedConfig, partitions: u32, medium: Medium) -> 
     };
     let segments = dir.join(SEGMENTS);
     let made = make(&segments).map_err(|error| invalid("can't make the folder", &error))?;
+    empty_unfinished(&dir.join(FILE)).map_err(|error| invalid("can't open the log in", &error))?;
     let db = database(config).map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => invalid("can't open", &"another process has this log open"),
         error => invalid("can't open the log in", &error),
@@ -93,6 +97,31 @@ pub(super) fn check(shelf: &Shelf, end: &Mark, committed: &Committed) -> Result<
         return Err(JournalError::Unmatched);
     }
     Ok(())
+}
+
+/// Empties the file if a start was cut short while it made it: redb, which takes an empty file for a new one, refuses what is
+/// left then.
+fn empty_unfinished(path: &Path) -> io::Result<()> {
+    let file = match File::options().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file?,
+    };
+    // Whoever has the lock may be making it.
+    if file.try_lock().is_ok() && is_unfinished(&file)? {
+        file.set_len(0)?;
+    }
+    Ok(())
+}
+
+/// Whether redb was making the file: it writes the first bytes after all else was synced, and until then nothing behind the
+/// first page.
+fn is_unfinished(file: &File) -> io::Result<bool> {
+    for (at, byte) in (0..).zip(BufReader::new(file).bytes()) {
+        if byte? != 0 && !BEGUN.contains(&at) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn database(config: &EmbeddedConfig) -> Result<Database, DatabaseError> {

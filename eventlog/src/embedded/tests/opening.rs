@@ -1,6 +1,8 @@
 //! Cases: opening a log, and what is said when that can't be done.
 
 use super::*;
+use redb::{Database, StorageBackend, backends::FileBackend};
+use std::io;
 
 async fn refusal(config: &EmbeddedConfig, partitions: u32) -> String {
     match EmbeddedLog::open(config, partitions).await {
@@ -106,6 +108,58 @@ async fn a_log_whose_reactions_are_gone_is_refused_as_they_were_counted() {
     assert_eq!(left.count(), 0, "nothing is in the way of files that are brought back");
 }
 
+/// A file that takes so many changes, and then none, as where the process was killed.
+#[derive(Debug)]
+struct CutShort {
+    file: FileBackend,
+    changes: AtomicU64,
+}
+
+impl CutShort {
+    fn change(&self) -> io::Result<&FileBackend> {
+        let left = self.changes.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        left.map(|_| &self.file).map_err(|_| io::Error::other("killed"))
+    }
+}
+
+impl StorageBackend for CutShort {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.change()?.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.change()?.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.change()?.write(offset, data)
+    }
+}
+
+#[tokio::test]
+async fn a_first_start_may_be_cut_short_at_any_moment() {
+    for changes in 0.. {
+        let dir = TempDir::new().unwrap();
+        std::fs::create_dir(dir.path().join("reactions")).unwrap();
+        let file = FileBackend::new(std::fs::File::create_new(dir.path().join("log.redb")).unwrap()).unwrap();
+        let made =
+            Database::builder().create_with_backend(CutShort { file, changes: AtomicU64::new(changes) });
+        let complete = made.is_ok();
+        drop(made);
+        if let Err(error) = EmbeddedLog::open(&config(&dir), 1).await {
+            panic!("after {changes} changes: {error}");
+        }
+        if complete {
+            assert!(changes > 4, "{changes}");
+            break;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_database_that_does_not_know_what_was_trimmed_is_refused() {
     let (dir, hand) = (TempDir::new().unwrap(), Hand::default());
@@ -126,4 +180,19 @@ async fn a_database_that_does_not_know_what_was_trimmed_is_refused() {
     }
     std::fs::write(&file, counted).unwrap();
     EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_beginning_of_a_database_is_not_taken_for_a_new_one() {
+    let dir = TempDir::new().unwrap();
+    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    append(&log, 0, "tap").await;
+    drop(log);
+    let file = dir.path().join("log.redb");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[..4_096].fill(0);
+    std::fs::write(&file, &bytes).unwrap();
+    let text = refusal(&config(&dir), 1).await;
+    assert!(text.contains("magic number"), "{text}");
+    assert!(std::fs::read(&file).unwrap() == bytes);
 }
