@@ -3,6 +3,7 @@
 use crate::harness::process::{Plan, UPROAR, free_address};
 use std::{
     fs,
+    net::TcpListener,
     process::{Command, Output},
 };
 
@@ -32,6 +33,20 @@ fn a_bad_configuration_gives_every_error_at_once_and_exit_code_2() {
         "log.partitions must",
     ] {
         assert!(errors.contains(error), "{error}: {errors}");
+    }
+}
+
+#[test]
+fn log_lines_that_can_not_be_written_end_nothing() {
+    let (taken, dir) = (TcpListener::bind("127.0.0.1:0").unwrap(), tempfile::tempdir().unwrap());
+    let admin = format!("service.admin_listen={}", taken.local_addr().unwrap());
+    let data = format!("log.embedded.dir={}", dir.path().display());
+    // Warns of drains, and then can't listen.
+    let warned = ["--set", "service.stop_deadline_ms=1000", "--set", &admin, "--set", &data];
+    for (args, code) in [(&warned[..], 1), (&["check-config", "--set", "x=1"], 2)] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let status = Command::new(UPROAR).args(args).stderr(full).status().unwrap();
+        assert_eq!(status.code(), Some(code), "{args:?}");
     }
 }
 

@@ -69,6 +69,8 @@ const UPKEEP: Duration = Duration::from_secs(5);
 pub fn init_logs(output: &LogOutput) {
     let filter = EnvFilter::try_new(&output.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    // A line that can't be written, as the disk is full or its reader is gone, is lost: telling so in the same place would panic.
+    let builder = builder.log_internal_errors(false);
     let terminal = stderr().is_terminal();
     let json = match output.format {
         LogFormat::Auto => !terminal,
