@@ -51,6 +51,17 @@ fn log_lines_that_can_not_be_written_end_nothing() {
 }
 
 #[test]
+fn every_option_of_kafka_that_is_wrong_is_an_error_of_the_configuration() {
+    let options = ["log.kafka.options.acks=1", "log.kafka.options.sasl.pasword=secret"];
+    let output = uproar(&["ingest", "--set", "log.kind=kafka", "--set", options[0], "--set", options[1]]);
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("log.kafka.options.acks may not be set"), "{errors}");
+    assert!(errors.contains("log.kafka.options.sasl.pasword is refused by librdkafka"), "{errors}");
+    assert!(!errors.contains("secret"), "{errors}");
+}
+
+#[test]
 fn a_single_tier_on_the_embedded_log_is_refused() {
     let output = uproar(&["fanout"]);
     assert_eq!(output.status.code(), Some(2));

@@ -1,5 +1,6 @@
 //! Which log, and how it is kept. The defaults stand in `config/default.toml`.
 
+use crate::kafka;
 use serde::Deserialize;
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -160,6 +161,11 @@ impl KafkaConfig {
             );
             refuse("kafka.transaction_timeout_ms", text);
         }
+        for (key, value) in &self.options {
+            if let Some(problem) = kafka::refused(key, value) {
+                refuse(&format!("kafka.options.{key}"), problem);
+            }
+        }
     }
 }
 
@@ -186,5 +192,17 @@ mod tests {
                 && all[0].contains("would wait"),
             "{all:?}"
         );
+    }
+
+    #[test]
+    fn every_option_that_no_client_could_be_made_with_is_named_and_no_value_that_may_be_secret() {
+        let options = [("acks", "1"), ("sasl.pasword", "secret"), ("debug", "some"), ("client.rack", "a")];
+        let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let all = refused(|config| config.options = options.into());
+        let text = all.join("\n");
+        assert_eq!(all.len(), 3, "{text}");
+        assert!(text.contains("kafka.options.acks may not be set: an acknowledged record"), "{text}");
+        assert!(text.contains("kafka.options.sasl.pasword is refused by librdkafka: No such"), "{text}");
+        assert!(text.contains("kafka.options.debug is refused") && !text.contains("secret"), "{text}");
     }
 }

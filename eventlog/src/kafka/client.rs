@@ -72,12 +72,15 @@ const REFUSED: &[(&str, &str)] = &[
     ("partition.assignment.strategy", "partitions are handed over one by one"),
 ];
 
-/// Why `options` can't be handed to librdkafka, by key; the first in order.
-pub(super) fn refused<'a>(mut keys: impl Iterator<Item = &'a str>) -> Option<OpenError> {
-    keys.find_map(|key| {
-        let (_, why) = REFUSED.iter().find(|(refused, _)| *refused == key)?;
-        Some(OpenError::Invalid(format!("log.kafka.options: {key:?} may not be set: {why}")))
-    })
+/// Why an option can't be handed to librdkafka.
+pub(crate) fn refused(key: &str, value: &str) -> Option<String> {
+    if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| *refused == key) {
+        return Some(format!("may not be set: {why}"));
+    }
+    match ClientConfig::new().set(key, value).create_native_config() {
+        Err(KafkaError::ClientConfig(_, text, ..)) => Some(format!("is refused by librdkafka: {text}")),
+        _ => None,
+    }
 }
 
 /// Makes clients.
@@ -314,11 +317,12 @@ mod tests {
 
     #[test]
     fn options_that_the_promises_rest_on_are_refused_with_the_reason() {
-        let error = refused(["ssl.ca.location", "acks"].into_iter()).unwrap().to_string();
-        assert!(error.contains("\"acks\" may not be set") && error.contains("in-sync"), "{error}");
-        let error = refused(["linger.ms"].into_iter()).unwrap().to_string();
-        assert!(error.contains("use log.kafka.linger_ms"), "{error}");
-        assert!(refused(["ssl.ca.location", "client.rack"].into_iter()).is_none());
+        let problem = refused("acks", "1").unwrap();
+        assert!(problem.starts_with("may not be set") && problem.contains("in-sync"), "{problem}");
+        let problem = refused("linger.ms", "5").unwrap();
+        assert!(problem.contains("use log.kafka.linger_ms"), "{problem}");
+        assert_eq!(refused("ssl.ca.location", "/etc/ssl/ca.pem"), None);
+        assert_eq!(refused("client.rack", "a"), None);
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod topics;
 mod transaction;
 mod writer;
 
-pub(crate) use self::history::KafkaHistory;
+pub(crate) use self::{client::refused, history::KafkaHistory};
 
 use self::{client::Clients, ownership::Ownership};
 use crate::{BoxFuture, EventLog, Feed, Follower, KafkaConfig, OpenError, Writer};
@@ -37,11 +37,8 @@ pub(crate) struct KafkaLog {
 }
 
 impl KafkaLog {
-    /// Checks the options, and makes sure that the topics are there and fit. They must have so many `partitions`.
+    /// Makes sure that the topics are there and fit. They must have so many `partitions`.
     pub(crate) async fn open(config: &KafkaConfig, partitions: u32) -> Result<Self, OpenError> {
-        if let Some(error) = client::refused(config.options.keys().map(String::as_str)) {
-            return Err(error);
-        }
         let clients = Arc::new(Clients { config: config.clone() });
         let (preparing, runtime) = (Arc::clone(&clients), tokio::runtime::Handle::current());
         let prepare = move || topics::prepare(&preparing, partitions, &runtime);
