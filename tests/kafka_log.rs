@@ -3,6 +3,7 @@
 mod brokers;
 mod given_up;
 mod handover;
+mod joining;
 mod member;
 mod pace;
 mod times;

@@ -8,7 +8,7 @@ use crate::{
 };
 use eventlog::{CommitError, Committer, FeedError, FeedEvent, FeedEvents, Record};
 use metrics::{counter, gauge, histogram};
-use service::{CancellationToken, Clock};
+use service::{CancellationToken, Clock, Condition};
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
@@ -56,6 +56,10 @@ pub(crate) struct Session {
     clock: Arc<dyn Clock>,
     /// The last commit was refused, and no event has said yet which partition is gone.
     refused: bool,
+    /// Holds from the time on when the group has taken us, unless `failing`.
+    condition: Condition,
+    /// The last commit failed, and its windows still wait.
+    failing: bool,
 }
 
 impl Session {
@@ -64,9 +68,10 @@ impl Session {
         config: watch::Receiver<Arc<Config>>,
         clock: Arc<dyn Clock>,
         limits: Limits,
+        condition: Condition,
     ) -> Self {
         let (partitions, pending) = (BTreeMap::new(), Pending::new(limits));
-        Self { partitions, pending, committer, config, clock, refused: false }
+        Self { partitions, pending, committer, config, clock, refused: false, condition, failing: false }
     }
 
     /// Reads, rolls up and commits until the end. Leaves it to the caller to close the feed.
@@ -128,11 +133,15 @@ impl Session {
                 let rollup = Rollup::new(partition, partitions, next_offset, newest, settings);
                 self.partitions.insert(partition, Partition { rollup, epoch, caught_up: false });
             }
+            FeedEvent::Joined => self.condition.hold(),
             FeedEvent::Revoked { partition } => {
                 tracing::debug!(partition, "partition revoked");
                 self.partitions.remove(&partition);
                 self.pending.drop_partition(partition);
                 self.refused = false;
+                if self.pending.len() == 0 {
+                    self.goes_on();
+                }
             }
             FeedEvent::Records { partition, records } => {
                 self.records(partition, &records);
@@ -204,6 +213,7 @@ impl Session {
         match result {
             Ok(()) => {
                 self.refused = false;
+                self.goes_on();
                 self.report(&windows);
                 Ok(Phase::Idle)
             }
@@ -216,8 +226,19 @@ impl Session {
                     owned.is_some_and(|owned| owned.epoch == window.cut.epoch)
                 };
                 self.pending.put_back(windows.into_iter().filter(ours).collect());
+                if matches!(error, CommitError::Retry(_)) && self.pending.len() > 0 {
+                    self.failing = true;
+                    self.condition.fail(format!("windows can't be committed: {error}"));
+                }
                 Ok(Phase::Pausing(Instant::now() + RETRY))
             }
+        }
+    }
+
+    /// No window waits for a commit that failed.
+    fn goes_on(&mut self) {
+        if std::mem::take(&mut self.failing) {
+            self.condition.hold();
         }
     }
 

@@ -64,9 +64,8 @@ impl Aggregator {
                     continue;
                 }
             };
-            condition.hold();
             let (config, clock) = (self.config.clone(), Arc::clone(&self.deps.clock));
-            let session = Session::new(committer, config, clock, self.limits);
+            let session = Session::new(committer, config, clock, self.limits, condition.clone());
             match session.run(events.as_mut(), &shutdown).await {
                 Ended::Shutdown => events.close(CLOSE).await,
                 Ended::Reopen(why) => {

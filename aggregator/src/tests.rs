@@ -1,7 +1,10 @@
 //! The tier on a log in memory: commits, failures and rebalances.
 
 use crate::{Aggregator, Config, Deps, Error, pending::Limits, simulation};
-use eventlog::{BoxFuture, CommitFault, EventLog, Feed, Follower, MemoryLog, OpenError, Writer};
+use eventlog::{
+    BoxFuture, CommitFault, EventLog, Feed, FeedError, FeedEvent, FeedEvents, Follower, MemoryLog, OpenError,
+    Writer,
+};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use service::{CancellationToken, Clock, ManualClock, Readiness};
 use std::{
@@ -411,6 +414,93 @@ async fn rooms_of_partitions_that_are_gone_are_not_in_the_metric() {
     tier.log.assign(0);
     until("both rooms again", || rooms() == "2").await;
     tier.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_can_commit_nothing_is_unready_until_a_commit_ends_well_or_has_nothing_left_to_commit() {
+    let tier = start(1);
+    until("readiness", || tier.readiness.missing().is_empty()).await;
+    let fails = || tier.readiness.missing().iter().any(|(_, why)| why.contains("can't be committed"));
+    let until_failing = async || {
+        until("unreadiness", || {
+            tier.clock.set(tier.clock.now_ms() + 50);
+            fails()
+        })
+        .await;
+    };
+    tier.log.fail_commits([CommitFault::Retry; 20]);
+    tier.react("r", 2).await;
+    until_failing().await;
+    assert_eq!(tier.total("r"), 0);
+    tier.until_total("r", 2).await;
+    until("readiness", || tier.readiness.missing().is_empty()).await;
+
+    tier.log.fail_commits([CommitFault::Retry; 20]);
+    tier.react("r", 3).await;
+    until_failing().await;
+    tier.log.revoke(0);
+    until("readiness", || tier.readiness.missing().is_empty()).await;
+    assert_eq!(tier.total("r"), 2, "the windows went with their partition");
+    tier.log.assign(0);
+    tier.until_total("r", 5).await;
+    audit(&tier.log);
+    tier.stop().await;
+}
+
+/// A log whose group takes nobody in.
+struct Closed {
+    log: Arc<MemoryLog>,
+    readiness: Readiness,
+    tries: watch::Sender<u32>,
+}
+
+impl EventLog for Closed {
+    fn writer(&self) -> BoxFuture<'_, Result<Arc<dyn Writer>, OpenError>> {
+        self.log.writer()
+    }
+    fn feed(&self) -> BoxFuture<'_, Result<Feed, OpenError>> {
+        Box::pin(async {
+            let Feed { committer, .. } = self.log.feed().await?;
+            self.tries.send_modify(|tries| *tries += 1);
+            Ok(Feed { events: Box::new(KeptOut(self.readiness.clone())), committer })
+        })
+    }
+    fn follower(&self) -> BoxFuture<'_, Result<Box<dyn Follower>, OpenError>> {
+        self.log.follower()
+    }
+}
+
+struct KeptOut(Readiness);
+
+impl FeedEvents for KeptOut {
+    fn next(&mut self) -> BoxFuture<'_, Result<FeedEvent, FeedError>> {
+        Box::pin(async {
+            assert!(!self.0.missing().is_empty(), "it can't work");
+            Err(FeedError::Reopen("kept out".into()))
+        })
+    }
+    fn close(self: Box<Self>, _: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(future::ready(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_kept_out_of_the_group_is_at_no_time_ready_and_says_why() {
+    let (_config, config) = watch::channel(Arc::new(CONFIG));
+    let (readiness, clock) = (Readiness::default(), Arc::new(ManualClock::at(1_000_000)));
+    let (tries, mut tried) = watch::channel(0);
+    let log = Arc::new(Closed { log: MemoryLog::new(1), readiness: readiness.clone(), tries });
+    let stop = CancellationToken::new();
+    let running =
+        Aggregator::new(config, Deps { log, readiness: readiness.clone(), clock }).run(stop.clone());
+    let watching = async {
+        tried.wait_for(|tries| *tries == 5).await.unwrap();
+        stop.cancel();
+        readiness.missing()
+    };
+    let (ended, missing) = tokio::join!(running, watching);
+    ended.unwrap();
+    assert!(missing.iter().any(|(_, why)| why.contains("kept out")), "{missing:?}");
 }
 
 /// A log that does not answer.

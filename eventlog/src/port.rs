@@ -124,6 +124,9 @@ pub enum FeedEvent {
         /// The newest aggregate of each room of the partition, as of all commits before this assignment.
         newest: Vec<Aggregate>,
     },
+    /// The group took this member and said what is ours, and [`FeedEvent::Assigned`] was given for each partition of it;
+    /// perhaps there is none. Comes once: until then the member may yet be refused.
+    Joined,
     /// The partition is no longer ours. Forget its state; a cut of it would be refused.
     Revoked {
         /// The partition.

@@ -36,6 +36,7 @@ impl Reading {
                     reading.starts.push((partition, next_offset));
                     reading.newest.extend(newest);
                 }
+                FeedEvent::Joined => {}
                 FeedEvent::Records { partition, records } => {
                     reading.records.extend(records.into_iter().map(|record| (partition, record)));
                 }

@@ -15,6 +15,8 @@ pub struct Member {
     pub owned: BTreeMap<u32, Owned>,
     pub revoked: Vec<u32>,
     partitions: u32,
+    /// The group has said what is ours.
+    pub joined: bool,
 }
 
 pub struct Owned {
@@ -28,7 +30,13 @@ pub struct Owned {
 
 impl Member {
     pub async fn join(log: &dyn EventLog) -> Self {
-        Self { feed: log.feed().await.unwrap(), owned: BTreeMap::new(), revoked: Vec::new(), partitions: 0 }
+        Self {
+            feed: log.feed().await.unwrap(),
+            owned: BTreeMap::new(),
+            revoked: Vec::new(),
+            partitions: 0,
+            joined: false,
+        }
     }
 
     pub async fn step(&mut self) {
@@ -47,6 +55,7 @@ impl Member {
                 owned.next_offset = records.last().unwrap().offset + 1;
                 owned.values.extend(records.into_iter().map(|record| (record.offset, record.value)));
             }
+            FeedEvent::Joined => self.joined = true,
             FeedEvent::CaughtUp { .. } => {}
         }
     }

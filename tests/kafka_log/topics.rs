@@ -25,7 +25,7 @@ async fn counted_log(config: &Config) -> Arc<dyn EventLog> {
 }
 
 /// Why a new member's feed breaks.
-async fn refusal(log: &dyn EventLog) -> String {
+pub(super) async fn refusal(log: &dyn EventLog) -> String {
     let mut feed = log.feed().await.unwrap();
     let broken = async {
         loop {

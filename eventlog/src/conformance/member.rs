@@ -15,6 +15,8 @@ pub(super) struct Member {
     pub(super) committer: Arc<dyn Committer>,
     /// By partition.
     pub(super) owned: BTreeMap<u32, Owned>,
+    /// The group has said what is ours.
+    pub(super) joined: bool,
 }
 
 /// What is known of a partition since it was assigned.
@@ -30,7 +32,7 @@ pub(super) struct Owned {
 impl Member {
     pub(super) async fn join(log: &dyn EventLog) -> Self {
         let Feed { events, committer } = within("a feed", log.feed()).await.unwrap();
-        Self { events, committer, owned: BTreeMap::new() }
+        Self { events, committer, owned: BTreeMap::new(), joined: false }
     }
 
     /// Joins, and reads until all partitions are ours and read to their ends.
@@ -74,6 +76,10 @@ impl Member {
                 let owned = Owned { epoch, start: next_offset, newest, records: Vec::new(), end: None };
                 let before = self.owned.insert(partition, owned);
                 assert!(before.is_none(), "partition {partition} was assigned twice");
+            }
+            FeedEvent::Joined => {
+                assert!(!self.joined, "it joined twice");
+                self.joined = true;
             }
             FeedEvent::Revoked { partition } => {
                 let before = self.owned.remove(&partition);

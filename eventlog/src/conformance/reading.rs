@@ -12,6 +12,7 @@ pub(super) async fn a_log_without_records_is_assigned_and_caught_up(factory: &dy
     let log = factory.open().await;
     let member = Member::join_and_catch_up(&*log, factory.partitions()).await;
     assert!(member.owned.keys().copied().eq(0..factory.partitions()), "all partitions of the log");
+    assert!(member.joined, "it was told before anything was read");
     for owned in member.owned.values() {
         assert_eq!(owned.end, Some(owned.start));
         assert!(owned.records.is_empty() && owned.newest.is_empty());

@@ -71,7 +71,7 @@ fn load(
         next_offset: committed[partition],
         newest,
     };
-    let untold = newest.into_iter().enumerate().map(assigned).collect();
+    let untold = newest.into_iter().enumerate().map(assigned).chain([FeedEvent::Joined]).collect();
     let partitions =
         committed.iter().map(|next_offset| Position { next_offset: *next_offset, told_end: false }).collect();
     Ok((partitions, untold))

@@ -96,13 +96,17 @@ impl Clients {
 
     /// The member of the group.
     pub(super) fn member<C: ConsumerContext>(&self, context: C) -> Result<BaseConsumer<C>, OpenError> {
-        let session_ms = self.config.session_timeout_ms;
         let mut config = self.consumer_config(Role::Feed, Isolation::Committed);
         config
             .set("partition.assignment.strategy", "cooperative-sticky")
-            .set("session.timeout.ms", session_ms.to_string())
-            .set("heartbeat.interval.ms", (session_ms / 3).clamp(300, 3_000).to_string());
+            .set("session.timeout.ms", self.config.session_timeout_ms.to_string())
+            .set("heartbeat.interval.ms", self.heartbeat().as_millis().to_string());
         self.create(&config, context)
+    }
+
+    /// How often the member hears of its group.
+    pub(super) fn heartbeat(&self) -> Duration {
+        Duration::from_millis((self.config.session_timeout_ms / 3).clamp(300, 3_000).into())
     }
 
     /// The producer of `reactions`. It says once when it has given up a record because its time was up.

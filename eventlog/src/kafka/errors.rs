@@ -53,6 +53,21 @@ pub(super) fn ends_reading(error: &KafkaError) -> bool {
     )
 }
 
+/// Whether the group does not take this member: other members, the brokers' limits or missing rights keep it out.
+pub(super) fn keeps_out(error: &KafkaError) -> bool {
+    matches!(
+        error,
+        KafkaError::MessageConsumption(
+            Code::TopicAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::InvalidGroupId
+                | Code::InconsistentGroupProtocol
+                | Code::InvalidSessionTimeout
+                | Code::GroupMaxSizeReached
+        )
+    )
+}
+
 /// Whether trying again is of no use.
 pub(super) fn is_final(error: &KafkaError) -> bool {
     matches!(open_error("", error), OpenError::Invalid(_))

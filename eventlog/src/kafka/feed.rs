@@ -2,7 +2,7 @@
 
 use super::{
     client::Clients,
-    errors::ends_reading,
+    errors::{ends_reading, keeps_out},
     member::{Change, MemberContext},
     ownership::Ownership,
     state::{self, Loaded, list},
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    error::{KafkaError, RDKafkaErrorCode},
+    error::KafkaError,
     message::BorrowedMessage,
 };
 use std::{
@@ -36,6 +36,8 @@ const CHUNK_BYTES: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_millis(500);
 /// What loading a partition may take beyond the longest transaction that it may have to wait for.
 const LOAD: Duration = Duration::from_secs(30);
+/// What the next assignment may take beyond the heartbeat that tells of it.
+const REJOIN: Duration = Duration::from_secs(1);
 
 /// The thread's side.
 struct Reading {
@@ -50,10 +52,20 @@ struct Reading {
     /// Bytes of the records of the last event in `outbox`.
     chunk_bytes: usize,
     paused: bool,
+    joining: Joining,
     /// The partitions that the group has given us.
     stages: HashMap<u32, Stage>,
     loads: u64,
     loaded: (sync::Sender<Load>, sync::Receiver<Load>),
+}
+
+/// Whether the group has taken this member.
+enum Joining {
+    Asked,
+    /// It has, and said what is ours; the last time then.
+    Answered(Instant),
+    /// The caller was told.
+    Told,
 }
 
 /// How far a partition of ours has come.
@@ -143,6 +155,7 @@ impl Reading {
             outbox: VecDeque::new(),
             chunk_bytes: 0,
             paused: false,
+            joining: Joining::Asked,
             stages: HashMap::new(),
             loads: 0,
             loaded: sync::channel(),
@@ -153,6 +166,7 @@ impl Reading {
         while !self.stop.load(Ordering::Relaxed) && !self.events.is_closed() {
             self.poll()?;
             self.take_loaded()?;
+            self.tell_joined();
             self.hand_over()?;
         }
         Ok(())
@@ -160,8 +174,7 @@ impl Reading {
 
     /// Takes what the consumer has, up to one chunk.
     fn poll(&mut self) -> Result<(), String> {
-        let is_loading = |stage: &Stage| matches!(stage, Stage::Loading(_));
-        let busy = self.paused || self.stages.values().any(is_loading);
+        let busy = self.paused || self.is_loading();
         let mut timeout = Duration::from_millis(if busy { 10 } else { 100 });
         for _ in 0..CHUNK_RECORDS {
             let polled = self.consumer.poll(timeout);
@@ -180,7 +193,12 @@ impl Reading {
     fn take_changes(&mut self) -> Result<(), String> {
         for change in self.consumer.context().take_changes() {
             match change {
-                Change::Assigned(partitions) => self.assigned(partitions)?,
+                Change::Assigned(partitions) => {
+                    if !matches!(self.joining, Joining::Told) {
+                        self.joining = Joining::Answered(Instant::now());
+                    }
+                    self.assigned(partitions)?;
+                }
                 Change::Revoked(partitions) => {
                     for partition in partitions {
                         if let Some(Stage::Reading { .. }) = self.stages.remove(&partition) {
@@ -259,6 +277,24 @@ impl Reading {
         Ok(())
     }
 
+    /// Tells the caller when the group has said what is ours, and all of it is loaded. A newcomer is given nothing at first
+    /// where others have to let go of it: the next assignment brings it.
+    fn tell_joined(&mut self) {
+        let Joining::Answered(at) = self.joining else { return };
+        let is_settled = match self.stages.is_empty() {
+            true => at.elapsed() >= self.clients.heartbeat() + REJOIN,
+            false => !self.is_loading(),
+        };
+        if is_settled {
+            self.joining = Joining::Told;
+            self.outbox.push_back(FeedEvent::Joined);
+        }
+    }
+
+    fn is_loading(&self) -> bool {
+        self.stages.values().any(|stage| matches!(stage, Stage::Loading(_)))
+    }
+
     fn own(&mut self, state: Loaded) {
         let Loaded { partition, next_offset, newest } = state;
         let epoch = self.epochs.fetch_add(1, Ordering::Relaxed) + 1;
@@ -298,10 +334,7 @@ impl Reading {
                 }
                 Ok(())
             }
-            KafkaError::MessageConsumption(
-                RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed,
-            ) => Err(error.to_string()),
-            error if ends_reading(error) => Err(error.to_string()),
+            error if ends_reading(error) || keeps_out(error) => Err(error.to_string()),
             // Said in the log by the client; it goes on by itself.
             _ => Ok(()),
         }

@@ -100,6 +100,7 @@ impl Reader {
                         return;
                     }
                 }
+                FeedEvent::Joined => {}
                 FeedEvent::Revoked { partition } => panic!("partition {partition} was revoked"),
             }
         }
