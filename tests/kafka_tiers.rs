@@ -156,3 +156,35 @@ async fn partitions_that_are_added_to_topics_in_use_change_nothing_and_the_next_
     });
     why.await;
 }
+
+#[tokio::test]
+async fn reactions_that_were_deleted_unread_or_are_read_again_are_told() {
+    let Some(cluster) = kafka::shared() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let Tiers { ingest, aggregator, fanout, name } = tiers(cluster, dir.path());
+    let [ingest, aggregator, fanout] = [ingest, aggregator, fanout].map(|plan| plan.set("log.partitions=1"));
+    let (posts, mut running, fanout) = (ingest.start().await, aggregator.start().await, fanout.start().await);
+    let react =
+        async || assert_eq!(http::react(&posts.http, "r", r#"{"reaction":"🔥","count":5}"#).await, 202);
+    react().await;
+    until_total(&fanout.http, "r", 5).await;
+    assert_eq!(running.metric("uproar_log_uncounted_offsets_total").await, 0.0);
+    running.stop();
+    react().await;
+    react().await;
+    let topic = format!("{name}-reactions");
+    cluster.trim(&topic);
+
+    let mut running = aggregator.start().await;
+    running.until_log("reactions were deleted before they were counted").await;
+    assert_eq!(running.metric("uproar_log_uncounted_offsets_total").await, 2.0);
+    react().await;
+    until_total(&fanout.http, "r", 10).await;
+    running.stop();
+
+    let to_earliest = ["--reset-offsets", "--to-earliest", "--execute"];
+    cluster.groups(&[&["--group", &name, "--topic", &topic], &to_earliest[..]].concat());
+    let running = aggregator.start().await;
+    running.until_log("the group's offset was set back").await;
+    until_total(&fanout.http, "r", 15).await;
+}

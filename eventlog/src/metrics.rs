@@ -6,6 +6,9 @@ use std::time::Instant;
 
 /// Counter: records of `aggregates` that could not be read and were passed over.
 pub const ALIEN_RECORDS: &str = "uproar_log_alien_records_total";
+/// Counter: offsets of `reactions` that were deleted before they were counted (again after a takeover, as far as nothing was
+/// committed since). Alert on any.
+pub const UNCOUNTED: &str = "uproar_log_uncounted_offsets_total";
 /// Histogram: seconds from the start of a commit to its end, by outcome.
 pub const COMMIT_SECONDS: &str = "uproar_log_commit_seconds";
 /// Counter: commits, by outcome (`ok`, `retry`, `revoked`, `reopen`).
@@ -18,11 +21,13 @@ pub const WRITE_SECONDS: &str = "uproar_log_write_seconds";
 /// Registers help texts, and starts the counters at zero.
 pub fn describe() {
     describe_counter!(ALIEN_RECORDS, "Records of aggregates that could not be read and were passed over");
+    describe_counter!(UNCOUNTED, "Offsets of reactions that were deleted before they were counted");
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "From the start of a commit to its end");
     describe_counter!(COMMITS, "Commits by outcome");
     describe_gauge!(PARTITIONS_OWNED, "Partitions that this process owns");
     describe_histogram!(WRITE_SECONDS, Unit::Seconds, "A synced write of reactions, embedded log only");
     counter!(ALIEN_RECORDS).absolute(0);
+    counter!(UNCOUNTED).absolute(0);
     gauge!(PARTITIONS_OWNED).set(0.0);
     for outcome in ["ok", "retry", "revoked", "reopen"] {
         counter!(COMMITS, "outcome" => outcome).absolute(0);

@@ -126,6 +126,11 @@ impl Cluster {
         self.must("groups", arguments);
     }
 
+    /// Deletes all records that partition 0 of `topic` has.
+    pub fn trim(&self, topic: &str) {
+        self.must("trim", &[topic]);
+    }
+
     /// Starts broker `node` again, with the same data at the same port, and waits until it is ready.
     pub fn restart(&self, node: u32) {
         self.must("start", &[&node.to_string()]);

@@ -8,8 +8,9 @@ use super::{
     state::{self, Loaded, list},
     thread,
 };
-use crate::{BoxFuture, FeedError, FeedEvent, FeedEvents, OpenError, Record};
+use crate::{BoxFuture, FeedError, FeedEvent, FeedEvents, OpenError, Record, metrics::UNCOUNTED};
 use bytes::Bytes;
+use metrics::counter;
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -296,7 +297,8 @@ impl Reading {
     }
 
     fn own(&mut self, state: Loaded) {
-        let Loaded { partition, next_offset, newest } = state;
+        let Loaded { partition, next_offset, uncounted, newest } = state;
+        counter!(UNCOUNTED).increment(uncounted);
         let epoch = self.epochs.fetch_add(1, Ordering::Relaxed) + 1;
         self.stages.insert(partition, Stage::Reading { next_offset, caught_up: false });
         self.ownership.own(partition, epoch);

@@ -29,6 +29,8 @@ const HELP: &str = "docs/operations.md";
 pub(super) struct Loaded {
     pub(super) partition: u32,
     pub(super) next_offset: u64,
+    /// Offsets before that which are gone, and were not counted.
+    pub(super) uncounted: u64,
     pub(super) newest: Vec<Aggregate>,
 }
 
@@ -64,7 +66,18 @@ pub(super) fn load(
         };
         let next_offset = start(*partition, known, span)
             .inspect_err(|why| tracing::error!(partition, why, "the partition can't be gone on with"))?;
-        Ok(Loaded { partition: *partition, next_offset, newest })
+        let uncounted = known.map_or(0, |known| next_offset - known);
+        let counted = newest.iter().map(|aggregate| aggregate.source.to).max().unwrap_or(0);
+        if next_offset < counted {
+            let (from, to) = (next_offset, counted);
+            tracing::error!(
+                partition,
+                from,
+                to,
+                "the group's offset was set back: reactions are counted again"
+            );
+        }
+        Ok(Loaded { partition: *partition, next_offset, uncounted, newest })
     });
     state.collect()
 }
