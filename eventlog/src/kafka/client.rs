@@ -11,7 +11,10 @@ use rdkafka::{
 };
 use std::{
     fmt,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -91,7 +94,7 @@ pub(super) struct Clients {
 impl Clients {
     /// A consumer that is told what to read.
     pub(super) fn reader(&self, role: Role, isolation: Isolation) -> Result<Reader, OpenError> {
-        self.create(&self.consumer_config(role, isolation), LogContext { role })
+        self.create(&self.consumer_config(role, isolation), LogContext::new(role))
     }
 
     /// The member of the group.
@@ -221,9 +224,21 @@ impl fmt::Display for Role {
     }
 }
 
-/// Logs.
+/// Logs, and keeps the last that it was told.
 pub(super) struct LogContext {
-    pub(super) role: Role,
+    role: Role,
+    trouble: Mutex<Option<String>>,
+}
+
+impl LogContext {
+    pub(super) fn new(role: Role) -> Self {
+        Self { role, trouble: Mutex::default() }
+    }
+
+    /// The last reason for which a broker could not be talked to.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl ClientContext for LogContext {
@@ -232,6 +247,11 @@ impl ClientContext for LogContext {
     }
     fn error(&self, error: KafkaError, reason: &str) {
         log_error(self.role, &error, reason);
+        // It only sums the others up.
+        if error != KafkaError::Global(RDKafkaErrorCode::AllBrokersDown) {
+            let reason = reason.replace('\n', " ");
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+        }
     }
     fn stats(&self, _: Statistics) {}
 }

@@ -107,6 +107,7 @@ pub(crate) mod tests {
             panic!("there is nobody")
         };
         assert!(matches!(error, OpenError::Unavailable(_)), "{error}");
+        assert!(error.to_string().contains("Connection refused"), "it says why: {error}");
     }
 
     #[tokio::test]

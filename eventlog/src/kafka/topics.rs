@@ -25,6 +25,8 @@ pub(super) const FIRST_ANSWER: Duration = Duration::from_secs(8);
 /// How long all of it may take.
 const IN_ALL: Duration = Duration::from_secs(25);
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long a client is listened to after a request failed.
+const HEAR: Duration = Duration::from_millis(100);
 /// What the thread that does it gets.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -34,7 +36,7 @@ pub(super) fn prepare(clients: &Clients, partitions: u32, runtime: &Handle) -> R
     let deadline = Instant::now() + IN_ALL;
     let reader = clients.reader(Role::Admin, Isolation::Committed)?;
     let admin: AdminClient<LogContext> =
-        clients.create(&clients.base_config(Role::Admin), LogContext { role: Role::Admin })?;
+        clients.create(&clients.base_config(Role::Admin), LogContext::new(Role::Admin))?;
     let size = |topic: &str| size(&reader, topic, &format!("asking {} for topic {topic}", config.brokers));
     let reactions = size(&config.reactions_topic)?;
     let aggregates = size(&config.aggregates_topic)?;
@@ -77,8 +79,11 @@ fn refuse_partitions(
 
 /// How many partitions `topic` has; `None` when there is no such topic. `doing` begins the text of an error.
 pub(super) fn size(reader: &Reader, topic: &str, doing: &str) -> Result<Option<u32>, OpenError> {
-    let metadata =
-        reader.fetch_metadata(Some(topic), FIRST_ANSWER).map_err(|error| open_error(doing, &error))?;
+    let metadata = reader.fetch_metadata(Some(topic), FIRST_ANSWER);
+    let metadata = metadata.map_err(|error| match heard(reader) {
+        Some(trouble) => open_error(&format!("{doing} ({trouble})"), &error),
+        None => open_error(doing, &error),
+    })?;
     let Some(found) = metadata.topics().first() else { return Ok(None) };
     match found.error() {
         None => Ok(Some(found.partitions().len() as u32)),
@@ -88,6 +93,16 @@ pub(super) fn size(reader: &Reader, topic: &str, doing: &str) -> Result<Option<u
         ) => Ok(None),
         Some(error) => Err(open_code(doing, error.into())),
     }
+}
+
+/// Why the brokers can't be talked to, such as a wrong password: the error of a request does not tell. The client does, to
+/// who polls it.
+fn heard(reader: &Reader) -> Option<String> {
+    let until = Instant::now() + HEAR;
+    while Instant::now() < until {
+        drop(reader.poll(left_until(until)));
+    }
+    reader.context().trouble()
 }
 
 /// Waits until a topic that was made is known everywhere and each of its partitions has a leader.
