@@ -13,7 +13,7 @@ use crate::{
     registry::Registry,
 };
 use eventlog::{EventLog, OpenError};
-use service::{CancellationToken, Condition, Readiness};
+use service::{CancellationToken, Condition, Readiness, http::cannot_listen};
 use std::{io, net::SocketAddr, sync::Arc};
 use tokio::{sync::watch, task::JoinSet};
 
@@ -31,31 +31,29 @@ pub enum Error {
     /// The log can't be opened until somebody changes something.
     #[error(transparent)]
     Log(OpenError),
-    /// The address of MQTT viewers is taken, or not ours.
-    #[error("fanout.mqtt.listen: can't listen on {address}: {error}; is another process there?")]
-    MqttListen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
+    /// The address of a listener is taken, or not ours.
+    #[error("{key}: {error}")]
+    Listen {
+        /// The key that names the address.
+        key: &'static str,
+        /// The address, and what the system says.
         error: io::Error,
     },
     /// A part of the viewers' edge can't start, or died.
     #[error("the viewers' edge failed: {0}")]
     Edge(String),
-    /// The MQTT broker's address is taken, or not ours.
-    #[error("fanout.broker.listen: can't listen on {address}: {error}; is another process there?")]
-    BrokerListen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        error: io::Error,
-    },
     /// The MQTT broker died. It can't be started twice in a process.
     #[error("the MQTT broker failed: {0}")]
     Broker(String),
     /// The bridge's configuration can't be used.
     #[error("the bridge can't start: {0}")]
     Bridge(String),
+}
+
+impl Error {
+    pub(crate) fn listen(key: &'static str, address: SocketAddr, error: &io::Error) -> Self {
+        Self::Listen { key, error: cannot_listen(address, error) }
+    }
 }
 
 /// The tier, ready to run. Serve [`Fanout::router`], and run it beside.

@@ -63,7 +63,8 @@ impl Death {
 pub(crate) fn start(config: &BrokerConfig) -> Result<Running, Error> {
     let failed = |what: &str, why: String| Error::Broker(format!("{what}: {why}"));
     let listen = config.listen.parse().map_err(|_| failed("not an address", config.listen.clone()))?;
-    let address = free_address(listen).map_err(|error| Error::BrokerListen { address: listen, error })?;
+    let taken = |error| Error::listen("fanout.broker.listen", listen, &error);
+    let address = free_address(listen).map_err(taken)?;
     let mut broker = rumqttd::Broker::new(settings::settings(address, config));
     // A client that came with the id of our link would take its place: nobody can guess it.
     let id = format!("uproar-{:016x}", RandomState::new().hash_one(address));

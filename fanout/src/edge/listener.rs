@@ -19,7 +19,7 @@ pub(super) fn bind(config: &Config, count: usize) -> Result<(SocketAddr, Vec<Tcp
     let listen = &config.mqtt.listen;
     let address: SocketAddr =
         listen.parse().map_err(|_| Error::Edge(format!("fanout.mqtt.listen is no address: {listen}")))?;
-    let taken = |error| Error::MqttListen { address, error };
+    let taken = |error| Error::listen("fanout.mqtt.listen", address, &error);
     // A port can be shared by processes of the same user, so that nobody would notice that it is taken.
     let free = TcpListener::bind(address).and_then(|listener| listener.local_addr()).map_err(taken)?;
     let listeners = (0..count).map(|_| bind_one(free, config)).collect::<io::Result<_>>().map_err(taken)?;

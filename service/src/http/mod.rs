@@ -30,6 +30,7 @@ use crate::{
     metrics::{HTTP_CONNECTIONS_CUT, HTTP_CONNECTIONS_REFUSED},
 };
 use std::{
+    fmt,
     io::{self, Write as _},
     net::SocketAddr,
     time::Duration,
@@ -58,11 +59,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Binds `address`; the error names it.
 pub async fn bind(address: &str) -> io::Result<TcpListener> {
-    listen(address).await.map_err(|error| {
-        let taken = error.kind() == io::ErrorKind::AddrInUse;
-        let hint = if taken { "; is another process there?" } else { "" };
-        io::Error::new(error.kind(), format!("can't listen on {address}: {error}{hint}"))
-    })
+    listen(address).await.map_err(|error| cannot_listen(address, &error))
+}
+
+/// What the system said when a listener was to be bound, with its address and what to do. For all listeners of the process.
+pub fn cannot_listen(address: impl fmt::Display, error: &io::Error) -> io::Error {
+    let taken = error.kind() == io::ErrorKind::AddrInUse;
+    let hint = if taken { "; is another process there?" } else { "" };
+    io::Error::new(error.kind(), format!("can't listen on {address}: {error}{hint}"))
 }
 
 /// Listens on the first address of a name that can be bound.
