@@ -4,7 +4,7 @@ use crate::cli::Role;
 use eventlog::LogKind;
 use serde::Deserialize;
 use service::{
-    config::{ConfigErrors, Sources},
+    config::{ConfigErrors, Sources, within},
     telemetry::LogOutput,
 };
 
@@ -56,12 +56,12 @@ impl Config {
             );
             refuse("log.kind", text);
         }
-        self.http.validate(&mut |key, problem| refuse(&format!("http.{key}"), problem));
-        self.log_output.validate(&mut |key, problem| refuse(&format!("log_output.{key}"), problem));
-        self.log.validate(&mut |key, problem| refuse(&format!("log.{key}"), problem));
-        self.ingest.validate(&mut |key, problem| refuse(&format!("ingest.{key}"), problem));
-        self.aggregator.validate(&mut |key, problem| refuse(&format!("aggregator.{key}"), problem));
-        self.fanout.validate(&mut |key, problem| refuse(&format!("fanout.{key}"), problem));
+        self.http.validate(&mut within("http", refuse));
+        self.log_output.validate(&mut within("log_output", refuse));
+        self.log.validate(&mut within("log", refuse));
+        self.ingest.validate(&mut within("ingest", refuse));
+        self.aggregator.validate(&mut within("aggregator", refuse));
+        self.fanout.validate(&mut within("fanout", refuse));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::core::Settings;
 use serde::Deserialize;
+use service::config::check_range;
 
 /// How windows are cut. Everything may be changed while running; open windows keep their end.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -25,12 +26,8 @@ impl Config {
     /// Adds every violation as `(key, what would be right)`.
     pub fn validate(&self, refuse: &mut dyn FnMut(&str, String)) {
         let Self { interval_ms, slots, grace_ms, room_ttl_ms, max_rooms, max_distinct_per_room } = self;
-        if !(100..=60_000).contains(interval_ms) {
-            refuse("interval_ms", format!("must be 100 to 60000, is {interval_ms}"));
-        }
-        if !(1..=60).contains(slots) {
-            refuse("slots", format!("must be 1 to 60, is {slots}"));
-        }
+        check_range("interval_ms", *interval_ms, (100, 60_000), refuse);
+        check_range("slots", *slots as u64, (1, 60), refuse);
         if grace_ms > interval_ms {
             refuse("grace_ms", format!("must be at most interval_ms ({interval_ms}), is {grace_ms}"));
         }
@@ -43,9 +40,7 @@ impl Config {
         if *max_rooms == 0 {
             refuse("max_rooms", "must be at least 1, is 0".to_owned());
         }
-        if !(1..=4_096).contains(max_distinct_per_room) {
-            refuse("max_distinct_per_room", format!("must be 1 to 4096, is {max_distinct_per_room}"));
-        }
+        check_range("max_distinct_per_room", *max_distinct_per_room as u64, (1, 4_096), refuse);
     }
 
     pub(crate) fn settings(&self) -> Settings {

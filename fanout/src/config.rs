@@ -1,12 +1,14 @@
 //! How frames go out. The defaults stand in `config/default.toml`.
 
 use crate::BridgeConfig;
-use axum::http::HeaderValue;
 use serde::Deserialize;
+use service::{
+    config::{check_listen, check_range, within},
+    cors::check_origins,
+};
 use std::net::SocketAddr;
 
-/// Section `fanout`. Changes apply to the next frame or viewer, save those of `listen`, `cors_origins`, `broker`
-/// and `bridge`.
+/// Section `fanout`. Changes apply to the next frame or viewer, save those that need a restart (`src/reload.rs`).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -83,10 +85,7 @@ pub struct BrokerConfig {
 impl Config {
     /// Adds every violation as `(key, what would be right)`; keys are relative to this section.
     pub fn validate(&self, refuse: &mut dyn FnMut(&str, String)) {
-        let port = self.listen.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-        if port.is_none() {
-            refuse("listen", format!("must be host:port, is {:?}", self.listen));
-        }
+        check_listen("listen", &self.listen, refuse);
         for (key, value, least, most) in [
             ("top_n", self.top_n as u64, 1, 1_000),
             ("shards", self.shards as u64, 0, 1_024),
@@ -105,16 +104,10 @@ impl Config {
         ] {
             check_range(key, value, (least, most), refuse);
         }
-        for origin in &self.cors_origins {
-            if origin != "*" && !is_origin(origin) {
-                let text =
-                    format!("must hold \"*\" or origins such as \"https://example.com\", holds {origin:?}");
-                refuse("cors_origins", text);
-            }
-        }
+        check_origins("cors_origins", &self.cors_origins, refuse);
         self.mqtt.validate(refuse);
         self.broker.validate(refuse);
-        self.bridge.validate(&mut |key, problem| refuse(&format!("bridge.{key}"), problem));
+        self.bridge.validate(&mut within("bridge", refuse));
     }
 }
 
@@ -138,24 +131,6 @@ fn check_address(key: &str, address: &str, refuse: &mut dyn FnMut(&str, String))
     if address.parse::<SocketAddr>().is_err() {
         refuse(key, format!("must be an IP address and a port, is {address:?}"));
     }
-}
-
-pub(crate) fn check_range(
-    key: &str,
-    value: u64,
-    (least, most): (u64, u64),
-    refuse: &mut dyn FnMut(&str, String),
-) {
-    if !(least..=most).contains(&value) {
-        refuse(key, format!("must be {least} to {most}, is {value}"));
-    }
-}
-
-/// A scheme and an authority and nothing after them, as browsers send it.
-fn is_origin(text: &str) -> bool {
-    let authority = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    authority.is_some_and(|authority| !authority.is_empty() && !authority.contains(['/', ' ']))
-        && HeaderValue::from_str(text).is_ok()
 }
 
 #[cfg(test)]

@@ -5,6 +5,10 @@ use crate::{
     limits::{self, Limits},
 };
 use serde::Deserialize;
+use service::{
+    config::{check_listen, check_range},
+    cors::check_origins,
+};
 use std::{collections::HashSet, sync::Arc};
 use wire::{Reaction, RoomName};
 
@@ -106,10 +110,7 @@ impl Config {
     }
 
     fn validate_ranges(&self, refuse: &mut dyn FnMut(&str, String)) {
-        let port = self.listen.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-        if port.is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
-            refuse("listen", format!("must be host:port, is {:?}", self.listen));
-        }
+        check_listen("listen", &self.listen, refuse);
         for (key, value, least, most) in [
             ("commit_interval_ms", self.commit_interval_ms, 1, 1_000),
             ("ack_timeout_ms", self.ack_timeout_ms, 10, 60_000),
@@ -131,9 +132,7 @@ impl Config {
             ("idempotency_ttl_ms", self.idempotency_ttl_ms, 1_000, 86_400_000),
             ("max_idempotency_keys", self.max_idempotency_keys as u64, 0, 10_000_000),
         ] {
-            if !(least..=most).contains(&value) {
-                refuse(key, format!("must be {least} to {most}, is {value}"));
-            }
+            check_range(key, value, (least, most), refuse);
         }
     }
 
@@ -170,18 +169,8 @@ impl Config {
                 refuse("catalogue", format!("{reaction:?}: {error}"));
             }
         }
-        for origin in self.cors_origins.iter().filter(|origin| *origin != "*" && !is_origin(origin)) {
-            refuse("cors_origins", format!("must be \"*\" or scheme://host[:port], is {origin:?}"));
-        }
+        check_origins("cors_origins", &self.cors_origins, refuse);
     }
-}
-
-/// Whether browsers could send it as `Origin`.
-fn is_origin(text: &str) -> bool {
-    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    host.is_some_and(|host| {
-        !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@\\,".contains(&b))
-    })
 }
 
 /// A configuration, and what is looked up in it for each request.

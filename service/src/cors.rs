@@ -1,10 +1,24 @@
-//! CORS for routes: preflights are answered, and nothing else that is OPTIONS.
+//! CORS for routes: preflights are answered, and nothing else that is OPTIONS; and which origins can be configured.
 
 use axum::http::{Method, Request, Response, header};
 use futures_util::future::Either;
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
 use tower_http::cors::{Cors, CorsLayer};
+
+/// Refuses what browsers could not send as `Origin`: each has to be `*`, or a scheme and an authority and nothing after them.
+pub fn check_origins(key: &str, origins: &[String], refuse: &mut dyn FnMut(&str, String)) {
+    for origin in origins.iter().filter(|origin| *origin != "*" && !is_origin(origin)) {
+        refuse(key, format!("must be \"*\" or scheme://host[:port], is {origin:?}"));
+    }
+}
+
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| {
+        !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@\\,".contains(&b))
+    })
+}
 
 /// Lets `CorsLayer`, which takes every OPTIONS for a preflight, answer real ones only: those that name their `Origin` and
 /// the method to come (Fetch standard, 3.2.2). Any other OPTIONS goes to the routes, which say what they allow.

@@ -1,7 +1,7 @@
 //! Where the bridge leads.
 
-use crate::config::check_range;
 use serde::Deserialize;
+use service::config::check_range;
 use std::{fmt, path::PathBuf};
 
 /// Section `fanout.bridge`.

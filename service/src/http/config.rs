@@ -1,5 +1,6 @@
 //! Limits of a listener. The defaults stand in `config/default.toml`.
 
+use crate::config::check_range;
 use serde::Deserialize;
 use std::thread::available_parallelism;
 
@@ -57,9 +58,7 @@ impl Config {
             ("max_header_bytes", self.max_header_bytes.into(), 8_192, 1 << 20),
             ("max_streams_per_connection", self.max_streams_per_connection.into(), 1, 100_000),
         ] {
-            if !(least..=most).contains(&value) {
-                refuse(key, format!("must be {least} to {most}, is {value}"));
-            }
+            check_range(key, value, (least, most), refuse);
         }
     }
 
