@@ -37,7 +37,7 @@ impl Live {
             changes,
             started: config.clone(),
             ingest: watch::Sender::new(Arc::new(config.ingest.clone())),
-            aggregator: watch::Sender::new(Arc::new(config.aggregator.clone())),
+            aggregator: watch::Sender::new(Arc::new(config.aggregator)),
             fanout: watch::Sender::new(Arc::new(config.fanout.clone())),
             current: config,
         })
@@ -92,7 +92,7 @@ impl Live {
             tracing::warn!(section, "a changed value takes effect at the next start");
         }
         let _ = self.ingest.send_replace(Arc::new(new.ingest.clone()));
-        let _ = self.aggregator.send_replace(Arc::new(new.aggregator.clone()));
+        let _ = self.aggregator.send_replace(Arc::new(new.aggregator));
         let _ = self.fanout.send_replace(Arc::new(new.fanout.clone()));
         tracing::info!(
             interval_ms = new.aggregator.interval_ms,

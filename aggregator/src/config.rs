@@ -1,11 +1,10 @@
 //! Section `aggregator`. The defaults stand in `config/default.toml`.
 
-use crate::core::Settings;
 use serde::Deserialize;
 use service::config::check_range;
 
 /// How windows are cut. Everything may be changed while running; open windows keep their end.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Length of a window.
@@ -41,16 +40,5 @@ impl Config {
             refuse("max_rooms", "must be at least 1, is 0".to_owned());
         }
         check_range("max_distinct_per_room", *max_distinct_per_room as u64, (1, 4_096), refuse);
-    }
-
-    pub(crate) fn settings(&self) -> Settings {
-        Settings {
-            interval_ms: self.interval_ms,
-            slots: self.slots,
-            grace_ms: self.grace_ms,
-            room_ttl_ms: self.room_ttl_ms,
-            max_rooms: self.max_rooms,
-            max_distinct_per_room: self.max_distinct_per_room,
-        }
     }
 }

@@ -5,7 +5,6 @@
 
 mod config;
 pub mod core;
-mod error;
 pub mod metrics;
 mod pending;
 mod session;
@@ -16,5 +15,4 @@ mod simulation;
 mod tests;
 
 pub use config::Config;
-pub use error::Error;
-pub use shell::{Aggregator, Deps};
+pub use shell::{Aggregator, Deps, Error};

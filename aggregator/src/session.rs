@@ -129,8 +129,8 @@ impl Session {
             FeedEvent::Assigned { partition, partitions, epoch, next_offset, newest } => {
                 tracing::debug!(partition, next_offset, rooms = newest.len(), "partition assigned");
                 self.pending.drop_partition(partition);
-                let settings = self.config.borrow().settings();
-                let rollup = Rollup::new(partition, partitions, next_offset, newest, settings);
+                let config = **self.config.borrow();
+                let rollup = Rollup::new(partition, partitions, next_offset, newest, config);
                 self.partitions.insert(partition, Partition { rollup, epoch, caught_up: false });
             }
             FeedEvent::Joined => self.condition.hold(),
@@ -251,11 +251,11 @@ impl Session {
         }
     }
 
-    /// The open windows keep their end, the next ones have the new settings.
+    /// The open windows keep their end, the next ones have the new configuration.
     fn configure(&mut self) {
-        let settings = self.config.borrow_and_update().settings();
+        let config = **self.config.borrow_and_update();
         for owned in self.partitions.values_mut() {
-            owned.rollup.configure(settings);
+            owned.rollup.configure(config);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The tier: opens the feed, runs a session on it, and again when the session is lost.
 
 use crate::{
-    Config, Error,
+    Config,
     pending::Limits,
     session::{Ended, Session},
 };
@@ -23,6 +23,14 @@ pub struct Deps {
     pub readiness: Readiness,
     /// The time.
     pub clock: Arc<dyn Clock>,
+}
+
+/// The tier ended, and starting it again will not help until somebody changes something.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log refused for good.
+    #[error("the aggregator can't join its group: {0}")]
+    Log(OpenError),
 }
 
 /// The tier that rolls reactions up.
@@ -49,18 +57,14 @@ impl Aggregator {
         let condition = self.deps.readiness.condition("aggregator");
         while !shutdown.is_cancelled() {
             // While the log is away this may take long.
-            let opened = tokio::select! {
-                biased;
-                opened = self.deps.log.feed() => opened,
-                () = shutdown.cancelled() => break,
-            };
+            let Some(opened) = shutdown.run_until_cancelled(self.deps.log.feed()).await else { break };
             let Feed { mut events, committer } = match opened {
                 Ok(feed) => feed,
                 Err(error @ OpenError::Invalid(_)) => return Err(Error::Log(error)),
                 Err(error @ OpenError::Unavailable(_)) => {
                     tracing::warn!(%error, "can't join the group, trying again");
                     condition.fail(error.to_string());
-                    pause(&shutdown).await;
+                    shutdown.run_until_cancelled(time::sleep(RETRY)).await;
                     continue;
                 }
             };
@@ -72,18 +76,10 @@ impl Aggregator {
                     tracing::warn!(why, "joining the group again");
                     condition.fail(why);
                     events.close(CLOSE).await;
-                    pause(&shutdown).await;
+                    shutdown.run_until_cancelled(time::sleep(RETRY)).await;
                 }
             }
         }
         Ok(())
-    }
-}
-
-async fn pause(shutdown: &CancellationToken) {
-    tokio::select! {
-        biased;
-        () = shutdown.cancelled() => {}
-        () = time::sleep(RETRY) => {}
     }
 }

@@ -21,26 +21,9 @@ mod room;
 
 pub use rollup::{Closed, Kind, Rollup};
 
-/// What can be changed while running.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
-    /// Length of a window.
-    pub interval_ms: u64,
-    /// Equal slices of a window.
-    pub slots: usize,
-    /// How long after its end a window stays open for records that are on their way.
-    pub grace_ms: u64,
-    /// A room without reactions for so long is forgotten.
-    pub room_ttl_ms: u64,
-    /// Rooms in all partitions; of more, those silent the longest are forgotten.
-    pub max_rooms: usize,
-    /// Distinct reactions a room counts by name.
-    pub max_distinct_per_room: usize,
-}
-
-/// Those of tests.
+/// That of tests.
 #[cfg(test)]
-const SETTINGS: Settings = Settings {
+const CONFIG: crate::Config = crate::Config {
     interval_ms: 2_000,
     slots: 4,
     grace_ms: 50,

@@ -1,6 +1,6 @@
 //! The window that is open, and where windows lie in time.
 
-use super::Settings;
+use crate::Config;
 use wire::Window;
 
 /// The window that records are counted in.
@@ -33,9 +33,9 @@ pub(super) fn window_at(
     floor_ms: u64,
     partition: u32,
     partitions: u32,
-    settings: Settings,
+    config: Config,
 ) -> Window {
-    let interval_ms = settings.interval_ms;
+    let interval_ms = config.interval_ms;
     let shift_ms = interval_ms * u64::from(partition) / u64::from(partitions.max(1));
     let at_ms = at_ms.max(floor_ms).max(shift_ms);
     let start = (at_ms - shift_ms) / interval_ms * interval_ms + shift_ms;
@@ -45,24 +45,24 @@ pub(super) fn window_at(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::SETTINGS;
+    use crate::core::CONFIG;
 
     #[test]
     fn windows_lie_on_the_grid_of_the_interval() {
-        assert_eq!(window_at(10_000, 0, 0, 4, SETTINGS), Window { start: 10_000, end: 12_000 });
-        assert_eq!(window_at(11_999, 0, 0, 4, SETTINGS), Window { start: 10_000, end: 12_000 });
+        assert_eq!(window_at(10_000, 0, 0, 4, CONFIG), Window { start: 10_000, end: 12_000 });
+        assert_eq!(window_at(11_999, 0, 0, 4, CONFIG), Window { start: 10_000, end: 12_000 });
     }
 
     #[test]
     fn partitions_are_spread_over_the_interval() {
-        assert_eq!(window_at(10_600, 0, 1, 4, SETTINGS), Window { start: 10_500, end: 12_500 });
-        assert_eq!(window_at(10_600, 0, 3, 4, SETTINGS), Window { start: 9_500, end: 11_500 });
+        assert_eq!(window_at(10_600, 0, 1, 4, CONFIG), Window { start: 10_500, end: 12_500 });
+        assert_eq!(window_at(10_600, 0, 3, 4, CONFIG), Window { start: 9_500, end: 11_500 });
     }
 
     #[test]
     fn a_window_never_starts_before_the_last_one_ended() {
-        assert_eq!(window_at(10_100, 10_300, 0, 1, SETTINGS), Window { start: 10_300, end: 12_000 });
-        assert_eq!(window_at(10_100, 12_000, 0, 1, SETTINGS), Window { start: 12_000, end: 14_000 });
+        assert_eq!(window_at(10_100, 10_300, 0, 1, CONFIG), Window { start: 10_300, end: 12_000 });
+        assert_eq!(window_at(10_100, 12_000, 0, 1, CONFIG), Window { start: 12_000, end: 14_000 });
     }
 
     #[test]

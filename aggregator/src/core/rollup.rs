@@ -1,11 +1,12 @@
 //! The roll-up of one partition.
 
 use super::{
-    Settings, Tally,
+    Tally,
     open::{OpenWindow, window_at},
     room::{Place, RoomState},
     share_of_rooms,
 };
+use crate::Config;
 use bytes::Bytes;
 use slab::Slab;
 use std::{
@@ -19,7 +20,7 @@ use wire::{Aggregate, BatchRef, RoomName, Source};
 pub struct Rollup {
     partition: u32,
     partitions: u32,
-    settings: Settings,
+    config: Config,
     /// Where the open window began: the last cut.
     from: u64,
     /// The offset that comes next.
@@ -72,7 +73,7 @@ impl Rollup {
         partitions: u32,
         next_offset: u64,
         newest: Vec<Aggregate>,
-        settings: Settings,
+        config: Config,
     ) -> Self {
         let last_end_ms = newest.iter().map(|a| a.window.end).max().unwrap_or(0);
         let (mut rooms, mut numbers, mut resting) = (Slab::new(), HashMap::new(), Vec::new());
@@ -88,7 +89,7 @@ impl Rollup {
         Self {
             partition,
             partitions,
-            settings,
+            config,
             from,
             position,
             last_end_ms,
@@ -101,9 +102,9 @@ impl Rollup {
         }
     }
 
-    /// Takes new settings; an open window keeps its end.
-    pub fn configure(&mut self, settings: Settings) {
-        self.settings = settings;
+    /// Takes a new configuration; an open window keeps its end.
+    pub fn configure(&mut self, config: Config) {
+        self.config = config;
         self.is_crowded = true;
     }
 
@@ -141,7 +142,7 @@ impl Rollup {
             tally.overflows += 1;
         }
         batches.peek()?;
-        let skewed = timestamp_ms > now_ms.saturating_add(self.settings.interval_ms);
+        let skewed = timestamp_ms > now_ms.saturating_add(self.config.interval_ms);
         let past_end = self.open.as_ref().is_some_and(|open| timestamp_ms >= open.window.end);
         let closed = if past_end && !skewed { self.close(offset) } else { None };
         let at_ms = if skewed { now_ms } else { timestamp_ms };
@@ -180,7 +181,7 @@ impl Rollup {
         if !state.is_in_window() {
             open.push(number);
         }
-        tally.folded += state.add(batch, place, self.settings.max_distinct_per_room);
+        tally.folded += state.add(batch, place, self.config.max_distinct_per_room);
         tally.counted += batch.count;
         tally.late += if place.late { batch.count } else { 0 };
         tally.skewed += if place.skewed { batch.count } else { 0 };
@@ -220,17 +221,17 @@ impl Rollup {
     /// When the clock closes the window: past its end and the grace. At once where the end is further away than any
     /// window opens (the clock went back): else nothing would come out until the clock is there again.
     fn closes_at(&self, open: &OpenWindow, now_ms: u64) -> u64 {
-        let reach_ms = 2 * self.settings.interval_ms.max(open.window.len_ms());
+        let reach_ms = 2 * self.config.interval_ms.max(open.window.len_ms());
         let in_reach = open.window.end <= now_ms.saturating_add(reach_ms);
-        if in_reach { open.window.end.saturating_add(self.settings.grace_ms) } else { now_ms }
+        if in_reach { open.window.end.saturating_add(self.config.grace_ms) } else { now_ms }
     }
 
     /// Windows don't overlap, unless the last one lies in the future (the clock went back).
     fn open_at(&self, at_ms: u64, now_ms: u64) -> OpenWindow {
-        let in_reach = self.last_end_ms <= now_ms.saturating_add(self.settings.interval_ms);
+        let in_reach = self.last_end_ms <= now_ms.saturating_add(self.config.interval_ms);
         let floor_ms = if in_reach { self.last_end_ms } else { 0 };
-        let window = window_at(at_ms, floor_ms, self.partition, self.partitions, self.settings);
-        OpenWindow::new(window, self.settings.slots)
+        let window = window_at(at_ms, floor_ms, self.partition, self.partitions, self.config);
+        OpenWindow::new(window, self.config.slots)
     }
 
     fn close(&mut self, cut: u64) -> Option<Closed> {
@@ -258,7 +259,7 @@ impl Rollup {
 
     /// Forgets rooms that had no reactions for the TTL. Looks through all rooms, so only now and then.
     fn expire(&mut self, now_ms: u64) -> Option<Closed> {
-        let ttl_ms = self.settings.room_ttl_ms;
+        let ttl_ms = self.config.room_ttl_ms;
         self.expiry_ms = now_ms + (ttl_ms / 8).clamp(1, 60_000);
         let mut silent = self.silent();
         silent.retain(|(active_ms, _)| active_ms.saturating_add(ttl_ms) <= now_ms);
@@ -267,7 +268,7 @@ impl Rollup {
 
     /// Of too many rooms, forgets those that have been silent the longest.
     fn thin_out(&mut self) -> Option<Closed> {
-        let share = share_of_rooms(self.settings.max_rooms, self.partitions);
+        let share = share_of_rooms(self.config.max_rooms, self.partitions);
         let beyond = self.rooms.len().checked_sub(share).filter(|beyond| *beyond > 0)?;
         // Rooms that are new in the open window have no aggregate yet: the log knows the others only, and has to be left with a
         // whole share of them, or an audit can't tell that it was full.

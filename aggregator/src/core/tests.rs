@@ -1,13 +1,13 @@
 //! The rules of windows, as users and auditors see them.
 
 use super::*;
-use crate::core::SETTINGS;
+use crate::core::CONFIG;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::Batch;
 
 fn rollup() -> Rollup {
-    Rollup::new(0, 1, 0, Vec::new(), SETTINGS)
+    Rollup::new(0, 1, 0, Vec::new(), CONFIG)
 }
 
 fn batch(room: &str, counts: &[(&str, u64)]) -> Batch {
@@ -197,7 +197,7 @@ fn after_the_clock_went_back_windows_still_come_out() {
 fn a_new_interval_applies_from_the_next_window_and_the_open_one_keeps_its_end() {
     let mut core = rollup();
     fire(&mut core, 0, 10_000);
-    core.configure(Settings { interval_ms: 500, ..SETTINGS });
+    core.configure(Config { interval_ms: 500, ..CONFIG });
     assert_eq!(core.tick(10_600, true), None);
     assert_eq!(only(fire(&mut core, 1, 12_100)).window.len_ms(), 2_000);
     let closed = only(core.tick(12_550, true));
@@ -332,7 +332,7 @@ fn thinned_out(core: &mut Rollup, now_ms: u64, caught_up: bool) -> (Vec<String>,
 
 #[test]
 fn of_too_many_rooms_those_silent_the_longest_are_forgotten() {
-    let mut core = Rollup::new(0, 1, 0, Vec::new(), Settings { max_rooms: 2, ..SETTINGS });
+    let mut core = Rollup::new(0, 1, 0, Vec::new(), Config { max_rooms: 2, ..CONFIG });
     let mut forgotten = Vec::new();
     for (offset, room) in (0u64..).zip(["d", "c", "b", "c", "a"]) {
         let now_ms = 10_000 + 6_000 * offset;
@@ -347,7 +347,7 @@ fn of_too_many_rooms_those_silent_the_longest_are_forgotten() {
 
 #[test]
 fn rooms_of_the_open_window_and_of_the_last_one_stay_however_many_they_are() {
-    let mut core = Rollup::new(0, 1, 0, Vec::new(), Settings { max_rooms: 2, ..SETTINGS });
+    let mut core = Rollup::new(0, 1, 0, Vec::new(), Config { max_rooms: 2, ..CONFIG });
     let all = |offset: u64| ["a", "b", "c", "d"].map(|room| batch(room, &[("🔥", offset + 1)]));
     for offset in 0..3 {
         let at_ms = 10_000 + 2_000 * offset;
@@ -361,7 +361,7 @@ fn rooms_of_the_open_window_and_of_the_last_one_stay_however_many_they_are() {
 
 #[test]
 fn too_many_rooms_are_forgotten_also_while_records_wait_to_be_read() {
-    let mut core = Rollup::new(0, 1, 0, Vec::new(), Settings { max_rooms: 2, ..SETTINGS });
+    let mut core = Rollup::new(0, 1, 0, Vec::new(), Config { max_rooms: 2, ..CONFIG });
     let mut most = 0;
     for offset in 0..50 {
         let at_ms = 10_000 + 2_000 * offset;
@@ -375,7 +375,7 @@ fn too_many_rooms_are_forgotten_also_while_records_wait_to_be_read() {
 
 #[test]
 fn the_log_is_left_with_a_whole_share_of_rooms_also_while_new_ones_wait_for_their_first_window() {
-    let mut core = Rollup::new(0, 1, 0, Vec::new(), Settings { max_rooms: 2, ..SETTINGS });
+    let mut core = Rollup::new(0, 1, 0, Vec::new(), Config { max_rooms: 2, ..CONFIG });
     let mut kept = BTreeSet::new();
     for offset in 0..12 {
         let at_ms = 10_000 + 2_000 * offset;
@@ -396,8 +396,8 @@ fn the_log_is_left_with_a_whole_share_of_rooms_also_while_new_ones_wait_for_thei
 
 #[test]
 fn a_partition_has_its_share_of_the_rooms() {
-    let settings = Settings { max_rooms: 4, room_ttl_ms: u64::MAX / 4, ..SETTINGS };
-    let mut core = Rollup::new(1, 3, 0, Vec::new(), settings);
+    let config = Config { max_rooms: 4, room_ttl_ms: u64::MAX / 4, ..CONFIG };
+    let mut core = Rollup::new(1, 3, 0, Vec::new(), config);
     fire_in(&mut core, &["a", "b", "c", "d"]);
     thinned_out(&mut core, 20_000, true);
     assert_eq!(thinned_out(&mut core, 30_000, true).1, 2);
@@ -410,7 +410,7 @@ fn fewer_rooms_may_be_there_than_were() {
     fire_in(&mut core, &["a", "b", "c"]);
     thinned_out(&mut core, 20_000, true);
     assert_eq!(thinned_out(&mut core, 30_000, true), (vec![], 3));
-    core.configure(Settings { max_rooms: 1, ..SETTINGS });
+    core.configure(Config { max_rooms: 1, ..CONFIG });
     assert_eq!(thinned_out(&mut core, 30_000, true).1, 1);
 }
 
@@ -423,8 +423,8 @@ fn after_a_restart_there_may_be_too_many_rooms_too() {
         let aggregates = before.tick(now_ms, true).map(|closed| closed.aggregates());
         newest.extend(aggregates.into_iter().flatten().map(|it| (it.room.clone(), it)));
     }
-    let settings = Settings { max_rooms: 1, ..SETTINGS };
-    let mut after = Rollup::new(0, 1, 3, newest.into_values().collect(), settings);
+    let config = Config { max_rooms: 1, ..CONFIG };
+    let mut after = Rollup::new(0, 1, 3, newest.into_values().collect(), config);
     let (forgotten, left) = thinned_out(&mut after, 30_000, false);
     assert_eq!((forgotten.len(), left), (2, 1));
 }
@@ -434,7 +434,7 @@ fn after_a_restart_totals_seq_and_rest_go_on() {
     let mut before = rollup();
     fire(&mut before, 0, 10_000);
     let newest = only(before.tick(12_050, true));
-    let mut after = Rollup::new(0, 1, 1, vec![newest], SETTINGS);
+    let mut after = Rollup::new(0, 1, 1, vec![newest], CONFIG);
     let rest = only({
         after.tick(20_000, true);
         after.tick(22_050, true)
@@ -501,10 +501,10 @@ proptest! {
         steps in prop::collection::vec(step(), 1..150),
         max_rooms in 1usize..10,
     ) {
-        let settings = Settings { room_ttl_ms: u64::MAX / 4, max_rooms, max_distinct_per_room: 2, ..SETTINGS };
+        let config = Config { room_ttl_ms: u64::MAX / 4, max_rooms, max_distinct_per_room: 2, ..CONFIG };
         let mut log: Vec<(u64, Vec<Batch>)> = Vec::new();
         let mut ledger = Ledger::default();
-        let mut core = Rollup::new(0, 3, 0, Vec::new(), settings);
+        let mut core = Rollup::new(0, 3, 0, Vec::new(), config);
         let mut now_ms = 1_000_000_000;
         for step in steps {
             match step {
@@ -520,7 +520,7 @@ proptest! {
                 Step::ClockBack { ms } => now_ms -= ms,
                 Step::Crash => {
                     let newest = ledger.newest.values().cloned().collect();
-                    core = Rollup::new(0, 3, ledger.cut, newest, settings);
+                    core = Rollup::new(0, 3, ledger.cut, newest, config);
                 }
             }
             while let Some((timestamp_ms, batches)) = log.get(core.position() as usize) {
