@@ -12,11 +12,10 @@ use aggregator::core::share_of_rooms;
 use clap::Args;
 use output::Output;
 use progress::Progress;
-use service::config::Sources;
+use service::{Clock, SystemClock, config::Sources};
 use std::{
     io::{self, Write},
     mem,
-    time::{SystemTime, UNIX_EPOCH},
 };
 use wire::{
     RoomName,
@@ -88,7 +87,7 @@ pub(crate) struct Found {
 }
 
 fn audit(config: &config::Config) -> Result<Found, eventlog::OpenError> {
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let now_ms = SystemClock.now_ms();
     let history = eventlog::history(&config.log)?;
     let partitions = history.partitions();
     let progress = Progress::start(history.size()?);

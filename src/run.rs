@@ -17,7 +17,7 @@ use service::{
     CancellationToken, Condition, Readiness, SystemClock, Tasks, admin, config::Sources, http,
     signal::StopSignals, telemetry,
 };
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 /// Runs `role` until a signal or a failure ends it.
 pub(crate) fn run(role: Role, sources: Sources) -> Result<(), Failure> {
@@ -186,7 +186,9 @@ async fn until_open(
     stop: &CancellationToken,
 ) -> anyhow::Result<Option<Arc<dyn EventLog>>> {
     loop {
-        let Some(opened) = unless_stopped(stop, eventlog::open(&config.log)).await else { return Ok(None) };
+        let Some(opened) = stop.run_until_cancelled(eventlog::open(&config.log)).await else {
+            return Ok(None);
+        };
         match opened {
             Ok(log) => {
                 condition.hold();
@@ -196,18 +198,9 @@ async fn until_open(
             Err(error @ OpenError::Unavailable(_)) => {
                 tracing::warn!(%error, "waiting for the event log");
                 condition.fail(error.to_string());
-                if unless_stopped(stop, tokio::time::sleep(Duration::from_secs(1))).await.is_none() {
-                    return Ok(None);
-                }
+                stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await;
             }
         }
-    }
-}
-
-async fn unless_stopped<T>(stop: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        () = stop.cancelled() => None,
-        done = work => Some(done),
     }
 }
 
