@@ -85,12 +85,10 @@ impl Encoded {
             }
             Form::Publish(Publish { v5, retain, websocket }) => {
                 let topic = format!("{TOPIC_PREFIX}{}", self.room);
-                let (topic, payload) = (&*topic, json);
-                let message = encode::Message { topic, payload, is_retained: retain, subscription_ids: &[] };
+                let message = encode::Message { topic: &topic, payload: json, is_retained: retain };
                 let version = if v5 { Version::V5 } else { Version::V311 };
                 let mut packet = Vec::new();
-                // A record of the log is far below what a packet can hold (256 MiB).
-                let _ = encode::publish(&mut packet, version, &message);
+                encode::publish(&mut packet, version, &message);
                 if websocket { websocket::message(websocket::Opcode::Binary, &packet) } else { packet }
             }
         }

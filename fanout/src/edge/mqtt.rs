@@ -11,7 +11,7 @@ use crate::{
     mqtt::{
         Version,
         connect::Connect,
-        encode::{self, Offer, Remark},
+        encode::{self, Offer},
         filter,
         frame::{Frame, Framed, first_frame, frame},
         packet::{Packet, Publish},
@@ -238,8 +238,7 @@ impl Connected {
 
     fn say(&self, out: &mut Vec<u8>, reason: Reason, text: Option<&str>) {
         if self.version == Version::V5 {
-            let remark = Remark { reason_string: text, ..Remark::default() };
-            encode::disconnect_v5(out, reason, remark, self.packet_bytes_max);
+            encode::disconnect_v5(out, reason, text, self.packet_bytes_max);
         }
     }
 }
@@ -271,8 +270,7 @@ fn connect(frame: &Frame<'_>, out: &mut Vec<u8>, config: &Config) -> Result<Conn
     };
     if let Some((cause, reason, text)) = refusal {
         refused(cause);
-        let remark = Remark { reason_string: Some(text), ..Remark::default() };
-        encode::connack_refused(out, connect.version, reason, remark, packet_bytes_max);
+        encode::connack_refused(out, connect.version, reason, Some(text), packet_bytes_max);
         return Err(End::Refused);
     }
     let longest = config.mqtt.max_keep_alive_s;
@@ -287,7 +285,6 @@ fn connect(frame: &Frame<'_>, out: &mut Vec<u8>, config: &Config) -> Result<Conn
         session_expiry_s: (connect.wishes.session_expiry_s > 0).then_some(0),
         packet_size_max: u32::try_from(config.mqtt.max_packet_bytes).ok(),
         wildcards: config.mqtt.wildcards,
-        subscription_ids: false,
     };
     encode::connack(out, connect.version, &offer);
     let wished_session = connect.wishes.session_expiry_s > 0;

@@ -9,7 +9,8 @@ use super::{
 };
 
 /// What the CONNACK of a connection says in MQTT 5; 3.1.1 has no words for it. Not in here is what never varies: QoS 0
-/// only, no shared subscriptions, and, by the standard's defaults, retained messages, but no topic aliases.
+/// only, no shared subscriptions, no subscription identifiers, and, by the standard's defaults, retained messages, but no
+/// topic aliases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Offer<'a> {
     /// For the client that has no identifier [MQTT-3.1.3-7].
@@ -21,16 +22,6 @@ pub(crate) struct Offer<'a> {
     /// The largest packet that the client may send.
     pub(crate) packet_size_max: Option<u32>,
     pub(crate) wildcards: bool,
-    pub(crate) subscription_ids: bool,
-}
-
-/// What a refusal or a farewell says beside its reason code.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Remark<'a> {
-    /// For people to read. Left out if the client accepts no packet of that size [MQTT-3.2.2-19], [MQTT-3.14.2-3].
-    pub(crate) reason_string: Option<&'a str>,
-    /// Where to go instead (section 4.11).
-    pub(crate) server_reference: Option<&'a str>,
 }
 
 /// A message of QoS 0.
@@ -39,18 +30,10 @@ pub(crate) struct Message<'a> {
     pub(crate) topic: &'a str,
     pub(crate) payload: &'a [u8],
     pub(crate) is_retained: bool,
-    /// Those of the subscriptions that match, each 1 or more; not for 3.1.1.
-    pub(crate) subscription_ids: &'a [u32],
 }
-
-/// A message that no packet can hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TooLarge;
 
 /// The answer to PINGREQ.
 pub(crate) const PINGRESP: [u8; 2] = [0xD0, 0];
-
-const VAR_INT_MAX: usize = 268_435_455;
 
 /// Accepts a connection. There never is a session from before.
 pub(crate) fn connack(out: &mut Vec<u8>, version: Version, offer: &Offer<'_>) {
@@ -71,7 +54,7 @@ pub(crate) fn connack(out: &mut Vec<u8>, version: Version, offer: &Offer<'_>) {
             }
             text_property(out, 0x12, offer.assigned_client_id);
             out.extend([0x28, u8::from(offer.wildcards)]);
-            out.extend([0x29, u8::from(offer.subscription_ids)]);
+            out.extend([0x29, 0]); // subscription identifiers
             out.extend([0x2A, 0]); // shared subscriptions
             if let Some(seconds) = offer.keep_alive_s {
                 out.push(0x13);
@@ -82,12 +65,13 @@ pub(crate) fn connack(out: &mut Vec<u8>, version: Version, offer: &Offer<'_>) {
 }
 
 /// Refuses a connection. Writes nothing if 3.1.1 has no code for the reason: then the connection is closed without a
-/// word, as it is where that is longer than `packet_size_max`, which is what the client accepts.
+/// word, as it is where that is longer than `packet_size_max`, which is what the client accepts. `text` is for people to
+/// read: it is left out if the client accepts no packet of that size [MQTT-3.2.2-19].
 pub(crate) fn connack_refused(
     out: &mut Vec<u8>,
     version: Version,
     reason: Reason,
-    remark: Remark<'_>,
+    text: Option<&str>,
     packet_size_max: u32,
 ) {
     match version {
@@ -96,7 +80,7 @@ pub(crate) fn connack_refused(
                 out.extend([0x20, 2, 0, code]);
             }
         }
-        Version::V5 => remarked(out, 0x20, &[0, reason as u8], remark, packet_size_max),
+        Version::V5 => with_reason(out, 0x20, &[0, reason as u8], text, packet_size_max),
     }
 }
 
@@ -110,7 +94,7 @@ pub(crate) fn refusal(out: &mut Vec<u8>, connect_body: &[u8], error: Error) {
         Err(Error::Version { .. }) => Version::V5,
         Err(_) => return,
     };
-    connack_refused(out, version, error.reason(), Remark::default(), u32::MAX);
+    connack_refused(out, version, error.reason(), None, u32::MAX);
 }
 
 /// Answers SUBSCRIBE, filter by filter. 3.1.1 knows only that it didn't work.
@@ -148,50 +132,37 @@ pub(crate) fn unsuback(
     });
 }
 
-/// Says why the connection is about to be closed, if the client accepts so much. Only in MQTT 5: a server of 3.1.1 can't.
-pub(crate) fn disconnect_v5(out: &mut Vec<u8>, reason: Reason, remark: Remark<'_>, packet_size_max: u32) {
-    remarked(out, 0xE0, &[reason as u8], remark, packet_size_max);
+/// Says why the connection is about to be closed, if the client accepts so much, and with `text` if it accepts that too
+/// [MQTT-3.14.2-3]. Only in MQTT 5: a server of 3.1.1 can't.
+pub(crate) fn disconnect_v5(out: &mut Vec<u8>, reason: Reason, text: Option<&str>, packet_size_max: u32) {
+    with_reason(out, 0xE0, &[reason as u8], text, packet_size_max);
 }
 
-/// Sends a message. `out` is left as it was if it can't be sent.
-pub(crate) fn publish(out: &mut Vec<u8>, version: Version, message: &Message<'_>) -> Result<(), TooLarge> {
-    let ids = if version == Version::V5 { message.subscription_ids } else { &[] };
-    let topic_len = u16::try_from(message.topic.len()).map_err(|_| TooLarge)?;
-    let ids_len: usize = ids.iter().map(|id| 1 + var_int_len(*id as usize)).sum();
-    let properties_len = if version == Version::V5 { var_int_len(ids_len) + ids_len } else { 0 };
-    let len = 2 + message.topic.len() + properties_len + message.payload.len();
-    if len > VAR_INT_MAX || ids.iter().any(|id| *id as usize > VAR_INT_MAX) {
-        return Err(TooLarge);
-    }
+/// Sends a message. A packet can hold it: a topic is a room's, and a frame far below 256 MiB.
+pub(crate) fn publish(out: &mut Vec<u8>, version: Version, message: &Message<'_>) {
+    let Message { topic, payload, is_retained } = *message;
+    let properties: &[u8] = if version == Version::V5 { &[0] } else { &[] };
+    let len = 2 + topic.len() + properties.len() + payload.len();
     out.reserve(1 + var_int_len(len) + len);
-    out.push(0x30 | u8::from(message.is_retained));
+    out.push(0x30 | u8::from(is_retained));
     var_int(out, len);
-    out.extend_from_slice(&topic_len.to_be_bytes());
-    out.extend_from_slice(message.topic.as_bytes());
-    if version == Version::V5 {
-        var_int(out, ids_len);
-        for id in ids {
-            out.push(0x0B);
-            var_int(out, *id as usize);
-        }
-    }
-    out.extend_from_slice(message.payload);
-    Ok(())
+    out.extend((topic.len() as u16).to_be_bytes());
+    out.extend_from_slice(topic.as_bytes());
+    out.extend_from_slice(properties);
+    out.extend_from_slice(payload);
 }
 
-fn remarked(out: &mut Vec<u8>, first: u8, head: &[u8], remark: Remark<'_>, packet_size_max: u32) {
+/// A packet of MQTT 5 with a reason string, without it if that would make it too long, or none.
+fn with_reason(out: &mut Vec<u8>, first: u8, head: &[u8], text: Option<&str>, packet_size_max: u32) {
     let start = out.len();
     packet(out, first, |out| {
         out.extend_from_slice(head);
-        length_first(out, |out| {
-            text_property(out, 0x1F, remark.reason_string);
-            text_property(out, 0x1C, remark.server_reference);
-        });
+        length_first(out, |out| text_property(out, 0x1F, text));
     });
     if out.len() - start > packet_size_max as usize {
         out.truncate(start);
-        if remark.reason_string.is_some() {
-            remarked(out, first, head, Remark { reason_string: None, ..remark }, packet_size_max);
+        if text.is_some() {
+            with_reason(out, first, head, None, packet_size_max);
         }
     }
 }
@@ -224,7 +195,7 @@ fn length_first(out: &mut Vec<u8>, part: impl FnOnce(&mut Vec<u8>)) {
     }
 }
 
-/// A variable byte integer; the caller sees to it that it is at most `VAR_INT_MAX`.
+/// A variable byte integer; the caller sees to it that it fits into four bytes.
 fn var_int(out: &mut Vec<u8>, mut value: usize) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
