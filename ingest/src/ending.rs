@@ -15,12 +15,8 @@ pub(crate) struct Ending {
 impl Ending {
     /// What the log is to call for a record of `group`.
     pub(crate) fn of(sealed: Sealed, group: &Group, shared: &Arc<Shared>) -> Done {
-        let ending = Self { shared: Arc::clone(shared), group: group.clone(), sealed: Some(sealed) };
-        Box::new(move |result| ending.with(result))
-    }
-
-    fn with(mut self, result: Result<(), AppendError>) {
-        self.end(result);
+        let mut ending = Self { shared: Arc::clone(shared), group: group.clone(), sealed: Some(sealed) };
+        Box::new(move |result| ending.end(result))
     }
 
     fn end(&mut self, result: Result<(), AppendError>) {

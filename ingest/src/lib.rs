@@ -1,9 +1,10 @@
 //! The tier that accepts reactions and commits them as batches.
 //!
 //! The way of a reaction: `http` checks the request (`request`, `refusal`), knows a client that is too fast and a request that
-//! is a repeat (`limits`), and lets it in (`gate`); `batches` adds it to its room's open batch (`combine`, `tally`); the
-//! `committer` seals the open batches of each partition, at once after a rest and else after the commit interval, and hands
-//! them to the log as a record; the `ending` of a record gives the `verdict` for all requests in it, which wait in the `halls`.
+//! is a repeat (`limits`), and lets it in (`gate`); `batches` adds it to its room's open batch (`combine`); the
+//! `committer` has the open batches of each partition sealed, at once after a rest and else after the commit interval, or a
+//! request does when all wait who are expected (`crowd`), and the `handover` gives them to the log as a record; the `ending` of
+//! a record gives the `verdict` for all requests in it, which wait in the `halls` until the `bell` rings.
 //!
 //! - 202 is durable (`ack = "durable"`), 503 and 429 are not counted, 504 is unknown.
 //! - While the log is away, counts go on combining in place; a partition that makes no progress refuses requests at once.

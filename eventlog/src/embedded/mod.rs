@@ -1,9 +1,10 @@
 //! The adapter for the embedded log: durable, for one process, in one folder.
 //!
-//! - `folder` opens it. `journal` keeps the reactions, a `row` for each group commit; `store` the aggregates, in `blocks`, and
-//!   what is committed (redb). `upgrade` knows older formats.
+//! - `folder` opens it. `journal` keeps the reactions, a `row` for each group commit; `store` the aggregates and
+//!   what is committed (redb): in `blocks`, a `block` for many aggregates, of which `live` knows what is needed. `upgrade` knows older
+//!   formats.
 //! - `appends` and `commits` are the two threads that write, a `worker` each: to the journal, and to the store. `writer` and `feed`
-//!   hand them jobs through bounded queues.
+//!   hand them jobs through bounded queues; `feed` and `follower` read.
 //! - `history` reads all once, for auditors, through `overlay`, which keeps writes from it.
 //! - `tail` is what the threads share with readers: the newest groups and commits (`ring`, `pack`), so that a reader that keeps
 //!   up never touches the disk.
