@@ -1,7 +1,7 @@
 //! The feed: there is one member, which owns every partition. A newer feed takes over from the one before.
 
 use super::{
-    Shared,
+    Shared, broken,
     commits::{Job, Joined},
     journal::{JournalError, Reader},
     row::{Group, RowError},
@@ -194,10 +194,6 @@ impl EmbeddedEvents {
             }
         }
     }
-}
-
-fn broken(error: impl std::fmt::Display) -> FeedError {
-    FeedError::Reopen(format!("the embedded log can't be read: {error}"))
 }
 
 impl FeedEvents for EmbeddedEvents {

@@ -4,7 +4,7 @@
 //! a commit, which is in the file too, says exactly where one ends and the other begins.
 
 use super::{
-    Shared,
+    Shared, broken,
     store::{NewestOfRoom, StoreError},
 };
 use crate::{BoxFuture, FeedError, FollowEvent, FollowedRecord, Follower};
@@ -113,10 +113,6 @@ impl EmbeddedFollower {
         self.untold.reverse();
         Ok(!commits.is_empty())
     }
-}
-
-fn broken(error: impl std::fmt::Display) -> FeedError {
-    FeedError::Reopen(format!("the embedded log can't be read: {error}"))
 }
 
 impl Follower for EmbeddedFollower {

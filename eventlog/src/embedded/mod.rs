@@ -38,7 +38,7 @@ mod writer;
 
 pub(crate) use history::EmbeddedHistory;
 
-use crate::{BoxFuture, EmbeddedConfig, EventLog, Feed, Follower, OpenError, Writer};
+use crate::{BoxFuture, EmbeddedConfig, EventLog, Feed, FeedError, Follower, OpenError, Writer};
 use appends::Appends;
 use commits::Commits;
 use folder::Opened;
@@ -57,6 +57,11 @@ type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// There is one feed, and it has one commit under way: more than this wait only while feeds are opened all the time.
 const COMMITS_QUEUED_MAX: usize = 16;
+
+/// What readers say of a log that can't be read.
+fn broken(error: impl std::fmt::Display) -> FeedError {
+    FeedError::Reopen(format!("the embedded log can't be read: {error}"))
+}
 
 /// The embedded log.
 pub(crate) struct EmbeddedLog {
