@@ -3,17 +3,20 @@
 use crate::{
     crowd::Plan,
     edge::{self, cli::EdgeArgs},
+    files,
     ingest::{self, cli::IngestArgs},
     random,
     target::{HttpTarget, MqttTarget},
 };
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Parser, Subcommand};
-use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use wire::{Reaction, RoomName};
-
-/// Files of a process that are not connections.
-const SPARE_FILES: usize = 100;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -136,7 +139,7 @@ pub(crate) struct CrowdArgs {
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
     settle: Duration,
     /// Save all figures as JSON
-    #[arg(long, value_name = "FILE.json")]
+    #[arg(long, value_name = "FILE.json", value_parser = report_file)]
     report: Option<PathBuf>,
 }
 
@@ -162,19 +165,12 @@ impl CrowdArgs {
         {
             bail!("--batch {batch} needs 1 to {distinct} reactions, as many as --reactions lists");
         }
-        if let Some(folder) = self.report.as_ref().and_then(|path| path.parent()) {
-            let there = folder.as_os_str().is_empty() || folder.is_dir();
-            ensure!(there, "--report: there is no folder {}", folder.display());
-        }
         let (ws_viewers, mqtt_viewers) = match (self.ws_viewers, self.mqtt_viewers) {
             (None, None) => (self.viewers - self.viewers / 2, self.viewers / 2),
             (ws, mqtt) => (ws.unwrap_or(0), mqtt.unwrap_or(0)),
         };
         let needed = ws_viewers.saturating_add(mqtt_viewers).saturating_add(usize::from(self.connections));
-        ensure!(
-            needed.saturating_add(SPARE_FILES) <= files,
-            "{needed} viewers and connections don't fit into one process: it may open {files} files (ulimit -Hn)"
-        );
+        files::check(needed, "viewers and connections", files)?;
         let room = match self.room {
             Some(room) => room,
             None => format!("crowd-{}", random::token()).parse().context("the random room name")?,
@@ -197,6 +193,23 @@ impl CrowdArgs {
             mqtt_viewers,
             report: self.report,
         })
+    }
+}
+
+/// A file in a folder that is there: a run that can't be saved is not begun.
+pub(crate) fn report_file(text: &str) -> anyhow::Result<PathBuf> {
+    let file = PathBuf::from(text);
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let there = folder.as_os_str().is_empty() || folder.is_dir();
+    ensure!(there, "there is no folder {}", folder.display());
+    Ok(file)
+}
+
+/// Uproar's program: the one that is named, or that beside this one. Absolute, as servers run in folders of their own.
+pub(crate) fn uproar_program(named: Option<PathBuf>) -> std::io::Result<PathBuf> {
+    match named {
+        Some(file) => std::path::absolute(file),
+        None => Ok(std::env::current_exe()?.with_file_name("uproar")),
     }
 }
 
@@ -261,11 +274,11 @@ mod tests {
 
     #[test]
     fn every_viewer_and_connection_takes_a_file() {
-        assert!(plan("--viewers 19800 --connections 100").is_ok());
+        assert!(plan("--viewers 19700 --connections 100").is_ok());
         let why =
-            "19901 viewers and connections don't fit into one process: it may open 20000 files (ulimit -Hn)";
+            "19801 viewers and connections don't fit into one process: it may open 20000 files (ulimit -Hn)";
         for args in
-            ["--viewers 19801 --connections 100", "--ws-viewers 9801 --mqtt-viewers 10000 --connections 100"]
+            ["--viewers 19701 --connections 100", "--ws-viewers 9701 --mqtt-viewers 10000 --connections 100"]
         {
             assert_eq!(refused(args), why, "{args}");
         }

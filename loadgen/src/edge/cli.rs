@@ -4,7 +4,10 @@ use super::{
     limits,
     plan::{Candidates, Kind, Plan, Protocol, Running},
 };
-use crate::{cli::duration, proc};
+use crate::{
+    cli::{duration, report_file, uproar_program},
+    proc,
+};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use hyper::Uri;
@@ -114,7 +117,7 @@ pub(crate) struct EdgeArgs {
     #[arg(long, value_name = "FILE", default_value = "mosquitto")]
     mosquitto: PathBuf,
     /// Save all figures as JSON
-    #[arg(long, value_name = "FILE.json")]
+    #[arg(long, value_name = "FILE.json", value_parser = report_file)]
     report: Option<PathBuf>,
 }
 
@@ -166,10 +169,6 @@ impl EdgeArgs {
         );
         let keep_alive_s = self.keep_alive.as_secs();
         ensure!((10..=65_535).contains(&keep_alive_s), "--keep-alive is 10s to 18h");
-        if let Some(folder) = self.report.as_ref().and_then(|path| path.parent()) {
-            let there = folder.as_os_str().is_empty() || folder.is_dir();
-            ensure!(there, "--report: there is no folder {}", folder.display());
-        }
         self.pid.map_or(Ok(()), proc::check)?;
         let named = self.servers.is_some();
         let usual = vec![Kind::Floor, Kind::Uproar, Kind::Mosquitto, Kind::Rumqttd];
@@ -183,11 +182,6 @@ impl EdgeArgs {
             Candidates::Start { .. } => self.server_processes.unwrap_or(fewest),
         };
         let client_processes = self.client_processes.unwrap_or(fewest.max(2)).max(server_processes);
-        let uproar = match self.uproar {
-            // Servers run in folders of their own.
-            Some(file) => std::path::absolute(file)?,
-            None => std::env::current_exe()?.with_file_name("uproar"),
-        };
         let plan = Plan {
             candidates,
             viewers: self.viewers,
@@ -201,7 +195,7 @@ impl EdgeArgs {
             connect_timeout: self.connect_timeout,
             settle: self.settle,
             keep_alive: self.keep_alive,
-            uproar,
+            uproar: uproar_program(self.uproar)?,
             set: self.set,
             mosquitto: self.mosquitto,
             report: self.report,

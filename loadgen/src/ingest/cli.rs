@@ -1,14 +1,17 @@
 //! The command line of `loadgen ingest`.
 
 use super::plan::{Bodies, Body, Candidate, Kind, Mode, Plan, cases};
-use crate::{cli::duration, payload::payloads, proc, target::HttpTarget};
+use crate::{
+    cli::{duration, report_file, uproar_program},
+    files,
+    payload::payloads,
+    proc,
+    target::HttpTarget,
+};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use wire::Reaction;
-
-/// Files of a process that are not connections.
-const SPARE_FILES: usize = 200;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -134,7 +137,7 @@ pub(crate) struct IngestArgs {
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
     /// Save all figures as JSON
-    #[arg(long, value_name = "FILE.json")]
+    #[arg(long, value_name = "FILE.json", value_parser = report_file)]
     report: Option<PathBuf>,
 }
 
@@ -142,10 +145,6 @@ impl IngestArgs {
     /// Checks what one argument alone can't show. A process may open `files` files.
     pub(crate) fn plan(self, files: usize) -> anyhow::Result<Plan> {
         ensure!(!self.duration.is_zero(), "--duration must be above zero");
-        if let Some(folder) = self.report.as_ref().and_then(|path| path.parent()) {
-            let there = folder.as_os_str().is_empty() || folder.is_dir();
-            ensure!(there, "--report: there is no folder {}", folder.display());
-        }
         let mode = self.mode()?;
         let candidates = self.candidates(&mode)?;
         let bodies = self.bodies()?;
@@ -156,15 +155,7 @@ impl IngestArgs {
         };
         let connections = self.connections.unwrap_or(connections);
         let most = connections.iter().copied().max().unwrap_or(0) as usize;
-        ensure!(
-            most + SPARE_FILES <= files,
-            "{most} connections don't fit into one process: it may open {files} files (ulimit -Hn)"
-        );
-        let uproar = match self.uproar {
-            // Servers run in folders of their own.
-            Some(file) => std::path::absolute(file)?,
-            None => std::env::current_exe()?.with_file_name("uproar"),
-        };
+        files::check(most, "connections", files)?;
         Ok(Plan {
             candidates,
             cases: cases(&self.body.unwrap_or(body), &self.rooms.unwrap_or(rooms), &connections),
@@ -181,7 +172,7 @@ impl IngestArgs {
             settle: self.settle,
             live_url: self.live_url,
             kafka: self.kafka,
-            uproar,
+            uproar: uproar_program(self.uproar)?,
             set: self.set,
             report: self.report,
         })
