@@ -2,12 +2,14 @@
 
 use crate::{
     audit::{self, Expected, Verdict, Witness},
+    clock::now_us,
     http, payload, post,
     progress::{self, Progress, Status},
     random,
     report::Report,
     schedule::{Schedule, Tickets},
     shared::Shared,
+    snapshot::Snapshots,
     target::{HttpTarget, MqttTarget},
     viewers::{self, Access, audience::Audience},
 };
@@ -22,8 +24,6 @@ use wire::{Frame, Reaction, RoomName};
 
 /// How long all viewers may take to connect, before the run starts without those that could not.
 const ASSEMBLE_PATIENCE: Duration = Duration::from_secs(10);
-/// How long the server may take for a snapshot.
-const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(5);
 /// Time between two looks at something that is waited for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// Time between two updates of the progress.
@@ -79,7 +79,7 @@ pub(crate) async fn run(plan: &Plan, stop: &CancellationToken) -> anyhow::Result
 async fn baseline(plan: &Plan) -> anyhow::Result<Option<Frame>> {
     let deadline = Instant::now() + plan.settle;
     loop {
-        let frame = snapshot(plan).await?;
+        let frame = Snapshots::at(&plan.live_url).of(&plan.room).await?;
         if frame.as_ref().is_none_or(|frame| frame.count == 0) {
             return Ok(frame);
         }
@@ -90,17 +90,6 @@ async fn baseline(plan: &Plan) -> anyhow::Result<Option<Frame>> {
             );
         }
         sleep(LOOK_INTERVAL).await;
-    }
-}
-
-/// The room as those who join would see it.
-async fn snapshot(plan: &Plan) -> anyhow::Result<Option<Frame>> {
-    let path = format!("/v1/rooms/{}", plan.room);
-    let (status, body) = http::get(&plan.live_url, &path, SNAPSHOT_PATIENCE).await?;
-    match status.as_u16() {
-        200 => Ok(Some(Frame::decode(&body).with_context(|| format!("GET {path}"))?)),
-        404 => Ok(None),
-        other => bail!("GET {}{path}: {other} {}", plan.live_url, String::from_utf8_lossy(&body)),
     }
 }
 
@@ -176,7 +165,7 @@ async fn post_all(
     poster.patience = plan.timeout;
     poster.stop = stop.child_token();
     poster.start = Instant::now();
-    let timed_from_us = viewers::wall_us() + u64::try_from(plan.warm_up.as_micros())?;
+    let timed_from_us = now_us() + u64::try_from(plan.warm_up.as_micros())?;
     for gallery in galleries {
         gallery.audience.with(|audience| audience.timed_from_us = timed_from_us);
     }
@@ -226,8 +215,8 @@ async fn settle(plan: &Plan, expected: &Expected, galleries: &[Gallery], poster:
     let mut progress = Progress::start("settling", plan.settle, status(poster, galleries).sent);
     loop {
         let in_time = Instant::now() < deadline;
-        let snapshot = snapshot(plan).await.map(Witness::snapshot);
-        let snapshot = snapshot.map_err(|error| http::chain(&error));
+        let snapshot = Snapshots::at(&plan.live_url).of(&plan.room).await.map(Witness::snapshot);
+        let snapshot = snapshot.map_err(|error| format!("{error:#}"));
         let viewers: Vec<_> = galleries.iter().flat_map(Gallery::witnesses).collect();
         let verdict = audit::judge(expected, &viewers, snapshot.as_ref());
         let at_rest = viewers.iter().chain(&snapshot).all(Witness::is_at_rest);

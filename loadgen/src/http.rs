@@ -57,12 +57,30 @@ impl Connection {
             if error.take_message().is_some() {
                 Failure::Unsent
             } else {
-                Failure::Broken(chain(&error.into_error().into()))
+                Failure::Broken(format!("{:#}", anyhow::Error::from(error.into_error())))
             }
         })?;
         let status = answer.status();
-        let body = read(answer.into_body()).await.map_err(|error| Failure::Broken(chain(&error)))?;
+        let body = read(answer.into_body()).await.map_err(|error| Failure::Broken(format!("{error:#}")))?;
         Ok((status, body))
+    }
+
+    /// Fetches `path`.
+    pub(crate) async fn get(
+        &mut self,
+        target: &HttpTarget,
+        path: &str,
+        patience: Duration,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
+        let request =
+            Request::get(target.path(path)).header(HOST, &target.address).body(Full::new(Bytes::new()))?;
+        match tokio::time::timeout(patience, self.send(request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(Failure::Broken(why))) => Err(anyhow::Error::msg(why)),
+            Ok(Err(Failure::Unsent)) => Err(anyhow::anyhow!("the server closed the connection")),
+            Err(_) => Err(anyhow::anyhow!("no answer within {patience:?}")),
+        }
+        .with_context(|| format!("GET {target}{path}"))
     }
 }
 
@@ -72,24 +90,10 @@ pub(crate) async fn get(
     path: &str,
     patience: Duration,
 ) -> anyhow::Result<(StatusCode, Bytes)> {
-    let mut connection = Connection::open(target, patience).await?;
-    let request =
-        Request::get(target.path(path)).header(HOST, &target.address).body(Full::new(Bytes::new()))?;
-    match tokio::time::timeout(patience, connection.send(request)).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(Failure::Broken(why))) => Err(anyhow::Error::msg(why)),
-        Ok(Err(Failure::Unsent)) => Err(anyhow::anyhow!("the server closed the connection")),
-        Err(_) => Err(anyhow::anyhow!("no answer within {patience:?}")),
-    }
-    .with_context(|| format!("GET {target}{path}"))
+    Connection::open(target, patience).await?.get(target, path, patience).await
 }
 
 async fn read(body: Incoming) -> anyhow::Result<Bytes> {
     let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(anyhow::Error::from_boxed)?;
     Ok(body.to_bytes())
-}
-
-/// The error with its causes, on one line.
-pub(crate) fn chain(error: &anyhow::Error) -> String {
-    format!("{error:#}")
 }

@@ -6,12 +6,15 @@
 //! - [`edge`]: the scenario that measures the viewers' edge beside other servers.
 //! - [`mod@ingest`]: the scenario that measures what accepting a reaction costs.
 //! - [`schedule`], [`payload`], [`tally`], [`audit`], [`viewers::audience`]: the pure parts.
-//! - [`post`], [`http`], [`viewers`]: what touches the network.
-//! - [`progress`], [`report`]: what people and other programs read.
+//! - [`post`], [`http`], [`snapshot`], [`viewers`]: what touches the network.
+//! - [`child`], [`sources`], [`proc`], [`machine`]: servers that a run starts, addresses to reach them from, and what the kernel
+//!   tells of both.
+//! - [`progress`], [`spread`], [`report`]: what people and other programs read.
 
 mod audit;
 mod child;
 mod cli;
+mod clock;
 mod crowd;
 mod edge;
 mod files;
@@ -26,6 +29,7 @@ mod random;
 mod report;
 mod schedule;
 mod shared;
+mod snapshot;
 mod sources;
 mod spread;
 mod tally;

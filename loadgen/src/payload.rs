@@ -34,6 +34,17 @@ pub(crate) fn payloads(reactions: &[Reaction], count: u64, batch: Option<usize>)
         .collect()
 }
 
+/// What so many posts of each payload add up to, by reaction.
+pub(crate) fn sum(payloads: &[Payload], posts: &[u64]) -> Counts {
+    let mut counts = Counts::new();
+    for (payload, posts) in payloads.iter().zip(posts) {
+        for (reaction, count) in &payload.counts {
+            *counts.entry(reaction.clone()).or_default() += count * posts;
+        }
+    }
+    counts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! The posting side: connections that send the requests of a schedule, each when it is due.
 
 use crate::{
-    http::{self, Connection, Failure},
+    http::{Connection, Failure},
     payload::Payload,
     random,
     schedule::{Ticket, Tickets},
@@ -137,7 +137,7 @@ impl Poster {
         match Connection::open(&self.target, self.patience).await {
             Ok(open) => Some(open),
             Err(error) => {
-                self.tally.with(|tally| tally.connect_error(&http::chain(&error)));
+                self.tally.with(|tally| tally.connect_error(&format!("{error:#}")));
                 let pause = random::backoff(attempt, BACKOFF_MAX);
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}

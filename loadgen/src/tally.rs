@@ -1,6 +1,9 @@
 //! What became of the requests. Pure.
 
-use crate::{payload::Payload, spread::Spread};
+use crate::{
+    payload::{Payload, sum},
+    spread::Spread,
+};
 use serde::Deserialize;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use wire::Counts;
@@ -134,22 +137,12 @@ impl Tally {
 
     /// Reactions that were accepted, by reaction.
     pub(crate) fn accepted_counts(&self) -> Counts {
-        self.counts(&self.accepted_by_payload)
+        sum(&self.payloads, &self.accepted_by_payload)
     }
 
     /// Reactions that may or may not have been counted, by reaction.
     pub(crate) fn unknown_counts(&self) -> Counts {
-        self.counts(&self.unknown_by_payload)
-    }
-
-    fn counts(&self, requests: &[u64]) -> Counts {
-        let mut counts = Counts::new();
-        for (payload, requests) in self.payloads.iter().zip(requests) {
-            for (reaction, count) in &payload.counts {
-                *counts.entry(reaction.clone()).or_default() += count * requests;
-            }
-        }
-        counts
+        sum(&self.payloads, &self.unknown_by_payload)
     }
 }
 

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// First and only line to a client process. It leaves when its standard input is closed.
@@ -79,10 +78,4 @@ impl Receipt {
             end_ms: self.end_ms.or(other.end_ms),
         }
     }
-}
-
-/// Now, us since the epoch: the one clock that all processes of a machine share.
-pub(crate) fn now_us() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }

@@ -3,13 +3,12 @@
 use super::{
     clients::Clients,
     figures::{self, Seen},
-    lines::now_us,
     plan::{Candidates, Kind, Plan},
     publish,
     report::Row,
     servers::Server,
 };
-use crate::{proc, progress::Progress, random, sources::Sources};
+use crate::{clock::now_us, proc, progress::Progress, random, sources::Sources};
 use anyhow::{Context as _, ensure};
 use std::time::Duration;
 use tokio::time::Instant;

@@ -3,26 +3,19 @@
 use super::{plan::Plan, servers::Server};
 use crate::{
     audit::{Expected, Verdict, Witness, judge},
-    http::{Connection, Failure},
-    payload::Payload,
+    payload::{Payload, sum},
     progress::note,
-    target::HttpTarget,
+    snapshot::Snapshots,
 };
-use anyhow::{Context as _, bail};
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{Request, header::HOST};
 use serde::Serialize;
 use std::time::Duration;
 use tokio::time::Instant;
-use wire::{Counts, Frame, RoomName};
+use wire::{Frame, RoomName};
 
 /// Time between two looks at rooms that have not come to rest.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// A window may be seen so long after its end.
 const MARGIN: Duration = Duration::from_millis(500);
-/// How long a snapshot may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Findings that are listed.
 const FINDINGS_MAX: usize = 10;
 
@@ -63,7 +56,7 @@ pub(crate) async fn audit(plan: &Plan, server: &Server, rooms: &[RoomName]) -> O
         clean: false,
         findings: Vec::new(),
     };
-    let mut look = Look { live, connection: None, from: Instant::now(), patience: plan.settle };
+    let mut look = Look { snapshots: Snapshots::at(live), from: Instant::now(), patience: plan.settle };
     for (room, expected) in &expected {
         match look.at_rest(room).await {
             Ok(frame) => audit.take(room, &judge(expected, &[], Ok(&Witness::snapshot(frame)))),
@@ -94,16 +87,7 @@ impl Audit {
 
 /// What was accepted for a room, over all cases. Rooms are new in each run.
 fn expected(server: &Server, room: usize, payloads: &[Payload]) -> Expected {
-    let sums = |posts: &[u64]| {
-        let mut counts = Counts::new();
-        for (payload, posts) in payloads.iter().zip(&posts[room * payloads.len()..]).filter(|(_, n)| **n > 0)
-        {
-            for (reaction, count) in &payload.counts {
-                *counts.entry(reaction.clone()).or_default() += count * posts;
-            }
-        }
-        counts
-    };
+    let sums = |posts: &[u64]| sum(payloads, &posts[room * payloads.len()..]);
     let accepted_counts = sums(&server.ledger.accepted);
     Expected {
         baseline: None,
@@ -114,10 +98,9 @@ fn expected(server: &Server, room: usize, payloads: &[Payload]) -> Expected {
     }
 }
 
-/// Snapshots, one after the other over one connection.
+/// Looks at rooms one after the other.
 struct Look<'a> {
-    live: &'a HttpTarget,
-    connection: Option<Connection>,
+    snapshots: Snapshots<'a>,
     /// When the last reaction was accepted, or later.
     from: Instant,
     patience: Duration,
@@ -128,7 +111,7 @@ impl Look<'_> {
     /// of an earlier pause. Or what there is when the time is up.
     async fn at_rest(&mut self, room: &RoomName) -> anyhow::Result<Option<Frame>> {
         loop {
-            let frame = self.snapshot(room).await.with_context(|| format!("snapshot of {room}"))?;
+            let frame = self.snapshots.of(room).await?;
             let at_rest = frame.as_ref().is_some_and(|frame| {
                 let two_windows = 2 * Duration::from_millis(frame.window.len_ms());
                 frame.count == 0 && self.from.elapsed() > two_windows + MARGIN
@@ -137,28 +120,6 @@ impl Look<'_> {
                 return Ok(frame);
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
-        }
-    }
-
-    async fn snapshot(&mut self, room: &RoomName) -> anyhow::Result<Option<Frame>> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => Connection::open(self.live, PATIENCE).await?,
-        };
-        let request = Request::get(self.live.path(&format!("/v1/rooms/{room}")))
-            .header(HOST, &self.live.address)
-            .body(Full::new(Bytes::new()))?;
-        let answer = tokio::time::timeout(PATIENCE, connection.send(request)).await.context("no answer")?;
-        let (status, body) = match answer {
-            Ok(answer) => answer,
-            Err(Failure::Unsent) => bail!("the server closed the connection"),
-            Err(Failure::Broken(why)) => bail!(why),
-        };
-        self.connection = Some(connection);
-        match status.as_u16() {
-            200 => Ok(Some(Frame::decode(&body)?)),
-            404 => Ok(None),
-            other => bail!("{other} {}", String::from_utf8_lossy(&body)),
         }
     }
 }

@@ -5,15 +5,14 @@ mod mqtt;
 mod ws;
 
 use crate::{
-    http, random,
+    clock::now_us,
+    random,
     shared::Shared,
     target::{HttpTarget, MqttTarget},
 };
+use anyhow::Context as _;
 use audience::Audience;
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
@@ -85,13 +84,16 @@ impl Viewer {
         let mut attempt = 0;
         // Nobody closes the gate; if they did, there would be nothing left to do.
         while let Ok(permit) = Arc::clone(&self.gate).acquire_owned().await {
-            let Lost { error, jitter } = match &access {
+            let Err(Lost { error, jitter }) = match &access {
                 Access::WebSocket(target) => ws::watch(target, &self, permit).await,
-                Access::Mqtt { target, id_prefix } => mqtt::watch(target, id_prefix, &self, permit).await,
+                Access::Mqtt { target, id_prefix } => {
+                    let watched = mqtt::watch(target, id_prefix, &self, permit).await;
+                    watched.with_context(|| format!("MQTT at {target}")).map_err(Lost::from)
+                }
             };
             let was_connected = self.audience.with(|audience| {
                 let was_connected = audience.seats()[self.index].connected;
-                audience.disconnect(self.index, http::chain(&error));
+                audience.disconnect(self.index, format!("{error:#}"));
                 was_connected
             });
             attempt = if was_connected { 0 } else { attempt + 1 };
@@ -102,18 +104,12 @@ impl Viewer {
 
     /// The subscription stands; the next viewer may connect.
     fn connected(&self, permit: OwnedSemaphorePermit) {
-        self.audience.with(|audience| audience.connect(self.index, wall_us()));
+        self.audience.with(|audience| audience.connect(self.index, now_us()));
         drop(permit);
     }
 
     fn receive(&self, payload: &[u8]) {
-        let now_us = wall_us();
+        let now_us = now_us();
         self.audience.with(|audience| audience.receive(self.index, payload, now_us));
     }
-}
-
-/// Microseconds since the epoch.
-pub(crate) fn wall_us() -> u64 {
-    let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX)
 }

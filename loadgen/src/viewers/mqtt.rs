@@ -1,6 +1,6 @@
 //! A viewer on MQTT 3.1.1: QoS 0, a clean session.
 
-use super::{CONNECT_PATIENCE, Lost, Viewer};
+use super::{CONNECT_PATIENCE, Viewer};
 use crate::target::MqttTarget;
 use anyhow::{Context as _, bail};
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS, SubscribeReasonCode};
@@ -14,20 +14,8 @@ use tokio::{
 const PACKET_BYTES_MAX: usize = 1 << 20;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// Watches until the connection is lost, and tells why it was.
+/// Watches until the connection is lost.
 pub(super) async fn watch(
-    target: &MqttTarget,
-    id_prefix: &str,
-    viewer: &Viewer,
-    permit: OwnedSemaphorePermit,
-) -> Lost {
-    match frames(target, id_prefix, viewer, permit).await {
-        Err(error) => error.context(format!("MQTT at {target}")).into(),
-        Ok(never) => match never {},
-    }
-}
-
-async fn frames(
     target: &MqttTarget,
     id_prefix: &str,
     viewer: &Viewer,

@@ -15,15 +15,8 @@ use wire::Hello;
 /// What the library would reserve for each viewer is 32 times this.
 const READ_BUFFER_BYTES: usize = 4 << 10;
 
-/// Watches until the connection is lost, and tells why it was.
-pub(super) async fn watch(target: &HttpTarget, viewer: &Viewer, permit: OwnedSemaphorePermit) -> Lost {
-    match frames(target, viewer, permit).await {
-        Err(lost) => lost,
-        Ok(never) => match never {},
-    }
-}
-
-async fn frames(
+/// Watches until the connection is lost.
+pub(super) async fn watch(
     target: &HttpTarget,
     viewer: &Viewer,
     permit: OwnedSemaphorePermit,

@@ -10,11 +10,11 @@ mod tests;
 mod viewer;
 
 use super::{
-    lines::{Order, Standing, now_us},
+    lines::{Order, Standing},
     mqtt,
     plan::Protocol,
 };
-use crate::sources::PER_SOURCE;
+use crate::{clock::now_us, sources::PER_SOURCE};
 use anyhow::Context as _;
 use mio::{Events, Interest, Poll, Token, event::Event};
 use receipts::Receipts;

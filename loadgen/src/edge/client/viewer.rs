@@ -2,13 +2,14 @@
 
 use super::{
     super::{
-        lines::{Order, now_us},
+        lines::Order,
         mqtt::{self, Packet},
         plan::Protocol,
         ws::{self, Message},
     },
     receipts::Receipts,
 };
+use crate::clock::now_us;
 use mio::{event::Event, net::TcpStream};
 use nix::errno::Errno;
 use socket2::{Domain, Socket, Type};
