@@ -74,7 +74,7 @@ fn on_one_thread(scenario: impl Future<Output = anyhow::Result<ExitCode>>) -> an
 async fn until_interrupted(scenario: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<ExitCode> {
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
-        clean = scenario => Ok(if clean? { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_CLEAN) }),
+        clean = scenario => Ok(code_of(clean?)),
         _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
         _ = terminated.recv() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
     }
@@ -85,7 +85,11 @@ async fn crowd_until_interrupted(args: cli::CrowdArgs) -> anyhow::Result<ExitCod
     let stop = CancellationToken::new();
     let plan = args.plan(files::raise()?)?;
     tokio::select! {
-        report = crowd::run(&plan, &stop) => finish(&plan, &report?),
+        report = crowd::run(&plan, &stop) => {
+            let report = report?;
+            report::hand_out(&report.to_text(), &report, plan.report.as_deref())?;
+            Ok(code_of(report.audit.clean))
+        }
         interrupted = interrupted_twice(&stop) => interrupted.map(|()| ExitCode::from(EXIT_INTERRUPTED)),
     }
 }
@@ -97,13 +101,8 @@ async fn interrupted_twice(stop: &CancellationToken) -> anyhow::Result<()> {
     tokio::signal::ctrl_c().await.context("cannot listen for Ctrl-C")
 }
 
-#[expect(clippy::print_stdout, reason = "the report is this program's output")]
-fn finish(plan: &crowd::Plan, report: &report::Report) -> anyhow::Result<ExitCode> {
-    println!("{}", report.to_text());
-    if let Some(path) = &plan.report {
-        report::save(report, path)?;
-    }
-    Ok(if report.audit.clean { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_CLEAN) })
+fn code_of(clean: bool) -> ExitCode {
+    if clean { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_CLEAN) }
 }
 
 #[expect(clippy::print_stderr, reason = "this is where errors end")]

@@ -11,8 +11,11 @@ use anyhow::Context as _;
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt::Write as _, path::Path, time::Duration};
 
-/// Writes the report of a scenario as JSON.
-pub(crate) fn save(report: &impl Serialize, path: &Path) -> anyhow::Result<()> {
+/// Gives the report of a scenario to people, and to programs as JSON where a file is named.
+#[expect(clippy::print_stdout, reason = "the report is this program's output")]
+pub(crate) fn hand_out(text: &str, report: &impl Serialize, file: Option<&Path>) -> anyhow::Result<()> {
+    println!("{text}");
+    let Some(path) = file else { return Ok(()) };
     let json = serde_json::to_string_pretty(report)?;
     std::fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
 }

@@ -21,7 +21,7 @@ mod report;
 pub(crate) mod servers;
 mod ws;
 
-use crate::{files, progress::note, sources::Sources};
+use crate::{files, progress::note, report::hand_out, sources::Sources};
 use measure::{measure, start_and_measure};
 use plan::{Candidates, Plan};
 use report::{Conditions, NotMeasured, Report};
@@ -34,10 +34,7 @@ pub(crate) async fn run(args: cli::EdgeArgs) -> anyhow::Result<bool> {
         note(&format!("hint: {hint}"));
     }
     let report = compare(&plan).await;
-    show(&report);
-    if let Some(path) = &plan.report {
-        crate::report::save(&report, path)?;
-    }
+    hand_out(&report.to_text(), &report, plan.report.as_deref())?;
     Ok(report.clean)
 }
 
@@ -71,9 +68,4 @@ async fn compare(plan: &Plan) -> Report {
 fn failed(server: &str, error: &anyhow::Error) -> NotMeasured {
     note(&format!("{server}: {error:#}"));
     NotMeasured { server: server.to_owned(), why: format!("{error:#}"), skipped: false }
-}
-
-#[expect(clippy::print_stdout, reason = "the report is this program's output")]
-fn show(report: &Report) {
-    println!("{}", report.to_text());
 }

@@ -22,7 +22,7 @@ mod requests;
 mod servers;
 mod tables;
 
-use crate::{files, progress::note, random, sources::Sources};
+use crate::{files, progress::note, random, report::hand_out, sources::Sources};
 use anyhow::Context as _;
 use audit::{Audit, audit};
 use figures::{RoundFigures, Row};
@@ -53,16 +53,8 @@ pub(crate) async fn run(args: cli::IngestArgs) -> anyhow::Result<bool> {
     for server in run.servers {
         server.end().await;
     }
-    show(&report);
-    if let Some(path) = &plan.report {
-        crate::report::save(&report, path)?;
-    }
+    hand_out(&report.to_text(), &report, plan.report.as_deref())?;
     Ok(report.clean)
-}
-
-#[expect(clippy::print_stdout, reason = "the report is this program's output")]
-fn show(report: &Report) {
-    println!("{}", report.to_text());
 }
 
 struct Run<'a> {
