@@ -131,31 +131,51 @@ mod tests {
     use crate::{cli::Role, config};
     use service::config::Sources;
 
-    /// Every `$ref` of `value`.
-    fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    /// Every member of `value` with this name.
+    fn members<'a>(value: &'a Value, name: &str, found: &mut Vec<&'a Value>) {
         match value {
-            Value::Object(members) => {
-                found.extend(members.get("$ref").and_then(Value::as_str));
-                members.values().for_each(|member| references(member, found));
+            Value::Object(object) => {
+                found.extend(object.get(name));
+                object.values().for_each(|member| members(member, name, found));
             }
-            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            Value::Array(items) => items.iter().for_each(|item| members(item, name, found)),
             _ => {}
         }
     }
 
-    #[test]
-    fn the_document_of_all_tiers_is_whole() {
+    /// The document of all tiers, with their defaults.
+    fn whole() -> Value {
         let config = config::load(Role::All, &Sources::default()).unwrap();
         let (ingest, fanout) = (config.ingest, config.fanout);
         let mut description = Description::default();
         description.add(watch::Sender::new(Arc::new(ingest)).subscribe(), ingest::openapi);
         description.add(watch::Sender::new(Arc::new(fanout)).subscribe(), fanout::openapi);
-        let document: Value = serde_json::from_slice(&description.document()).unwrap();
+        serde_json::from_slice(&description.document()).unwrap()
+    }
+
+    #[test]
+    fn clients_can_be_generated_of_the_document() {
+        let document = whole();
+        // openapi-python-client passes over the first, and openapi-typescript takes what has the second for always there.
+        for misread in ["patternProperties", "default"] {
+            let mut found = Vec::new();
+            members(&document, misread, &mut found);
+            assert!(found.is_empty(), "{misread}: {found:?}");
+        }
+        for counts in ["counts", "totals"] {
+            let schema = &document["components"]["schemas"]["Frame"]["properties"][counts];
+            assert_eq!(schema["additionalProperties"]["type"], "integer", "{schema}");
+        }
+    }
+
+    #[test]
+    fn the_document_of_all_tiers_is_whole() {
+        let document = whole();
         let mut found = Vec::new();
-        references(&document, &mut found);
+        members(&document, "$ref", &mut found);
         assert!(found.len() > 10, "{found:?}");
         for reference in found {
-            let target = document.pointer(reference.trim_start_matches('#'));
+            let target = document.pointer(reference.as_str().unwrap().trim_start_matches('#'));
             assert!(target.is_some(), "{reference} leads nowhere");
         }
         let paths: Vec<_> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();

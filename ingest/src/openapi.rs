@@ -80,7 +80,8 @@ fn body(config: &Config, part: &mut Part) -> Value {
     };
     let count = json!({ "type": "integer", "minimum": 1, "maximum": config.max_count });
     let mut counted = count.clone();
-    counted["default"] = json!(1);
+    // Not as `default`: for generators of clients what has one is always there, and would have to be sent.
+    counted["description"] = json!("1 where it is left out.");
     let one = json!({
         "description": "One reaction, `count` times.",
         "type": "object",

@@ -1,6 +1,6 @@
 //! What viewers receive: an aggregate cut to its top N, and the greeting before it.
 
-use crate::{Aggregate, Counts, DecodeError, FORMAT_VERSION, RoomName, Window};
+use crate::{Aggregate, Counts, DecodeError, FORMAT_VERSION, RoomName, Window, schema::counts_schema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,12 +25,14 @@ pub struct Frame {
     /// Reactions in the window.
     pub count: u64,
     /// The most frequent reactions of the window.
+    #[schemars(schema_with = "counts_schema")]
     pub counts: Counts,
     /// `count` spread over equal slices of the window, to animate it smoothly.
     pub slots: Vec<u64>,
     /// Reactions since `since`.
     pub total: u64,
     /// The most frequent reactions since `since`.
+    #[schemars(schema_with = "counts_schema")]
     pub totals: Counts,
 }
 
