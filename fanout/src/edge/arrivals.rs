@@ -19,6 +19,9 @@ use std::io;
 /// Viewers that are accepted before others are looked after.
 const ACCEPTS: usize = 256;
 
+/// What a viewer is told whose room was taken by others on its way here.
+const FULL: &str = "this node serves as much as it may, try again later";
+
 impl Shard {
     /// Takes in a viewer that came over HTTP.
     pub(super) fn welcome(&mut self, newcomer: Newcomer) {
@@ -27,12 +30,12 @@ impl Shard {
         self.hall.viewers[key].input = input.to_vec();
         if let Greeting::Json { rooms, hello } = greeting {
             let how = How { snapshot: Snapshot::Send, retain_as_published: false };
-            let joined = self.hall.with(key, |speech, answers, audience| {
+            let joined = self.hall.with(key, |_, answers, audience| {
                 websocket::put_message(answers, Opcode::Text, &hello);
                 for watch in &rooms {
                     audience.join(&watch.room, how).map_err(|full| {
                         full.refuse();
-                        speech.put_goodbye(answers, End::Refused);
+                        websocket::put_close(answers, 1013, FULL);
                         End::Refused
                     })?;
                 }

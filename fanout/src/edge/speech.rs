@@ -245,7 +245,8 @@ fn put_websocket_goodbye(out: &mut Vec<u8>, end: End) {
         End::Malformed => (1002, "not as the protocol says"),
         End::TooLarge => (1009, "too large"),
         End::Spoke => (1008, "viewers may not send data"),
-        End::Refused => (1013, "this node serves as much as it may, try again later"),
+        // It would be no better later (1013).
+        End::Refused => (1008, "refused, the MQTT packet before this says why"),
         End::Silent => (3008, "nothing was heard in time"),
         End::Drained => (1012, "this node is about to stop, connect again"),
     };

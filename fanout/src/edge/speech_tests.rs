@@ -150,6 +150,23 @@ fn no_answer_is_longer_than_the_client_takes() {
     }
 }
 
+#[test]
+fn who_is_refused_in_a_websocket_is_not_told_to_try_again() {
+    let connect_v5 = b"\x10\x11\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x04name";
+    let with_id = b"\x82\x13\x00\x01\x02\x0b\x01\x00\x0breactions/a\x00";
+    for (bytes, said) in [
+        (b"\x10\x16\x00\x04MQTT\x04\x06\x00\x3c\x00\x04name\x00\x01t\x00\x01x".to_vec(), [0x20, 2, 0, 5]),
+        (b"\x10\x12\x00\x06MQIsdp\x03\x02\x00\x3c\x00\x04name".to_vec(), [0x20, 2, 0, 1]),
+        ([&connect_v5[..], with_id].concat(), [0xE0, 2, 0xA1, 0]),
+    ] {
+        let (out, end, _) = listen(Protocol::MqttWebSocket, &in_websocket(&bytes, &[99]), &[usize::MAX]);
+        assert_eq!(end, Some(End::Refused));
+        let close = out.iter().rposition(|byte| *byte == 0x88).unwrap();
+        assert_eq!(out[close + 2..close + 4], 1008_u16.to_be_bytes(), "{out:x?}");
+        assert!(out[..close].ends_with(&said), "{out:x?}");
+    }
+}
+
 /// Whether each of `pieces` shows that its sender is there.
 fn alive(protocol: Protocol, pieces: &[Vec<u8>]) -> Vec<bool> {
     let (mut speech, mut audience) = (Speech::of(protocol), Generous::default());
