@@ -5,7 +5,7 @@ use axum::{
     BoxError, Router,
     body::{Body, Bytes, HttpBody},
     extract::{ConnectInfo, FromRequestParts},
-    http::{Request, request::Parts},
+    http::{Request, StatusCode, header, request::Parts},
     response::Response,
 };
 use hyper::body::Incoming;
@@ -66,7 +66,14 @@ where
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
     let answer = routes.clone().call(request);
-    async { answer.await.unwrap_or_else(|never| match never {}) }
+    async {
+        let mut answer = answer.await.unwrap_or_else(|never| match never {});
+        // The router says 0, but it is the length of what has not changed (RFC 9110, 8.6). HTTP/1.1 leaves it out anyway.
+        if answer.status() == StatusCode::NOT_MODIFIED {
+            answer.headers_mut().remove(header::CONTENT_LENGTH);
+        }
+        answer
+    }
 }
 
 /// Has `routes` answer a plain request, which has to be one that they answer shortly.
@@ -89,5 +96,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
         let info = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         // Without a connection, as in tests of routes, there is only ourselves.
         Ok(Self(info.map_or(Ipv4Addr::LOCALHOST.into(), |info| info.0.ip())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+
+    #[tokio::test]
+    async fn what_has_not_changed_is_not_said_to_be_empty() {
+        let routes = Router::new().route("/", get(async || StatusCode::NOT_MODIFIED));
+        let response = answer(&routes, Request::new(Body::empty()), ([127, 0, 0, 1], 1).into()).await;
+        assert_eq!(response.status(), 304);
+        assert_eq!(response.headers().get(header::CONTENT_LENGTH), None);
     }
 }
