@@ -164,8 +164,13 @@ mod tests {
         }
         for counts in ["counts", "totals"] {
             let schema = &document["components"]["schemas"]["Frame"]["properties"][counts];
-            assert_eq!(schema["additionalProperties"]["type"], "integer", "{schema}");
+            assert_eq!(schema["additionalProperties"]["format"], "int64", "{schema}");
         }
+        // What has another format, or none, is 32 bits for openapi-generator.
+        let mut formats = Vec::new();
+        members(&document, "format", &mut formats);
+        let known = ["int32", "int64", "reaction", "reactions"];
+        assert!(formats.iter().all(|format| known.iter().any(|known| *format == known)), "{formats:?}");
     }
 
     #[test]

@@ -152,6 +152,7 @@ fn responses(config: &Config, part: &mut Part) -> Map<String, Value> {
                 "properties": { "accepted": {
                     "description": "How many reactions were accepted: the sum of the counts.",
                     "type": "integer",
+                    "format": "int64",
                     "minimum": 1,
                     "maximum": config.max_count.saturating_mul(config.max_distinct_per_request as u64),
                 } },

@@ -3,7 +3,9 @@
 //! Schemas come from the types that are sent, answers from the very [`Problem`]s that are answered.
 
 use crate::Problem;
-use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use schemars::{
+    JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, transform::RecursiveTransform,
+};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -23,6 +25,7 @@ impl Default for Part {
             settings.definitions_path = SCHEMAS.trim_start_matches('#').trim_end_matches('/').into();
             settings.meta_schema = None;
         });
+        let settings = settings.with_transform(RecursiveTransform(name_integers));
         Self { generator: settings.into_generator(), schemas: Map::new(), paths: Map::new() }
     }
 }
@@ -57,6 +60,17 @@ impl Part {
         let schema = self.schema_of::<Problem>();
         by_status.into_iter().map(|(status, kinds)| (status.to_string(), response(&schema, &kinds))).collect()
     }
+}
+
+/// Gives integers the formats that OpenAPI has: generators of clients take what they don't know for 32 bits, which hold no time
+/// in ms.
+fn name_integers(schema: &mut Schema) {
+    let format = match schema.get("format").and_then(Value::as_str) {
+        Some("uint8" | "uint16" | "uint32") => "int32",
+        Some("uint64") => "int64",
+        _ => return,
+    };
+    schema.insert("format".into(), format.into());
 }
 
 fn response(schema: &Value, kinds: &[(&str, Problem)]) -> Value {
