@@ -145,6 +145,23 @@ async fn limits_and_keys_are_the_same() {
 }
 
 #[tokio::test]
+async fn who_comes_the_short_way_is_who_the_gateway_says() {
+    let proxies = vec!["127.0.0.0/8".into()];
+    let rig =
+        Rig::open(Config { trusted_proxies: proxies, subject_header: "x-user".into(), ..config() }).await;
+    let (address, _server) = rig.serve().await;
+    // A key is its client's own.
+    let of = |user: &str, body: &str| {
+        post("final", &format!("{JSON}idempotency-key: k\r\nX-User: {user}\r\n"), body)
+    };
+    let other = r#"{"reaction":"👏"}"#;
+    let answers = asked(address, &[of("ann", FIRE), of("bob", other), of("ann", other)]).await;
+    assert!(answers.iter().all(|(lines, _)| is_short(lines)), "{answers:?}");
+    let statuses: Vec<_> = answers.iter().map(|(lines, _)| &lines[0]["HTTP/1.1 ".len()..][..3]).collect();
+    assert_eq!(statuses, ["202", "202", "422"]);
+}
+
+#[tokio::test]
 async fn each_request_is_counted_once_whatever_its_way() {
     let rig = Rig::open(config()).await;
     let (address, _server) = rig.serve().await;
