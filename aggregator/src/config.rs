@@ -42,3 +42,59 @@ impl Config {
         check_range("max_distinct_per_room", *max_distinct_per_room as u64, (1, 4_096), refuse);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Config;
+    use crate::tests::CONFIG;
+
+    fn violations(change: impl FnOnce(&mut Config)) -> Vec<String> {
+        let mut config = CONFIG;
+        change(&mut config);
+        let mut found = Vec::new();
+        config.validate(&mut |key, problem| found.push(format!("{key} {problem}")));
+        found
+    }
+
+    #[test]
+    fn what_is_at_a_bound_is_right() {
+        let least = Config {
+            interval_ms: 100,
+            slots: 1,
+            grace_ms: 0,
+            room_ttl_ms: 1_000,
+            max_rooms: 1,
+            max_distinct_per_room: 1,
+        };
+        let most = Config {
+            interval_ms: 60_000,
+            slots: 60,
+            grace_ms: 60_000,
+            room_ttl_ms: u64::MAX,
+            max_rooms: usize::MAX,
+            max_distinct_per_room: 4_096,
+        };
+        for config in [least, most] {
+            assert_eq!(violations(|c| *c = config), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn every_violation_is_named_at_once() {
+        let found = violations(|c| {
+            c.interval_ms = 99;
+            c.slots = 0;
+            c.grace_ms = 100;
+            c.room_ttl_ms = 989;
+            c.max_rooms = 0;
+            c.max_distinct_per_room = 0;
+        });
+        let keys: Vec<_> = found.iter().filter_map(|line| line.split(' ').next()).collect();
+        let expected =
+            ["interval_ms", "slots", "grace_ms", "room_ttl_ms", "max_rooms", "max_distinct_per_room"];
+        assert_eq!(keys, expected);
+        assert_eq!(found[3], "room_ttl_ms must be at least 10 times interval_ms (99), is 989");
+        let found = violations(|c| (c.interval_ms, c.slots, c.max_distinct_per_room) = (60_001, 61, 4_097));
+        assert_eq!(found.len(), 4, "{found:?}");
+    }
+}

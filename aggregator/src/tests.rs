@@ -19,7 +19,7 @@ use tokio::{
 };
 use wire::{Aggregate, Batch};
 
-const CONFIG: Config = Config {
+pub(crate) const CONFIG: Config = Config {
     interval_ms: 1_000,
     slots: 2,
     grace_ms: 10,
