@@ -89,19 +89,15 @@ impl Balance {
         self.given = offset + 1;
         for batch in Batch::decode_all(value) {
             match batch {
-                Ok(batch) => self.batch(Stamp { offset, timestamp_ms }, batch, report),
+                Ok(batch) => self.batch(Stamp { offset, timestamp_ms }, batch),
                 Err(_) => report.poison += 1,
             }
         }
     }
 
-    fn batch(&mut self, stamp: Stamp, batch: Batch, report: &mut Report) {
-        let offset = stamp.offset;
-        if self.window.as_ref().is_some_and(|open| offset >= open.source.from) {
-            self.settle(report);
-        }
+    fn batch(&mut self, stamp: Stamp, batch: Batch) {
         match &mut self.window {
-            Some(open) if open.source.from <= offset && offset < open.source.to => {
+            Some(open) if (open.source.from..open.source.to).contains(&stamp.offset) => {
                 open.held.entry(batch.room.clone()).or_default().push((stamp, batch));
             }
             _ => self.pass(stamp, &batch),

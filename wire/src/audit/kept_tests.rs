@@ -1,8 +1,9 @@
 //! The audit of a partition as a log keeps it: faults are found in it, and what compaction and retention took is none.
 
+mod properties;
+
 use super::*;
 use crate::{Batch, COUNT_MAX, FORMAT_VERSION, OTHER};
-use proptest::prelude::*;
 use std::{collections::BTreeSet, convert::Infallible};
 
 const TTL_MS: u64 = 100_000;
@@ -139,8 +140,12 @@ impl Log {
     }
 
     fn audit(&self) -> Report {
+        self.audit_with(Some(self.cut))
+    }
+
+    fn audit_with(&self, committed: Option<u64>) -> Report {
         let end = self.records.last().map_or(self.begin, |(offset, ..)| offset + 1);
-        let span = Span { begin: self.begin, end, committed: Some(self.cut) };
+        let span = Span { begin: self.begin, end, committed };
         let aggregates = || {
             self.aggregates.iter().map(|(offset, room, aggregate)| {
                 let value = aggregate.as_ref().map(Aggregate::encode);
@@ -230,6 +235,11 @@ fn overlaps_are_seen_and_named_once() {
         log.nth(name, 2).source.from = 2;
     }
     assert_eq!(log.findings(), ["partition 0: the records 2 to 3 are in two windows"]);
+    // Counted in both, too.
+    let a = log.nth("a", 2);
+    (a.count, a.counts, a.slots) = (10, counts(&[("x", 4), ("y", 6)]), vec![10]);
+    (a.total, a.totals) = (17, counts(&[("x", 10), ("y", 7)]));
+    assert_eq!(log.findings(), ["partition 0: the records 2 to 3 are in two windows"]);
 }
 
 #[test]
@@ -261,6 +271,20 @@ fn a_record_that_a_window_leaves_out_is_found_with_and_without_other_records_of_
     let mut log = good();
     log.aggregates.retain(|(_, of, _)| *of != room("b"));
     assert_eq!(log.findings(), ["room b: 12 in the records 1 to 5 are in no aggregate"]);
+}
+
+#[test]
+fn a_record_that_a_window_leaves_out_is_found_though_the_room_goes_on_as_if_it_had_not_been() {
+    let mut log = good();
+    log.close();
+    log.close();
+    log.append("b", &[("x", 3)]);
+    log.open.clear();
+    log.append("a", &[("x", 1)]);
+    log.close();
+    log.append("b", &[("x", 1)]);
+    log.close();
+    assert_eq!(log.findings(), ["room b: 3 in the records 6 to 7 are in no aggregate"]);
 }
 
 #[test]
@@ -312,6 +336,34 @@ fn compaction_and_retention_leave_holes_which_are_no_faults() {
     assert!(report.is_clean(), "{:?}", report.findings);
     assert_eq!((report.compared, report.rooms[&room("a")].compacted), (0, 2));
     assert_eq!(report.rooms[&room("a")].verified, 0);
+
+    // Deleted after the span was known.
+    let mut log = good();
+    log.records.remove(0);
+    assert_eq!((log.findings().as_slice(), log.audit().compared), (&[][..], 2));
+
+    // The newest of b, and of a two windows later.
+    let mut log = good();
+    for _ in 0..3 {
+        log.close();
+        log.append("a", &[("x", 1)]);
+    }
+    log.newest_only();
+    let report = log.audit();
+    assert!(report.is_clean(), "{:?}", report.findings);
+    assert_eq!((report.windows, report.holes), (2, 1));
+}
+
+#[test]
+fn windows_of_records_that_never_were_are_found_without_a_committed_offset_too() {
+    let mut log = good();
+    log.newest_only();
+    log.records.truncate(3);
+    for committed in [Some(5), None] {
+        let findings = log.audit_with(committed).findings;
+        let kinds: Vec<_> = findings.iter().map(Finding::kind).collect();
+        assert!(kinds.contains(&"beyond_end"), "{committed:?}: {kinds:?}");
+    }
 }
 
 #[test]
@@ -334,17 +386,43 @@ fn all_that_is_left_of_the_records_still_proves_a_total_whose_windows_are_gone()
 }
 
 #[test]
+fn a_life_that_began_well_after_the_oldest_record_is_compared_as_a_whole() {
+    let mut log = good();
+    log.silence();
+    let records = log.records.len() as u64;
+    for n in [9, 1] {
+        log.append("c", &[("x", n)]);
+        log.close();
+    }
+    log.newest_only();
+    log.trim(1);
+    assert_eq!(log.findings(), [""; 0]);
+    let c = log.nth("c", 0);
+    (c.total, c.totals) = (11, counts(&[("x", 11)]));
+    assert_eq!(log.findings(), ["room c: total 11 at seq 2, 10 in the records 1 to 8"]);
+    // One that began with the oldest record may have had others, which are deleted.
+    log.trim(records);
+    assert_eq!(log.findings(), [""; 0]);
+}
+
+#[test]
 fn a_room_that_was_forgotten_begins_again_and_its_earlier_records_prove_nothing() {
     let mut log = good();
     log.silence();
     log.append("a", &[("x", 9)]);
     log.close();
+    let mut young = log.clone();
+    young.newest_only();
+    assert_eq!(young.findings(), [""; 0]);
+    assert_eq!(young.audit().rooms[&room("a")].bygone, 21);
     log.append("a", &[("x", 1)]);
     log.close();
     assert_eq!(log.findings(), [""; 0]);
     let report = log.audit();
     assert_eq!((report.rooms[&room("a")].total, report.rooms[&room("a")].forgotten), (10, 1));
     assert_eq!((report.rooms[&room("b")].total, report.rooms[&room("b")].at_rest), (0, true));
+    log.compact(log.aggregates.len(), false);
+    assert_eq!((log.findings().as_slice(), log.audit().rooms[&room("b")].bygone), (&[][..], 12));
     log.newest_only();
     let report = log.audit();
     assert!(report.is_clean(), "{:?}", report.findings);
@@ -434,6 +512,11 @@ fn a_full_room_passes_batches_over() {
     log.append("b", &[("x", 1)]);
     log.close();
     assert_eq!(log.findings(), [""; 0]);
+    // At rest, too.
+    log.records.push((3, log.now_ms, log.records[1].2.clone()));
+    log.append("b", &[("x", 1)]);
+    log.close();
+    assert_eq!(log.findings(), [""; 0]);
 }
 
 #[test]
@@ -441,107 +524,4 @@ fn a_room_with_aggregates_in_two_partitions_is_found() {
     let mut report = good().audit();
     report.merge(good().audit());
     assert_eq!(report.findings.iter().map(Finding::kind).collect::<Vec<_>>(), ["scattered", "scattered"]);
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    /// Room, reaction and how many of it.
-    Append(Vec<(u8, u8, u64)>),
-    Close,
-    Silence,
-}
-
-fn history() -> impl Strategy<Value = Log> {
-    history_with(Just(None))
-}
-
-fn history_with(max_rooms: impl Strategy<Value = Option<usize>>) -> impl Strategy<Value = Log> {
-    let step = prop_oneof![
-        6 => prop::collection::vec((0u8..4, 0u8..3, 1u64..50), 1..5).prop_map(Step::Append),
-        4 => Just(Step::Close),
-        1 => Just(Step::Silence),
-    ];
-    (max_rooms, prop::collection::vec(step, 1..80)).prop_map(|(max_rooms, steps)| {
-        let mut log = Log { now_ms: 1_000_000, max_rooms, ..Log::default() };
-        for step in steps {
-            log.now_ms += 10;
-            match step {
-                Step::Append(batches) => log.append_all(batches.into_iter().map(|(room, reaction, n)| {
-                    (format!("room-{room}"), counts(&[(["x", "y", "z"][usize::from(reaction)], n)]))
-                })),
-                Step::Close if log.open.is_empty() && log.living.values().all(|it| it.count == 0) => {}
-                Step::Close => log.close(),
-                Step::Silence => log.silence(),
-            }
-        }
-        log
-    })
-}
-
-proptest! {
-    #[test]
-    fn whatever_compaction_and_retention_take_a_good_history_stays_clean(
-        log in history_with(prop::option::of(1usize..4)),
-        kept in any::<prop::sample::Index>(), begin in any::<prop::sample::Index>(), tombstones: bool,
-    ) {
-        let mut log = log;
-        prop_assert_eq!(log.findings(), [""; 0]);
-        log.compact(kept.index(log.aggregates.len() + 1), tombstones);
-        prop_assert_eq!(log.findings(), [""; 0]);
-        log.trim(begin.index(log.records.len() + 1) as u64);
-        prop_assert_eq!(log.findings(), [""; 0]);
-    }
-
-    #[test]
-    fn a_total_that_is_off_by_one_is_found_while_its_records_are_left(
-        log in history(), which in any::<prop::sample::Index>(), more: bool, kept in any::<prop::sample::Index>(),
-    ) {
-        let mut log = log;
-        log.compact(kept.index(log.aggregates.len() + 1), false);
-        let mut with_total: Vec<_> = log
-            .aggregates
-            .iter_mut()
-            .filter_map(|(.., it)| it.as_mut())
-            .filter(|it| it.totals.iter().any(|(name, n)| *n > it.counts.get(name).copied().unwrap_or(0)))
-            .collect();
-        if with_total.is_empty() {
-            return Ok(());
-        }
-        let at = which.index(with_total.len());
-        let spoilt = &mut with_total[at];
-        let counts = spoilt.counts.clone();
-        let (_, n) = spoilt
-            .totals
-            .iter_mut()
-            .find(|(name, n)| **n > counts.get(*name).copied().unwrap_or(0))
-            .unwrap();
-        if more {
-            *n += 1;
-            spoilt.total += 1;
-        } else {
-            *n -= 1;
-            spoilt.total -= 1;
-        }
-        let bygone = log.audit().rooms.values().any(|sums| sums.bygone > 0);
-        prop_assert!(!log.findings().is_empty() || bygone);
-    }
-
-    #[test]
-    fn a_reaction_that_is_missing_from_the_records_is_found(
-        log in history(), which in any::<prop::sample::Index>(), batch in any::<prop::sample::Index>(),
-    ) {
-        let mut log = log;
-        let cut = usize::try_from(log.cut).unwrap();
-        if cut > 0 {
-            let (.., value) = &mut log.records[which.index(cut)];
-            let mut batches: Vec<_> = Batch::decode_all(value).map(Result::unwrap).collect();
-            let at = batch.index(batches.len());
-            let batch = &mut batches[at];
-            let counts = batch.counts.iter().map(|(name, n)| (name.clone(), n + 1)).collect();
-            *batch = Batch::new(batch.room.clone(), counts).unwrap();
-            value.clear();
-            batches.iter().for_each(|batch| batch.encode_into(value));
-            prop_assert!(!log.findings().is_empty());
-        }
-    }
 }

@@ -211,9 +211,8 @@ impl Auditor {
                 held.entry(room).or_default().push(count);
             }
         }
-        if let Some((from, to)) = here.known.as_mut() {
+        if let Some((from, _)) = here.known.as_mut() {
             *from = source.to.max(*from);
-            *to = (*to).max(*from);
         }
         if !known {
             return;

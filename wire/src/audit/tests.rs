@@ -85,7 +85,12 @@ fn records_that_no_window_has_are_a_gap() {
 #[test]
 fn records_that_two_windows_have_are_an_overlap() {
     let history = [aggregate("a", 1, 5, 5, 0, 4), aggregate("a", 2, 5, 10, 2, 5)];
-    assert_eq!(findings(&history), ["partition 0: the records 2 to 4 are in two windows"]);
+    let overlap = ["partition 0: the records 2 to 4 are in two windows"];
+    assert_eq!(findings(&history), overlap);
+    // Those of the second window can't be compared any more.
+    let mut auditor = Auditor::of_whole_history();
+    [(0, 2), (2, 3), (4, 2)].into_iter().for_each(|(offset, n)| record(&mut auditor, offset, "a", n));
+    assert_eq!(audited(auditor, &history), overlap);
 }
 
 #[test]
@@ -189,6 +194,14 @@ fn a_room_that_its_window_leaves_out_is_miscounted() {
         auditor.report().findings,
         [Finding::Miscounted { room: room("b"), records: source, counted: 0, accepted: 3 }]
     );
+}
+
+#[test]
+fn a_room_of_which_its_window_holds_no_record_is_miscounted() {
+    let mut auditor = Auditor::of_whole_history();
+    record(&mut auditor, 0, "a", 2);
+    let history = [aggregate("a", 1, 2, 2, 0, 1), aggregate("b", 1, 3, 3, 0, 1)];
+    assert_eq!(audited(auditor, &history), ["room b: 3 counted, 0 in the records 0 to 1"]);
 }
 
 #[test]
