@@ -16,7 +16,7 @@ pub(crate) struct Window {
 pub(crate) struct Limits {
     /// What a commit takes at the most, unless its first window alone has more.
     pub(crate) commit: usize,
-    /// What may wait; beyond, reading pauses. Windows without records count as one.
+    /// What may wait; beyond, reading pauses. Each window has a record.
     pub(crate) waiting: usize,
 }
 
@@ -79,7 +79,7 @@ impl Pending {
 
     /// Whether reading should pause: the log takes windows more slowly than they are made.
     pub(crate) fn is_full(&self) -> bool {
-        self.records.max(self.windows.len()) >= self.limits.waiting
+        self.records >= self.limits.waiting
     }
 }
 
