@@ -72,12 +72,13 @@ async fn a_broker_that_does_not_read_delays_nobody_and_gets_only_the_newest_late
     let (counts, _recording) = counted();
     let stage = Stage::start(config).await;
     let mut broker = Played::accept(&listener).await;
-    // Far more than the kernel takes.
-    let last = 400;
-    for seq in 1..=last {
-        stage.show(&large_aggregate("final", seq)).await;
+    // More than the kernel takes.
+    let mut last = 0;
+    while counts.of("frames_skipped_total{protocol=\"bridge\"}") < 20.0 {
+        last += 1;
+        stage.show(&large_aggregate("final", last)).await;
+        assert!(last < 1_000, "none is skipped");
     }
-    assert!(counts.of("frames_skipped_total{protocol=\"bridge\"}") > 100.0);
     let mut got = 0;
     loop {
         got += 1;
