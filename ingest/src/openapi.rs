@@ -164,7 +164,33 @@ fn responses(config: &Config, part: &mut Part) -> Map<String, Value> {
     if let Some(wrong_method) = responses.get_mut("405") {
         wrong_method["headers"]["Allow"] = json!({ "required": true, "schema": { "const": "POST" } });
     }
+    if config.rate_per_s > 0 || config.reactions_per_s > 0 {
+        // The others come before anybody asks who the client is.
+        let told =
+            responses.iter_mut().filter(|(status, _)| !["404", "405", "415"].contains(&status.as_str()));
+        told.for_each(|(_, response)| tell_limits(response));
+    }
     responses
+}
+
+/// Adds the headers of draft-ietf-httpapi-ratelimit-headers-10.
+fn tell_limits(response: &mut Value) {
+    for (name, description, example) in [
+        (
+            "RateLimit",
+            "What is left to this client: r now, and one more after t seconds.",
+            "\"requests\";r=7;t=1",
+        ),
+        (
+            "RateLimit-Policy",
+            "What is allowed: q at once, which take w seconds to come back.",
+            "\"requests\";q=20;w=2",
+        ),
+    ] {
+        response["headers"][name] = json!({
+            "description": description, "required": false, "schema": { "type": "string" }, "example": example,
+        });
+    }
 }
 
 /// A list of refusals that doesn't compile while one has no place in it.
@@ -289,6 +315,21 @@ mod tests {
         assert_eq!(responses["405"]["headers"]["Allow"]["schema"]["const"], "POST");
         assert_eq!(responses["503"]["headers"]["Retry-After"]["required"], true);
         assert!(responses["413"].to_string().contains("4096 bytes"), "{responses}");
+    }
+
+    #[test]
+    fn what_is_left_to_a_client_is_said_where_there_is_a_limit() {
+        let limits = |config: &Config, status: &str| {
+            let document = of(config);
+            let headers = &operation(&document)["responses"][status]["headers"];
+            [headers["RateLimit"].is_object(), headers["RateLimit-Policy"].is_object()]
+        };
+        let limited = [Config { rate_per_s: 1, ..config() }, Config { reactions_per_s: 1, ..config() }];
+        for config in &limited {
+            assert_eq!((limits(config, "202"), limits(config, "429")), ([true; 2], [true; 2]));
+            assert_eq!(limits(config, "404"), [false; 2]);
+        }
+        assert_eq!(limits(&config(), "202"), [false; 2]);
     }
 
     #[test]
