@@ -166,6 +166,8 @@ mod tests {
             let schema = &document["components"]["schemas"]["Frame"]["properties"][counts];
             assert_eq!(schema["additionalProperties"]["format"], "int64", "{schema}");
         }
+        // Whoever reads a frame ignores what it doesn't know.
+        assert_eq!(document["components"]["schemas"]["Window"]["additionalProperties"], Value::Null);
         // What has another format, or none, is 32 bits for openapi-generator.
         let mut formats = Vec::new();
         members(&document, "format", &mut formats);

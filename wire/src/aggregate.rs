@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 /// A stretch of time, in ms since the Unix epoch: from `start` up to, not including, `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Window {
     /// First ms of the window.
     pub start: u64,
