@@ -49,12 +49,14 @@ fn imports(package: &Package) -> Vec<String> {
 }
 
 fn sources() -> Vec<PathBuf> {
+    metadata().packages.iter().flat_map(sources_of).collect()
+}
+
+fn sources_of(package: &Package) -> Vec<PathBuf> {
+    let dir = package.manifest_path.parent().unwrap().as_std_path();
     let mut found = Vec::new();
-    for package in metadata().packages {
-        let dir = package.manifest_path.parent().unwrap().as_std_path().to_owned();
-        for folder in ["src", "tests", "benches"] {
-            collect(&dir.join(folder), &mut found);
-        }
+    for folder in ["src", "tests", "benches"] {
+        collect(&dir.join(folder), &mut found);
     }
     found
 }
@@ -81,6 +83,19 @@ fn every_crate_imports_only_what_it_may() {
             let ours = packages.iter().any(|other| other.name.as_str() == import);
             assert!(!ours || may.contains(&import.as_str()), "{} may not import {import}", package.name);
             assert!(!must_not.contains(&import.as_str()), "{} may not import {import}", package.name);
+        }
+    }
+}
+
+#[test]
+fn no_crate_imports_what_it_does_not_name() {
+    for package in &metadata().packages {
+        let texts: Vec<_> =
+            sources_of(package).iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+        for import in &package.dependencies {
+            let name = import.rename.as_ref().unwrap_or(&import.name).replace('-', "_");
+            let is_named = texts.iter().any(|text| text.contains(&format!("{name}::")));
+            assert!(is_named, "{} imports {name}, and no code names it", package.name);
         }
     }
 }
