@@ -18,6 +18,8 @@ use wire::BatchRef;
 
 /// How long after a failed commit the next one is tried.
 const RETRY: Duration = Duration::from_millis(200);
+/// How long commits may fail before the process is unready: a rebalance refuses one or two of each member.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest time between two looks at the clock.
 const IDLE_TICK_MS: u64 = 1_000;
 
@@ -56,10 +58,10 @@ pub(crate) struct Session {
     clock: Arc<dyn Clock>,
     /// The last commit was refused, and no event has said yet which partition is gone.
     refused: bool,
-    /// Holds from the time on when the group has taken us, unless `failing`.
+    /// Holds from the time on when the group has taken us, unless `failing` for too long.
     condition: Condition,
-    /// The last commit failed, and its windows still wait.
-    failing: bool,
+    /// Since when commits fail, while their windows wait.
+    failing: Option<Instant>,
 }
 
 impl Session {
@@ -71,7 +73,7 @@ impl Session {
         condition: Condition,
     ) -> Self {
         let (partitions, pending) = (BTreeMap::new(), Pending::new(limits));
-        Self { partitions, pending, committer, config, clock, refused: false, condition, failing: false }
+        Self { partitions, pending, committer, config, clock, refused: false, condition, failing: None }
     }
 
     /// Reads, rolls up and commits until the end. Leaves it to the caller to close the feed.
@@ -226,8 +228,10 @@ impl Session {
                     owned.is_some_and(|owned| owned.epoch == window.cut.epoch)
                 };
                 self.pending.put_back(windows.into_iter().filter(ours).collect());
-                if matches!(error, CommitError::Retry(_)) && self.pending.len() > 0 {
-                    self.failing = true;
+                if matches!(error, CommitError::Retry(_))
+                    && self.pending.len() > 0
+                    && self.failing.get_or_insert_with(Instant::now).elapsed() >= PATIENCE
+                {
                     self.condition.fail(format!("windows can't be committed: {error}"));
                 }
                 Ok(Phase::Pausing(Instant::now() + RETRY))
@@ -237,7 +241,7 @@ impl Session {
 
     /// No window waits for a commit that failed.
     fn goes_on(&mut self) {
-        if std::mem::take(&mut self.failing) {
+        if self.failing.take().is_some() {
             self.condition.hold();
         }
     }

@@ -428,14 +428,14 @@ async fn who_can_commit_nothing_is_unready_until_a_commit_ends_well_or_has_nothi
         })
         .await;
     };
-    tier.log.fail_commits([CommitFault::Retry; 20]);
+    tier.log.fail_commits([CommitFault::Retry; 40]);
     tier.react("r", 2).await;
     until_failing().await;
     assert_eq!(tier.total("r"), 0);
     tier.until_total("r", 2).await;
     until("readiness", || tier.readiness.missing().is_empty()).await;
 
-    tier.log.fail_commits([CommitFault::Retry; 20]);
+    tier.log.fail_commits([CommitFault::Retry; 40]);
     tier.react("r", 3).await;
     until_failing().await;
     tier.log.revoke(0);
@@ -444,6 +444,21 @@ async fn who_can_commit_nothing_is_unready_until_a_commit_ends_well_or_has_nothi
     tier.log.assign(0);
     tier.until_total("r", 5).await;
     audit(&tier.log);
+    tier.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stays_in_a_rebalance_which_refuses_a_commit_stays_ready() {
+    let tier = start(1);
+    until("readiness", || tier.readiness.missing().is_empty()).await;
+    tier.log.fail_commits([CommitFault::Retry; 10]);
+    tier.react("r", 2).await;
+    until("the total", || {
+        tier.clock.set(tier.clock.now_ms() + 50);
+        assert_eq!(tier.readiness.missing(), []);
+        tier.total("r") == 2
+    })
+    .await;
     tier.stop().await;
 }
 
