@@ -228,14 +228,19 @@ impl Session {
                     owned.is_some_and(|owned| owned.epoch == window.cut.epoch)
                 };
                 self.pending.put_back(windows.into_iter().filter(ours).collect());
-                if matches!(error, CommitError::Retry(_))
-                    && self.pending.len() > 0
-                    && self.failing.get_or_insert_with(Instant::now).elapsed() >= PATIENCE
-                {
-                    self.condition.fail(format!("windows can't be committed: {error}"));
+                if matches!(error, CommitError::Retry(_)) && self.pending.len() > 0 {
+                    self.fails(&error);
                 }
                 Ok(Phase::Pausing(Instant::now() + RETRY))
             }
+        }
+    }
+
+    /// Windows wait, as their commit failed.
+    fn fails(&mut self, error: &CommitError) {
+        let since = *self.failing.get_or_insert_with(Instant::now);
+        if since.elapsed() >= PATIENCE {
+            self.condition.fail(format!("windows can't be committed: {error}"));
         }
     }
 
