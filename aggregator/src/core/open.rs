@@ -21,7 +21,7 @@ impl OpenWindow {
     pub(super) fn slot(&self, timestamp_ms: u64) -> usize {
         let into_ms = timestamp_ms.saturating_sub(self.window.start).min(self.window.len_ms() - 1);
         let slot = u128::from(into_ms) * self.slots as u128 / u128::from(self.window.len_ms());
-        usize::try_from(slot).unwrap_or(0).min(self.slots - 1)
+        usize::try_from(slot).unwrap_or(0)
     }
 }
 
@@ -57,6 +57,11 @@ mod tests {
     fn partitions_are_spread_over_the_interval() {
         assert_eq!(window_at(10_600, 0, 1, 4, CONFIG), Window { start: 10_500, end: 12_500 });
         assert_eq!(window_at(10_600, 0, 3, 4, CONFIG), Window { start: 9_500, end: 11_500 });
+    }
+
+    #[test]
+    fn a_time_before_the_first_window_belongs_to_that() {
+        assert_eq!(window_at(0, 0, 3, 4, CONFIG), Window { start: 1_500, end: 3_500 });
     }
 
     #[test]

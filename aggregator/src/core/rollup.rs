@@ -213,7 +213,6 @@ impl Rollup {
     pub fn due_ms(&self, now_ms: u64) -> u64 {
         match &self.open {
             Some(open) => self.closes_at(open, now_ms),
-            None if !self.resting.is_empty() => now_ms,
             None => self.expiry_ms,
         }
     }

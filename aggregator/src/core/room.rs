@@ -11,7 +11,7 @@ pub(super) struct RoomState {
     total: u64,
     /// In the order of their reactions.
     sums: Vec<Sum>,
-    /// When the last window with reactions of this room ended, or began if it is open.
+    /// When the last closed window with reactions of this room ended; before, when the room came.
     pub(super) active_ms: u64,
     /// What the open window holds of the room.
     part: Part,
@@ -112,7 +112,6 @@ impl RoomState {
         part.late += if place.late { batch.count } else { 0 };
         part.skewed += if place.skewed { batch.count } else { 0 };
         self.total += batch.count;
-        self.active_ms = self.active_ms.max(place.start_ms);
         folded
     }
 

@@ -104,6 +104,31 @@ fn a_room_comes_to_rest_once_and_then_is_silent() {
 }
 
 #[test]
+fn a_window_names_the_reactions_that_came_in_it_and_the_totals_name_all() {
+    let mut core = rollup();
+    record(&mut core, 0, 10_000, &[batch("r", &[("a", 1), ("b", 2)])], 10_000);
+    let (first, _) = record(&mut core, 1, 12_000, &[batch("r", &[("b", 3)])], 12_000);
+    let [first, second, rest] = [first, core.tick(14_050, true), {
+        core.tick(14_050, true);
+        core.tick(16_050, true)
+    }]
+    .map(only);
+    let names = |counts: &wire::Counts| counts.keys().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!([&first, &second, &rest].map(|it| names(&it.counts)), [vec!["a", "b"], vec!["b"], vec![]]);
+    assert_eq!([&first, &second, &rest].map(|it| names(&it.totals)), [["a", "b"]; 3].map(Vec::from));
+}
+
+#[test]
+fn the_next_tick_is_due_when_a_window_closes_or_else_when_to_look_for_silent_rooms() {
+    let mut core = rollup();
+    fire(&mut core, 0, 10_000);
+    for (now_ms, due_ms) in [(10_000, 12_050), (12_050, 14_050), (14_050, 17_500), (17_500, 25_000)] {
+        while core.tick(now_ms, true).is_some() {}
+        assert_eq!(core.due_ms(now_ms), due_ms, "the room's TTL is looked at eight times");
+    }
+}
+
+#[test]
 fn rooms_of_one_window_share_its_cut_and_those_that_went_quiet_get_zero() {
     let mut core = rollup();
     record(&mut core, 0, 10_000, &[batch("a", &[("🔥", 2)])], 10_000);
@@ -392,6 +417,18 @@ fn the_log_is_left_with_a_whole_share_of_rooms_also_while_new_ones_wait_for_thei
         }
         assert_eq!(kept.len(), offset.min(2) as usize, "an audit sees that there was no place for more");
     }
+}
+
+#[test]
+fn a_busy_room_takes_one_of_the_places() {
+    let mut core = Rollup::new(0, 1, 0, Vec::new(), Config { max_rooms: 2, ..CONFIG });
+    let mut forgotten = Vec::new();
+    for (offset, room) in (0u64..).zip(["a", "b", "c"]) {
+        let at_ms = 10_000 + 2_000 * offset;
+        record(&mut core, offset, at_ms, &["busy", room].map(|room| batch(room, &[("🔥", 1)])), at_ms);
+        forgotten.push(thinned_out(&mut core, at_ms, true).0);
+    }
+    assert_eq!(forgotten, [vec![], vec![], vec!["a".to_owned()]]);
 }
 
 #[test]
