@@ -118,6 +118,19 @@ fn damage_before_the_last_frame_is_an_error_and_nothing_is_cut_off() {
 }
 
 #[test]
+fn a_group_that_does_not_follow_the_one_before_is_an_error_when_it_is_written_and_when_it_is_found() {
+    let dir = TempDir::new().unwrap();
+    let mut journal = create(&dir);
+    append(&mut journal, b"first");
+    let part = Part { partition: 0, first_offset: 7, records: vec![Bytes::from_static(b"after a gap")] };
+    let written = journal.append(&Group { timestamp_ms: 1, parts: vec![part] }).err();
+    assert!(matches!(written, Some(JournalError::Broken { .. })), "{written:?}");
+    drop(journal);
+    let found = open(&dir).err();
+    assert!(matches!(found, Some(JournalError::Broken { .. })), "{found:?}");
+}
+
+#[test]
 fn damage_in_an_older_segment_is_found_when_it_is_read() {
     let dir = TempDir::new().unwrap();
     let mut journal = create(&dir);
