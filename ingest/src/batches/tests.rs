@@ -104,6 +104,7 @@ fn one_record_a_partition_holds_all_that_came_since_the_last() {
     assert_eq!(counts_of(&sealed[0]), counts([("c/x", 1)]));
     assert_eq!(counts_of(&sealed[1]), counts([("a/x", 2), ("a/y", 1), ("b/x", 1)]));
     assert!(table.seal().is_empty());
+    assert!(!table.batches.is_filled(), "nobody looks again before something comes");
 }
 
 #[test]
