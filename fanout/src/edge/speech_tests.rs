@@ -2,9 +2,9 @@
 
 use super::{
     end::End,
-    speech::{Audience, How, Speech},
+    speech::{Audience, How, Pulse, Speech},
 };
-use crate::{metrics::Protocol, registry::Full, tests::harness::config};
+use crate::{Config, metrics::Protocol, registry::Full, tests::harness::config};
 use proptest::{prelude::*, sample::select};
 use std::collections::BTreeSet;
 use wire::RoomName;
@@ -120,6 +120,31 @@ fn a_viewer_that_connects_and_subscribes_is_answered_and_watches() {
     let (out, end, rooms) = listen(Protocol::Mqtt, bytes, &[usize::MAX]);
     assert_eq!(out, b"\x20\x02\x00\x00\x90\x03\x00\x01\x00\xd0\x00");
     assert_eq!((end, rooms), (None, BTreeSet::from(["a".to_owned()])));
+}
+
+#[test]
+fn a_viewer_of_json_is_asked_once_when_it_was_quiet_and_has_its_time_to_answer() {
+    let config = Config { ping_interval_ms: 100, pong_timeout_ms: 50, ..config() };
+    let speech = Speech::of(Protocol::WebSocket);
+    let pulse = |quiet_ms, asked| speech.check_pulse(quiet_ms, asked, &config);
+    assert_eq!([99, 100].map(|quiet_ms| pulse(quiet_ms, false)), [Pulse::Fine, Pulse::Ask]);
+    assert_eq!(
+        [100, 149, 150].map(|quiet_ms| pulse(quiet_ms, true)),
+        [Pulse::Fine, Pulse::Fine, Pulse::Silent]
+    );
+}
+
+#[test]
+fn bytes_that_are_no_whole_packet_keep_an_mqtt_viewer_only_where_they_have_to_wait_after_its_connect() {
+    let connect = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04name";
+    let inputs = [connect.to_vec(), in_websocket(connect, &[usize::MAX])];
+    for (protocol, mut input) in [Protocol::Mqtt, Protocol::MqttWebSocket].into_iter().zip(inputs) {
+        let mut speech = Speech::of(protocol);
+        let counts = |speech: &Speech| [false, true].map(|has_to_wait| speech.counts_as_heard(has_to_wait));
+        assert_eq!(counts(&speech), [false, false], "{protocol:?} before its CONNECT");
+        speech.hear(&mut input, &mut Vec::new(), &mut Generous::default(), &config()).unwrap();
+        assert_eq!(counts(&speech), [false, true], "{protocol:?}");
+    }
 }
 
 /// A CONNECT of MQTT 5 whose sender takes so much at once.
