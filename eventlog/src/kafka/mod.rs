@@ -109,12 +109,4 @@ pub(crate) mod tests {
         assert!(matches!(error, OpenError::Unavailable(_)), "{error}");
         assert!(error.to_string().contains("Connection refused"), "it says why: {error}");
     }
-
-    #[tokio::test]
-    async fn an_option_that_a_promise_rests_on_is_refused_before_any_broker_is_asked() {
-        let mut config = config("127.0.0.1:1");
-        config.options.insert("enable.idempotence".into(), "false".into());
-        let Err(error) = KafkaLog::open(&config, 1).await else { panic!("it was taken") };
-        assert!(matches!(&error, OpenError::Invalid(text) if text.contains("enable.idempotence")), "{error}");
-    }
 }
