@@ -282,9 +282,10 @@ impl Reading {
     /// where others have to let go of it: the next assignment brings it.
     fn tell_joined(&mut self) {
         let Joining::Answered(at) = self.joining else { return };
-        let is_settled = match self.stages.is_empty() {
-            true => at.elapsed() >= self.clients.heartbeat() + REJOIN,
-            false => !self.is_loading(),
+        let is_settled = if self.stages.is_empty() {
+            at.elapsed() >= self.clients.heartbeat() + REJOIN
+        } else {
+            !self.is_loading()
         };
         if is_settled {
             self.joining = Joining::Told;

@@ -67,16 +67,7 @@ pub(super) fn load(
         let next_offset = start(*partition, known, span)
             .inspect_err(|why| tracing::error!(partition, why, "the partition can't be gone on with"))?;
         let uncounted = known.map_or(0, |known| next_offset - known);
-        let counted = newest.iter().map(|aggregate| aggregate.source.to).max().unwrap_or(0);
-        if next_offset < counted {
-            let (from, to) = (next_offset, counted);
-            tracing::error!(
-                partition,
-                from,
-                to,
-                "the group's offset was set back: reactions are counted again"
-            );
-        }
+        tell_set_back(*partition, next_offset, &newest);
         Ok(Loaded { partition: *partition, next_offset, uncounted, newest })
     });
     state.collect()
@@ -143,6 +134,14 @@ fn start(partition: u32, known: Option<u64>, span: std::ops::RangeInclusive<u64>
         return Ok(begin);
     }
     if known > end { Err(made_anew(partition, known)) } else { Ok(known) }
+}
+
+/// Says where what is counted already begins again.
+fn tell_set_back(partition: u32, from: u64, newest: &[Aggregate]) {
+    let to = newest.iter().map(|aggregate| aggregate.source.to).max().unwrap_or(0);
+    if from < to {
+        tracing::error!(partition, from, to, "the group's offset was set back: reactions are counted again");
+    }
 }
 
 /// Waits until no transaction is open below the end that the partitions of `topic` have now. A transaction's offsets

@@ -158,8 +158,9 @@ impl State {
         self.last_member += 1;
         self.members.insert(self.last_member, Member::default());
         self.rebalance();
-        let member = self.members.get_mut(&self.last_member);
-        member.into_iter().for_each(|member| member.untold.push_back(FeedEvent::Joined));
+        if let Some(member) = self.members.get_mut(&self.last_member) {
+            member.untold.push_back(FeedEvent::Joined);
+        }
         self.last_member
     }
 
