@@ -146,6 +146,7 @@ pub(crate) struct CrowdArgs {
 impl CrowdArgs {
     /// Checks what one argument alone can't show. A process may open `files` files.
     pub(crate) fn plan(self, files: usize) -> anyhow::Result<Plan> {
+        ensure!(!self.duration.is_zero(), "--duration must be above zero");
         let warm_up = self.warm_up.unwrap_or(Duration::from_secs(2).min(self.duration / 10));
         ensure!(
             warm_up < self.duration,
@@ -305,6 +306,7 @@ mod tests {
     fn what_makes_no_sense_is_refused_with_a_reason() {
         for (args, why) in [
             ("--rate 0", "0 is not in"),
+            ("--duration 0s", "--duration must be above zero"),
             ("--rate 1 --duration 999ms", "no request at all"),
             ("--batch 5", "needs 1 to 4 reactions"),
             ("--batch 2 --reactions a,a", "needs 1 to 1 reactions"),
