@@ -206,14 +206,6 @@ pub(crate) fn report_file(text: &str) -> anyhow::Result<PathBuf> {
     Ok(file)
 }
 
-/// Uproar's program: the one that is named, or that beside this one. Absolute, as servers run in folders of their own.
-pub(crate) fn uproar_program(named: Option<PathBuf>) -> std::io::Result<PathBuf> {
-    match named {
-        Some(file) => std::path::absolute(file),
-        None => Ok(std::env::current_exe()?.with_file_name("uproar")),
-    }
-}
-
 /// `500ms`, `60s`, `2m` or `1h`.
 pub(crate) fn duration(text: &str) -> anyhow::Result<Duration> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();

@@ -7,7 +7,7 @@
 //! - [`mod@ingest`]: the scenario that measures what accepting a reaction costs.
 //! - [`schedule`], [`payload`], [`tally`], [`audit`], [`viewers::audience`]: the pure parts.
 //! - [`post`], [`http`], [`snapshot`], [`viewers`]: what touches the network.
-//! - [`child`], [`sources`], [`proc`], [`machine`]: servers that a run starts, addresses to reach them from, and what the kernel
+//! - [`child`], [`mod@uproar`], [`sources`], [`proc`], [`machine`]: servers that a run starts, addresses to reach them from, and what the kernel
 //!   tells of both.
 //! - [`progress`], [`spread`], [`report`]: what people and other programs read.
 
@@ -34,6 +34,7 @@ mod sources;
 mod spread;
 mod tally;
 mod target;
+mod uproar;
 mod viewers;
 
 use anyhow::Context as _;

@@ -5,8 +5,8 @@ use super::{
     plan::{Candidates, Kind, Plan, Protocol, Running},
 };
 use crate::{
-    cli::{duration, report_file, uproar_program},
-    proc,
+    cli::{duration, report_file},
+    proc, uproar,
 };
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
@@ -195,7 +195,7 @@ impl EdgeArgs {
             connect_timeout: self.connect_timeout,
             settle: self.settle,
             keep_alive: self.keep_alive,
-            uproar: uproar_program(self.uproar)?,
+            uproar: uproar::program(self.uproar)?,
             set: self.set,
             mosquitto: self.mosquitto,
             report: self.report,

@@ -30,6 +30,7 @@ use servers::Server;
 /// Raises the limits, checks what is asked for, and measures. Whether all is clean.
 pub(crate) async fn run(args: cli::EdgeArgs) -> anyhow::Result<bool> {
     let plan = args.plan(files::raise()?)?;
+    servers::check(&plan).await?;
     for hint in limits::System::look().hints(&plan) {
         note(&format!("hint: {hint}"));
     }

@@ -2,11 +2,12 @@
 
 use super::plan::{Bodies, Body, Candidate, Kind, Mode, Plan, cases};
 use crate::{
-    cli::{duration, report_file, uproar_program},
+    cli::{duration, report_file},
     files,
     payload::payloads,
     proc,
     target::HttpTarget,
+    uproar,
 };
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
@@ -172,7 +173,7 @@ impl IngestArgs {
             settle: self.settle,
             live_url: self.live_url,
             kafka: self.kafka,
-            uproar: uproar_program(self.uproar)?,
+            uproar: uproar::program(self.uproar)?,
             set: self.set,
             report: self.report,
         })

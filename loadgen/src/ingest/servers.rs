@@ -10,10 +10,11 @@ use crate::{
     proc::{self, Cpu},
     progress::note,
     target::HttpTarget,
+    uproar,
 };
 use anyhow::Context as _;
 use std::{
-    net::{SocketAddr, ToSocketAddrs as _},
+    net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -140,10 +141,28 @@ async fn start_bare(dir: &Path) -> anyhow::Result<Place> {
     Ok(Place { url, pid: Some(child.pid), live: None, child: Some(child) })
 }
 
+/// Refuses a configuration with which one of the servers would not start.
+pub(crate) async fn check(plan: &Plan) -> anyhow::Result<()> {
+    let [http, admin] = [1, 2].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    for candidate in &plan.candidates {
+        if let Candidate::Start(kind) = candidate
+            && *kind != Kind::Bare
+        {
+            let settings = settings(plan, *kind, http, admin, &std::env::temp_dir());
+            uproar::check_config(&plan.uproar, role(*kind), &settings).await?;
+        }
+    }
+    Ok(())
+}
+
+fn role(kind: Kind) -> &'static str {
+    if kind == Kind::UproarKafka { "ingest" } else { "all" }
+}
+
 async fn start_uproar(plan: &Plan, kind: Kind, dir: &Path) -> anyhow::Result<Place> {
     let (http, admin) = (free_address()?, free_address()?);
     let mut command = Command::new(&plan.uproar);
-    command.arg(if kind == Kind::UproarKafka { "ingest" } else { "all" });
+    command.arg(role(kind));
     for setting in settings(plan, kind, http, admin, dir) {
         command.args(["--set", &setting]);
     }

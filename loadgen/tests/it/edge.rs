@@ -107,3 +107,16 @@ async fn viewers_that_are_turned_away_are_counted_with_the_reason() {
     assert_eq!(run.code, Some(1), "{}", run.text);
     assert!(run.text.contains("no viewer gets in: "), "{}", run.text);
 }
+
+#[tokio::test]
+async fn a_configuration_that_uproar_refuses_is_said_before_anything_is_measured() {
+    // Some program that takes no configuration at all.
+    let uproar = env!("CARGO_BIN_EXE_loadgen");
+    let run = edge(&format!("--servers floor,uproar --uproar {uproar} --set x --viewers 2 --frames 1")).await;
+    assert_eq!((run.code, &run.report), (Some(2), &Value::Null), "{}", run.text);
+    assert!(
+        run.text.contains("would not start: error: unrecognized subcommand 'check-config'"),
+        "{}",
+        run.text
+    );
+}

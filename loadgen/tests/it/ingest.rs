@@ -165,14 +165,12 @@ async fn an_answer_that_is_not_understood_is_named() {
 
 #[tokio::test]
 async fn a_server_that_does_not_start_is_named_and_the_others_are_measured() {
-    // Some program, but not this one.
-    let uproar = env!("CARGO_BIN_EXE_loadgen");
-    let args =
-        format!("--servers uproar,bare --uproar {uproar} --connections 2 --rooms 1 --body tap --rounds 1");
-    let run = ingest(&args).await;
+    // Content with any configuration, and over at once.
+    let args = "--servers uproar,bare --uproar /bin/true --connections 2 --rooms 1 --body tap --rounds 1";
+    let run = ingest(args).await;
     assert_eq!(run.code, Some(1), "{}", run.text);
     assert_eq!(run.report["rows"][0]["server"], "bare");
-    assert!(run.text.contains("uproar failed: it does not start: it said: error: "), "{}", run.text);
+    assert!(run.text.contains("uproar failed: it does not start: it said nothing: "), "{}", run.text);
 }
 
 #[tokio::test]
@@ -180,4 +178,17 @@ async fn a_program_that_is_not_there_is_refused_before_anything_is_measured() {
     let run = ingest("--uproar /no/such/file").await;
     assert_eq!((run.code, &run.report), (Some(2), &Value::Null), "{}", run.text);
     assert_eq!(run.text, "error: there is no /no/such/file (--uproar names it)\n");
+}
+
+#[tokio::test]
+async fn a_configuration_that_uproar_refuses_is_said_before_anything_is_measured() {
+    // Some program that takes no configuration at all.
+    let run = ingest(&format!("--uproar {} --set x", env!("CARGO_BIN_EXE_loadgen"))).await;
+    assert_eq!((run.code, &run.report), (Some(2), &Value::Null), "{}", run.text);
+    assert!(
+        run.text.contains("would not start: error: unrecognized subcommand 'check-config'"),
+        "{}",
+        run.text
+    );
+    assert!(!run.text.contains("answers/s"), "{}", run.text);
 }

@@ -8,7 +8,7 @@ mod mosquitto;
 mod uproar;
 
 use super::{
-    plan::{Kind, Plan, Protocol, Running},
+    plan::{Candidates, Kind, Plan, Protocol, Running},
     publish::Publisher,
 };
 use crate::child::{Child, free_address, patiently};
@@ -44,6 +44,17 @@ pub(crate) fn missing(plan: &Plan, kind: Kind) -> Option<String> {
         Kind::Mosquitto => mosquitto::missing(plan),
         Kind::Uproar | Kind::UproarWs | Kind::Rumqttd => uproar::missing(plan),
     }
+}
+
+/// Refuses a configuration with which one of the servers would not start.
+pub(crate) async fn check(plan: &Plan) -> anyhow::Result<()> {
+    let Candidates::Start { kinds, .. } = &plan.candidates else { return Ok(()) };
+    for kind in kinds.iter().filter(|kind| missing(plan, **kind).is_none()) {
+        if matches!(kind, Kind::Uproar | Kind::UproarWs | Kind::Rumqttd) {
+            uproar::check(plan, *kind).await?;
+        }
+    }
+    Ok(())
 }
 
 impl Server {

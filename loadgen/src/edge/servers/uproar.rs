@@ -8,8 +8,12 @@ use crate::{
         publish::Publisher,
     },
     target::HttpTarget,
+    uproar::check_config,
 };
-use std::{net::SocketAddr, path::Path};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+};
 use tokio::process::Command;
 
 /// Connections beside those of the viewers.
@@ -18,6 +22,12 @@ const SPARE: usize = 100;
 pub(super) fn missing(plan: &Plan) -> Option<String> {
     let missing = !plan.uproar.is_file();
     missing.then(|| format!("there is no {} (--uproar names it)", plan.uproar.display()))
+}
+
+/// Has it checked what [`start`] would tell it.
+pub(super) async fn check(plan: &Plan, kind: Kind) -> anyhow::Result<()> {
+    let addresses = [1, 2, 3, 4].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    check_config(&plan.uproar, "all", &settings(plan, kind, addresses, &std::env::temp_dir())).await
 }
 
 pub(super) async fn start(plan: &Plan, kind: Kind, dir: &Path, room: &str) -> anyhow::Result<Process> {
