@@ -92,7 +92,8 @@ pub(crate) struct EdgeArgs {
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     interval: Duration,
     /// Size of a frame's JSON; Uproar's come near it with up to ten distinct reactions, that is 350
-    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(150..=60_000))]
+    #[arg(long, value_name = "N", default_value_t = 300, conflicts_with = "target")]
+    #[arg(value_parser = clap::value_parser!(u32).range(150..=60_000))]
     frame_bytes: u32,
     /// Connections under way at a time to each server process; more than its listen queue holds (100 in Mosquitto, 128 in
     /// rumqttd) makes TCP wait for seconds
@@ -108,13 +109,13 @@ pub(crate) struct EdgeArgs {
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     keep_alive: Duration,
     /// Uproar's program [default: `uproar` beside this one]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "target")]
     uproar: Option<PathBuf>,
     /// A configuration value for Uproar; may be repeated
-    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    #[arg(long, value_name = "SECTION.KEY=VALUE", conflicts_with = "target")]
     set: Vec<String>,
     /// Mosquitto's program
-    #[arg(long, value_name = "FILE", default_value = "mosquitto")]
+    #[arg(long, value_name = "FILE", default_value = "mosquitto", conflicts_with = "target")]
     mosquitto: PathBuf,
     /// Save all figures as JSON
     #[arg(long, value_name = "FILE.json", value_parser = report_file)]
@@ -172,6 +173,7 @@ impl EdgeArgs {
         self.pid.map_or(Ok(()), proc::check)?;
         let named = self.servers.is_some();
         let usual = vec![Kind::Floor, Kind::Uproar, Kind::Mosquitto, Kind::Rumqttd];
+        self.check_unused()?;
         let candidates = match self.target {
             Some(target) => Candidates::Running(target.resolve(self.pid, self.then.as_deref())?),
             None => Candidates::Start { kinds: self.servers.unwrap_or(usual), named },
@@ -202,6 +204,16 @@ impl EdgeArgs {
         };
         limits::check_files(&plan, files)?;
         Ok(plan)
+    }
+
+    /// Refuses what would change nothing: whoever wrote it thinks that it was measured.
+    fn check_unused(&self) -> anyhow::Result<()> {
+        let Some(kinds) = &self.servers else { return Ok(()) };
+        let starts_uproar = kinds.iter().any(|kind| !matches!(kind, Kind::Floor | Kind::Mosquitto));
+        for (named, option) in [(!self.set.is_empty(), "--set"), (self.uproar.is_some(), "--uproar")] {
+            ensure!(!named || starts_uproar, "{option} is for Uproar, and --servers names none");
+        }
+        Ok(())
     }
 }
 
@@ -278,6 +290,12 @@ pub(super) mod tests {
             ("--target http://127.0.0.1:1883/x", "mqtt://HOST:PORT/TOPIC"),
             ("--target ws://127.0.0.1/x", "port is missing"),
             ("--target ws://127.0.0.1:80/x --servers floor", "cannot be used with"),
+            ("--servers floor,mosquitto --set a.b=1", "--set is for Uproar"),
+            ("--servers floor --uproar /bin/true", "--uproar is for Uproar"),
+            ("--target ws://127.0.0.1:80/x --set a.b=1", "cannot be used with"),
+            ("--target ws://127.0.0.1:80/x --uproar /bin/true", "cannot be used with"),
+            ("--target ws://127.0.0.1:80/x --mosquitto /bin/true", "cannot be used with"),
+            ("--target ws://127.0.0.1:80/x --frame-bytes 500", "cannot be used with"),
             ("--report /no/such/folder/report.json", "there is no folder"),
         ] {
             let said = refused(args);

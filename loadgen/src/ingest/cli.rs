@@ -213,10 +213,33 @@ impl IngestArgs {
             !self.audit || !kafka || self.live_url.is_some(),
             "--audit of uproar-kafka needs --live-url URL"
         );
+        self.check_unused(&kinds)?;
         let counts = self.target.is_some() || kinds.iter().any(|kind| *kind != Kind::Bare);
         ensure!(!self.audit || counts, "--audit: bare counts nothing, and there is no other server");
         let running = self.target.clone().map(|url| Candidate::Running { url, pid: self.pid });
         Ok(kinds.into_iter().map(Candidate::Start).chain(running).collect())
+    }
+
+    /// Refuses what would change nothing: whoever wrote it thinks that it was measured.
+    fn check_unused(&self, kinds: &[Kind]) -> anyhow::Result<()> {
+        let kafka = kinds.contains(&Kind::UproarKafka);
+        let starts_uproar = kinds.iter().any(|kind| *kind != Kind::Bare);
+        ensure!(
+            self.kafka.is_none() || kafka,
+            "--kafka is for uproar-kafka, which --servers doesn't name: add it (--servers bare,uproar-kafka)"
+        );
+        for (named, option) in [(!self.set.is_empty(), "--set"), (self.uproar.is_some(), "--uproar")] {
+            ensure!(
+                !named || starts_uproar,
+                "{option} is for an Uproar that is started here, and --servers names none"
+            );
+        }
+        ensure!(self.live_url.is_none() || self.audit, "--live-url is for the audit: add --audit");
+        ensure!(
+            self.live_url.is_none() || kafka || self.target.is_some(),
+            "--live-url is for --target or uproar-kafka: the others have their snapshots themselves"
+        );
+        Ok(())
     }
 
     fn bodies(&self) -> anyhow::Result<Bodies> {
@@ -293,6 +316,12 @@ pub(super) mod tests {
             ("--servers uproar-kafka", "needs --kafka"),
             ("--servers bare,uproar,bare", "names bare twice"),
             ("--servers bare --audit", "bare counts nothing"),
+            ("--kafka 127.0.0.1:9092", "add it (--servers bare,uproar-kafka)"),
+            ("--servers bare --set a.b=1", "--set is for an Uproar that is started here"),
+            ("--target http://127.0.0.1:80 --set a.b=1", "--set is for an Uproar that is started here"),
+            ("--target http://127.0.0.1:80 --uproar /bin/true", "--uproar is for an Uproar that is started"),
+            ("--target http://127.0.0.1:80 --live-url http://127.0.0.1:81", "add --audit"),
+            ("--live-url http://127.0.0.1:81 --audit", "is for --target or uproar-kafka"),
             ("--servers bare,uproar-kafka --kafka 127.0.0.1:9092 --audit", "needs --live-url"),
             ("--connections 19900", "19900 connections don't fit"),
             ("--connections 0", "0 is not in"),
