@@ -106,8 +106,7 @@ fn code_of(clean: bool) -> ExitCode {
     if clean { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_CLEAN) }
 }
 
-#[expect(clippy::print_stderr, reason = "this is where errors end")]
 fn complain(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
+    progress::note(&format!("error: {error:#}"));
     ExitCode::from(EXIT_CANNOT_RUN)
 }

@@ -9,15 +9,17 @@ use crate::{
 };
 use anyhow::Context as _;
 use serde::Serialize;
-use std::{collections::BTreeMap, fmt::Write as _, path::Path, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, io::Write as _, path::Path, time::Duration};
 
-/// Gives the report of a scenario to people, and to programs as JSON where a file is named.
-#[expect(clippy::print_stdout, reason = "the report is this program's output")]
+/// Gives the report of a scenario to people, and to programs as JSON where a file is named. Either gets it where the other
+/// can't.
 pub(crate) fn hand_out(text: &str, report: &impl Serialize, file: Option<&Path>) -> anyhow::Result<()> {
-    println!("{text}");
-    let Some(path) = file else { return Ok(()) };
-    let json = serde_json::to_string_pretty(report)?;
-    std::fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
+    let shown = writeln!(std::io::stdout().lock(), "{text}");
+    if let Some(path) = file {
+        let json = serde_json::to_string_pretty(report)?;
+        std::fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    shown.context("cannot show the report")
 }
 
 /// All figures of a run. Field names are a contract: programs read them.

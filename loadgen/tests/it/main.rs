@@ -369,3 +369,14 @@ async fn a_room_that_has_been_used_before_is_compared_with_what_it_had() {
         (&1_000.into(), &300.into())
     );
 }
+
+#[tokio::test]
+async fn a_report_that_nobody_reads_is_saved_all_the_same_and_said_not_to_be_shown() {
+    let fake = Fake::start(Knobs::default()).await;
+    let mut running = start(&fake, SHORT);
+    drop(running.child.stdout.take());
+    let run = running.end().await;
+    assert_eq!(run.code, Some(2), "{}", run.text);
+    assert!(run.text.contains("error: cannot show the report: Broken pipe"), "{}", run.text);
+    assert_eq!(run.report["audit"]["clean"], true, "{}", run.text);
+}

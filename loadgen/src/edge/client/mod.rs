@@ -242,7 +242,6 @@ impl Hall {
         }
     }
 
-    #[expect(clippy::print_stdout, reason = "the parent reads it there")]
     fn report(&mut self) -> anyhow::Result<()> {
         if !std::mem::take(&mut self.changed) {
             return Ok(());
@@ -252,7 +251,9 @@ impl Hall {
         self.standing.widest_gap = receipts.widest_gap;
         self.standing.frame_bytes = receipts.frame_bytes;
         self.standing.receipts = receipts.take_changed();
-        println!("{}", serde_json::to_string(&self.standing)?);
-        std::io::stdout().flush().context("nobody reads the lines")
+        // The parent reads it there.
+        let mut lines = std::io::stdout().lock();
+        let line = serde_json::to_string(&self.standing)?;
+        writeln!(lines, "{line}").and_then(|()| lines.flush()).context("nobody reads the lines")
     }
 }
