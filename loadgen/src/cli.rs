@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use std::{
     collections::BTreeSet,
+    fs::OpenOptions,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -197,12 +198,18 @@ impl CrowdArgs {
     }
 }
 
-/// A file in a folder that is there: a run that can't be saved is not begun.
+/// A file that can be written, or made, which this doesn't do: a run that can't be saved is not begun.
 pub(crate) fn report_file(text: &str) -> anyhow::Result<PathBuf> {
     let file = PathBuf::from(text);
-    let folder = file.parent().unwrap_or(Path::new(""));
-    let there = folder.as_os_str().is_empty() || folder.is_dir();
-    ensure!(there, "there is no folder {}", folder.display());
+    ensure!(!file.is_dir(), "{} is a folder", file.display());
+    if file.is_file() {
+        OpenOptions::new().append(true).open(&file).context("the file can't be written")?;
+    }
+    if !file.exists() {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        ensure!(folder.is_dir(), "there is no folder {}", folder.display());
+        tempfile::tempfile_in(folder).context("the folder takes no file")?;
+    }
     Ok(file)
 }
 
@@ -309,6 +316,8 @@ mod tests {
             ("--mqtt example.net", "host:port"),
             ("--duration 60", "such as 500ms"),
             ("--report /no/such/folder/report.json", "there is no folder"),
+            ("--report /", "/ is a folder"),
+            ("--report /proc/report.json", "the folder takes no file"),
         ] {
             let said = refused(args);
             assert!(said.contains(why), "{args}: {said}");
