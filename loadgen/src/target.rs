@@ -21,6 +21,9 @@ impl FromStr for HttpTarget {
         ensure!(uri.scheme_str() == Some("http"), "write it as http://host:port (TLS is not spoken)");
         ensure!(uri.query().is_none(), "the base URL can't have a query");
         let host = uri.host().context("the host is missing")?;
+        // What is no port counts as none for the library, and port 80 is somebody else.
+        let bare = uri.authority().is_some_and(|authority| authority.as_str().ends_with(host));
+        ensure!(uri.port().is_some() || bare, "the port is no number up to 65535");
         let port = uri.port_u16().unwrap_or(80);
         Ok(Self { address: format!("{host}:{port}"), prefix: uri.path().trim_end_matches('/').to_owned() })
     }
@@ -79,6 +82,7 @@ mod tests {
         assert_eq!(target.address, "example.net:80");
         assert_eq!(target.path("/v1/rooms"), "/live/v1/rooms");
         assert_eq!(target.to_string(), "http://example.net:80/live");
+        assert_eq!("http://[::1]".parse::<HttpTarget>().unwrap().address, "[::1]:80");
         let plain: HttpTarget = "http://[::1]:8080".parse().unwrap();
         assert_eq!((plain.address.as_str(), plain.path("/x").as_str()), ("[::1]:8080", "/x"));
     }
@@ -87,6 +91,14 @@ mod tests {
     fn what_is_no_http_url_is_refused() {
         for bad in ["https://example.net", "example.net:80", "ws://example.net", "http://a/?x=1", "/v1"] {
             assert!(bad.parse::<HttpTarget>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_none_is_refused_instead_of_port_80() {
+        for bad in ["http://a:99999", "http://a:", "http://[::1]:65536/x"] {
+            let said = bad.parse::<HttpTarget>().unwrap_err().to_string();
+            assert_eq!(said, "the port is no number up to 65535", "{bad}");
         }
     }
 
