@@ -115,10 +115,15 @@ async fn assemble(plan: &Plan, stop: &CancellationToken) -> anyhow::Result<Vec<G
         }
         sleep(LOOK_INTERVAL / 10).await;
     }
-    for gallery in &galleries {
-        gallery.check()?;
-    }
+    check(&galleries)?;
     Ok(galleries)
+}
+
+/// Fails when nobody of a gallery is connected. Those who are locked out come first: because of them nobody waited for the
+/// others.
+fn check(galleries: &[Gallery]) -> anyhow::Result<()> {
+    let locked_out = galleries.iter().filter(|gallery| gallery.is_locked_out());
+    locked_out.chain(galleries).try_for_each(Gallery::check)
 }
 
 impl Gallery {
@@ -234,5 +239,29 @@ impl Gallery {
             let seats = audience.seats().iter().enumerate();
             seats.map(|(index, seat)| Witness::viewer(self.protocol, index, seat)).collect()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gallery(protocol: &'static str, connect: impl FnOnce(&mut Audience)) -> Gallery {
+        let mut audience = Audience::new("r".parse().unwrap(), 1);
+        connect(&mut audience);
+        Gallery { protocol, audience: Shared::new(audience), _tasks: JoinSet::new() }
+    }
+
+    #[test]
+    fn who_is_locked_out_is_named_and_not_who_is_still_on_the_way() {
+        let on_the_way = gallery("websocket", |_| {});
+        let locked_out = gallery("mqtt", |audience| audience.disconnect(0, "refused".to_owned()));
+        let said = check(&[on_the_way, locked_out]).unwrap_err().to_string();
+        assert_eq!(said, "none of 1 mqtt viewers can connect: refused");
+    }
+
+    #[test]
+    fn a_gallery_with_somebody_in_it_will_do() {
+        check(&[gallery("websocket", |audience| audience.connect(0, 0))]).unwrap();
     }
 }
