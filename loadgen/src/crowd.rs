@@ -57,12 +57,14 @@ pub(crate) struct Gallery {
     _tasks: JoinSet<()>,
 }
 
-/// Runs the scenario. `stop` ends the posting early. An error means that it could not be run.
-pub(crate) async fn run(plan: &Plan, stop: &CancellationToken) -> anyhow::Result<Report> {
+/// Runs the scenario. `stop` ends the posting early; before that there is no report. An error means that it could not be run.
+pub(crate) async fn run(plan: &Plan, stop: &CancellationToken) -> anyhow::Result<Option<Report>> {
     progress::note(&format!("room {}", plan.room));
-    let baseline = baseline(plan).await?;
-    drop(http::Connection::open(&plan.url, ASSEMBLE_PATIENCE).await?);
-    let galleries = assemble(plan, stop).await?;
+    let prepared = tokio::select! {
+        prepared = prepare(plan) => Some(prepared?),
+        () = stop.cancelled() => None,
+    };
+    let Some((baseline, galleries)) = prepared else { return Ok(None) };
     let poster = post_all(plan, &galleries, stop).await?;
     let expected = poster.tally.with(|tally| Expected {
         baseline,
@@ -72,7 +74,14 @@ pub(crate) async fn run(plan: &Plan, stop: &CancellationToken) -> anyhow::Result
         odd_answers: tally.odd_answers,
     });
     let verdict = settle(plan, &expected, &galleries, &poster).await;
-    Ok(Report::new(plan, &poster, &galleries, verdict))
+    Ok(Some(Report::new(plan, &poster, &galleries, verdict)))
+}
+
+/// All that comes before the posting: the room as it is, and viewers that watch it.
+async fn prepare(plan: &Plan) -> anyhow::Result<(Option<Frame>, Vec<Gallery>)> {
+    let baseline = baseline(plan).await?;
+    drop(http::Connection::open(&plan.url, ASSEMBLE_PATIENCE).await?);
+    Ok((baseline, assemble(plan).await?))
 }
 
 /// The room before the first request, once it is at rest.
@@ -94,7 +103,7 @@ async fn baseline(plan: &Plan) -> anyhow::Result<Option<Frame>> {
 }
 
 /// Starts the viewers and waits until they are connected. Late ones may come later, but some must be there.
-async fn assemble(plan: &Plan, stop: &CancellationToken) -> anyhow::Result<Vec<Gallery>> {
+async fn assemble(plan: &Plan) -> anyhow::Result<Vec<Gallery>> {
     let id_prefix = format!("lg{}x", random::token());
     let galleries: Vec<_> = [
         (Access::WebSocket(plan.live_url.clone()), plan.ws_viewers),
@@ -109,7 +118,7 @@ async fn assemble(plan: &Plan, stop: &CancellationToken) -> anyhow::Result<Vec<G
     })
     .collect();
     let deadline = Instant::now() + ASSEMBLE_PATIENCE;
-    while Instant::now() < deadline && !stop.is_cancelled() {
+    while Instant::now() < deadline {
         if galleries.iter().all(Gallery::is_complete) || galleries.iter().any(Gallery::is_locked_out) {
             break;
         }

@@ -47,7 +47,7 @@ use tokio_util::sync::CancellationToken;
 const EXIT_NOT_CLEAN: u8 = 1;
 /// Wrong usage, or no connection at all.
 const EXIT_CANNOT_RUN: u8 = 2;
-/// A second Ctrl-C: left without an audit. What a shell reports for SIGINT.
+/// Left without an audit, by a second Ctrl-C or before the posting. What a shell reports for SIGINT.
 const EXIT_INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
@@ -81,13 +81,16 @@ async fn until_interrupted(scenario: impl Future<Output = anyhow::Result<bool>>)
     }
 }
 
-/// Runs the scenario. The first Ctrl-C ends the posting, the second leaves.
+/// Runs the scenario. The first Ctrl-C ends the posting, the second leaves, and so does one before the posting.
 async fn crowd_until_interrupted(args: cli::CrowdArgs) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
     let plan = args.plan(files::raise()?)?;
     tokio::select! {
         report = crowd::run(&plan, &stop) => {
-            let report = report?;
+            let Some(report) = report? else {
+                progress::note("left before anything was posted");
+                return Ok(ExitCode::from(EXIT_INTERRUPTED));
+            };
             report::hand_out(&report.to_text(), &report, plan.report.as_deref())?;
             Ok(code_of(report.audit.clean))
         }

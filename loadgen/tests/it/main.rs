@@ -295,6 +295,20 @@ async fn an_interrupt_ends_the_posting_and_goes_on_to_the_audit() {
 }
 
 #[tokio::test]
+async fn an_interrupt_before_the_posting_leaves_at_once() {
+    let fake = Fake::start(Knobs::default()).await;
+    // Who connects there is never answered.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let running = start(&fake, &format!("{SHORT} --mqtt {}", silent.local_addr().unwrap()));
+    wait_until("viewers connect", || fake.connections() > 2).await;
+    running.interrupt();
+    let run = running.end().await;
+    assert_eq!((run.code, &run.report), (Some(130), &Value::Null), "{}", run.text);
+    assert!(run.text.contains("left before anything was posted"), "{}", run.text);
+    assert_eq!(fake.posts(), 0);
+}
+
+#[tokio::test]
 async fn a_second_interrupt_leaves_at_once() {
     let fake = Fake::start(Knobs { lose_every: 10, ..Knobs::default() }).await;
     let mut running = start(&fake, "--rate 300 --duration 10m --viewers 4 --settle 10m");
