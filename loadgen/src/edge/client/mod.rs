@@ -231,7 +231,9 @@ impl Hall {
     }
 
     fn ping(&mut self, now: Instant) {
-        if self.desk.order.protocol == Protocol::Ws || self.pings.every.is_zero() || self.desk.order.silent {
+        let pings = self.desk.order.protocol == Protocol::Mqtt && !self.desk.order.silent;
+        // With fewer viewers than processes, some of these have none.
+        if !pings || self.pings.every.is_zero() || self.viewers.is_empty() {
             return;
         }
         let due = now.saturating_duration_since(self.pings.from).as_nanos() / self.pings.every.as_nanos();

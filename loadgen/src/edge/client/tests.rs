@@ -92,3 +92,12 @@ fn viewers_who_get_in_nowhere_else_are_lost_and_have_not_moved() {
     hall.turn_until(start + PATIENCE, Hall::is_idle);
     assert_eq!((hall.standing.moved, hall.standing.lost, hall.standing.failed), (0, 2, 0));
 }
+
+#[test]
+fn a_process_without_viewers_pings_nobody() {
+    let start = Instant::now();
+    let (_server, address) = server();
+    let mut hall = hall(start, 0, address, address);
+    hall.ping(start + Duration::from_secs(600));
+    assert_eq!(hall.pings.sent, 0);
+}
