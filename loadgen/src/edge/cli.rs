@@ -183,6 +183,11 @@ impl EdgeArgs {
             Candidates::Running(_) => 1,
             Candidates::Start { .. } => self.server_processes.unwrap_or(fewest),
         };
+        ensure!(
+            server_processes <= self.viewers,
+            "--server-processes {server_processes} are more than --viewers {}: one that nobody watches shows nothing",
+            self.viewers
+        );
         let client_processes = self.client_processes.unwrap_or(fewest.max(2)).max(server_processes);
         let plan = Plan {
             candidates,
@@ -290,6 +295,7 @@ pub(super) mod tests {
             ("--target http://127.0.0.1:1883/x", "mqtt://HOST:PORT/TOPIC"),
             ("--target ws://127.0.0.1/x", "port is missing"),
             ("--target ws://127.0.0.1:80/x --servers floor", "cannot be used with"),
+            ("--viewers 1 --server-processes 2", "nobody watches"),
             ("--servers floor,mosquitto --set a.b=1", "--set is for Uproar"),
             ("--servers floor --uproar /bin/true", "--uproar is for Uproar"),
             ("--target ws://127.0.0.1:80/x --set a.b=1", "cannot be used with"),
