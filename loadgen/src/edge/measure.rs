@@ -86,6 +86,7 @@ impl Run<'_> {
         if self.plan.silent > 0 {
             self.clients.start(self.plan, &self.server, sources, self.plan.silent, true).await?;
             self.until_settled("connecting the silent").await?;
+            self.row.silent_asked = self.plan.silent;
             self.row.silent = self.clients.sum(true, |standing| standing.connected);
         }
         Ok(())

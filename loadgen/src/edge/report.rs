@@ -64,6 +64,8 @@ pub(crate) struct Row {
     pub(crate) odd: usize,
     /// What went wrong last, on a viewer's connection.
     pub(crate) trouble: Option<String>,
+    /// Those who never read: asked for, and let in.
+    pub(crate) silent_asked: usize,
     pub(crate) silent: usize,
     pub(crate) frame_bytes: Option<usize>,
     pub(crate) connects_per_s: Option<f64>,
@@ -84,8 +86,8 @@ pub(crate) struct Row {
 impl Row {
     /// Whether everybody was let in, all frames came, and nothing was missed.
     pub(crate) fn is_clean(&self) -> bool {
-        let all = self.viewers == self.viewers_asked && self.frames == self.frames_asked;
-        all && self.figures.missed == 0 && self.odd == 0
+        let all_in = self.viewers == self.viewers_asked && self.silent == self.silent_asked;
+        all_in && self.frames == self.frames_asked && self.figures.missed == 0 && self.odd == 0
     }
 
     fn rss_per_viewer(&self, then_kib: Option<u64>) -> Option<f64> {
@@ -126,6 +128,10 @@ impl Row {
         if self.viewers < self.viewers_asked {
             let outside = self.viewers_asked - self.viewers;
             remarks.push(format!("{outside} of {} viewers were not let in{because}", self.viewers_asked));
+        }
+        if self.silent < self.silent_asked {
+            let outside = self.silent_asked - self.silent;
+            remarks.push(format!("{outside} of {} silent viewers were not let in{because}", self.silent_asked));
         }
         if self.retries > 0 {
             remarks.push(format!("{} attempts to connect were refused{because}", self.retries));

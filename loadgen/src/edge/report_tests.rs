@@ -101,3 +101,12 @@ fn silent_viewers_are_reported_by_what_they_cost() {
     assert!(text.contains("200 silent viewers beside them"), "{text}");
     assert!(text.contains("RSS +0.4 MiB, kernel's TCP memory +2.0 MiB"), "{text}");
 }
+
+#[test]
+fn silent_viewers_who_are_not_let_in_are_said_and_not_clean() {
+    let silent = |silent| Row { silent_asked: 20, silent, trouble: Some("full".to_owned()), ..row("uproar") };
+    assert!(report(vec![silent(20)], vec![]).clean);
+    let report = report(vec![silent(5)], vec![]);
+    assert!(!report.clean);
+    assert!(report.to_text().contains("15 of 20 silent viewers were not let in (last: full)"), "{}", report.to_text());
+}
