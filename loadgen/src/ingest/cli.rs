@@ -6,6 +6,7 @@ use crate::{
     files,
     payload::payloads,
     proc,
+    schedule::Schedule,
     target::HttpTarget,
     uproar,
 };
@@ -181,7 +182,10 @@ impl IngestArgs {
 
     fn mode(&self) -> anyhow::Result<Mode> {
         Ok(match (&self.rate, &self.overload) {
-            (Some(rates), _) => Mode::Curve(rates.clone()),
+            (Some(rates), _) => {
+                rates.iter().try_for_each(|rate| self.check_rate(*rate))?;
+                Mode::Curve(rates.clone())
+            }
             (None, Some(multiples)) => {
                 let sane = multiples.iter().all(|multiple| (0.01..=100.0).contains(multiple));
                 ensure!(sane, "--overload takes multiples from 0.01 to 100");
@@ -189,6 +193,18 @@ impl IngestArgs {
             }
             (None, None) => Mode::Compare,
         })
+    }
+
+    /// Refuses a rate at which nothing falls due while it is measured.
+    fn check_rate(&self, rate: u32) -> anyhow::Result<()> {
+        let schedule = Schedule::new(rate, self.warm_up + self.duration);
+        let last = schedule.total().checked_sub(1).map(|last| schedule.due(last));
+        ensure!(
+            last.is_some_and(|due| due >= self.warm_up),
+            "--rate {rate} for {:?} comes to no request at all",
+            self.duration
+        );
+        Ok(())
     }
 
     fn candidates(&self, mode: &Mode) -> anyhow::Result<Vec<Candidate>> {
@@ -290,6 +306,7 @@ pub(super) mod tests {
         assert_eq!(overload.mode, Mode::Overload(vec![1.0, 2.5]));
         assert_eq!(overload.cases[0].connections, 4_000);
         assert_eq!(kinds("--rate 100"), ["uproar"]);
+        plan("--rate 1 --duration 1s").unwrap();
     }
 
     #[test]
@@ -325,6 +342,8 @@ pub(super) mod tests {
             ("--servers bare,uproar-kafka --kafka 127.0.0.1:9092 --audit", "needs --live-url"),
             ("--connections 19900", "19900 connections don't fit"),
             ("--connections 0", "0 is not in"),
+            ("--rate 100,1 --duration 500ms", "--rate 1 for 500ms comes to no request at all"),
+            ("--rate 1 --duration 999ms --warm-up 0s", "comes to no request at all"),
             ("--rate 1 --overload 2", "cannot be used with"),
             ("--overload 1000", "0.01 to 100"),
             ("--duration 0s", "above zero"),
