@@ -71,13 +71,23 @@ fn on_one_thread(scenario: impl Future<Output = anyhow::Result<ExitCode>>) -> an
     code
 }
 
-/// Runs the scenario. Ctrl-C or SIGTERM ends it, with all that it has started.
+/// Runs the scenario. Ctrl-C, SIGTERM or a terminal that is closed end it, with all that it has started.
 async fn until_interrupted(scenario: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<ExitCode> {
     let mut terminated = signal(SignalKind::terminate())?;
+    let ends_on_hangup = !proc::ignores_hangup();
+    // The servers would live on: for them it means to read their configuration again.
+    let mut hung_up = ends_on_hangup.then(|| signal(SignalKind::hangup())).transpose()?;
+    let hung_up = async {
+        match &mut hung_up {
+            Some(hung_up) => hung_up.recv().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         clean = scenario => Ok(code_of(clean?)),
         _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
         _ = terminated.recv() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
+        _ = hung_up => Ok(ExitCode::from(EXIT_INTERRUPTED)),
     }
 }
 

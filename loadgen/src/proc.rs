@@ -39,6 +39,17 @@ pub(crate) fn cpu_ms(pid: u32) -> anyhow::Result<u64> {
     Ok(cpu(pid)?.sum_ms())
 }
 
+/// Whether this process was started to ignore SIGHUP, as nohup does. Where nobody knows, it may have been.
+pub(crate) fn ignores_hangup() -> bool {
+    let mask = || {
+        let status = fs::read_to_string("/proc/self/status").ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+        u64::from_str_radix(line.trim(), 16).ok()
+    };
+    // SIGHUP is signal 1, the lowest bit.
+    mask().is_none_or(|mask| mask & 1 == 1)
+}
+
 /// Memory that the kernel keeps for the data of all TCP sockets, KiB.
 pub(crate) fn tcp_kib() -> Option<u64> {
     let sockstat = fs::read_to_string("/proc/net/sockstat").ok()?;

@@ -1,6 +1,10 @@
 //! `loadgen edge`, run as people run it.
 
-use super::{Run, run};
+use super::{Run, run, wait_until};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use rumqttc::{AsyncClient, MqttOptions, QoS};
 use serde_json::Value;
 use std::{net::TcpListener, process::Stdio, time::Duration};
@@ -119,4 +123,27 @@ async fn a_configuration_that_uproar_refuses_is_said_before_anything_is_measured
         "{}",
         run.text
     );
+}
+
+/// The exit code of a run, started by `sh` after `before`, whose terminal is closed when its servers run.
+#[cfg(target_os = "linux")]
+async fn hung_up(before: &str, frames: u32) -> Option<i32> {
+    let program = env!("CARGO_BIN_EXE_loadgen");
+    let line =
+        format!("{before} exec {program} edge --servers floor --viewers 2 --frames {frames} --interval 100ms");
+    let mut command = Command::new("sh");
+    command.args(["-c", &line]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.kill_on_drop(true).spawn().unwrap();
+    let pid = child.id().unwrap();
+    let children = || std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    wait_until("the floor and two clients run", || children().split_whitespace().count() == 3).await;
+    kill(Pid::from_raw(pid as i32), Signal::SIGHUP).unwrap();
+    child.wait().await.unwrap().code()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_terminal_that_is_closed_ends_the_run_with_its_servers_unless_that_is_ignored() {
+    assert_eq!(hung_up("", 100_000).await, Some(130));
+    assert_eq!(hung_up("trap '' HUP;", 3).await, Some(0));
 }
