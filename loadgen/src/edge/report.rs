@@ -131,7 +131,8 @@ impl Row {
         }
         if self.silent < self.silent_asked {
             let outside = self.silent_asked - self.silent;
-            remarks.push(format!("{outside} of {} silent viewers were not let in{because}", self.silent_asked));
+            remarks
+                .push(format!("{outside} of {} silent viewers were not let in{because}", self.silent_asked));
         }
         if self.retries > 0 {
             remarks.push(format!("{} attempts to connect were refused{because}", self.retries));

@@ -108,5 +108,9 @@ fn silent_viewers_who_are_not_let_in_are_said_and_not_clean() {
     assert!(report(vec![silent(20)], vec![]).clean);
     let report = report(vec![silent(5)], vec![]);
     assert!(!report.clean);
-    assert!(report.to_text().contains("15 of 20 silent viewers were not let in (last: full)"), "{}", report.to_text());
+    assert!(
+        report.to_text().contains("15 of 20 silent viewers were not let in (last: full)"),
+        "{}",
+        report.to_text()
+    );
 }

@@ -1,6 +1,6 @@
 //! Whether the rooms' totals are what was accepted.
 
-use super::{plan::Plan, servers::Server};
+use super::{plan::Plan, requests::Ledger, servers::Server};
 use crate::{
     audit::{Expected, Verdict, Witness, judge},
     payload::{Payload, sum},
@@ -44,7 +44,7 @@ pub(crate) async fn audit(plan: &Plan, server: &Server, rooms: &[RoomName]) -> O
     let expected: Vec<_> = rooms
         .iter()
         .enumerate()
-        .map(|(index, room)| (room, expected(server, index, all)))
+        .map(|(index, room)| (room, expected(&server.ledger, index, all)))
         .filter(|(_, expected)| expected.accepted > 0)
         .collect();
     let mut audit = Audit {
@@ -86,14 +86,14 @@ impl Audit {
 }
 
 /// What was accepted for a room, over all cases. Rooms are new in each run.
-fn expected(server: &Server, room: usize, payloads: &[Payload]) -> Expected {
+fn expected(ledger: &Ledger, room: usize, payloads: &[Payload]) -> Expected {
     let sums = |posts: &[u64]| sum(payloads, &posts[room * payloads.len()..]);
-    let accepted_counts = sums(&server.ledger.accepted);
+    let accepted_counts = sums(&ledger.accepted);
     Expected {
         baseline: None,
         accepted: accepted_counts.values().sum(),
         accepted_counts,
-        unknown_counts: sums(&server.ledger.unknown),
+        unknown_counts: sums(&ledger.unknown),
         odd_answers: 0,
     }
 }
@@ -121,5 +121,101 @@ impl Look<'_> {
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::payloads;
+    use wire::Counts;
+
+    /// A tap of `a`, one of `b`, and a batch with five of each.
+    fn bodies() -> Vec<Payload> {
+        let reactions = ["a", "b"].map(|reaction| reaction.parse().unwrap());
+        [payloads(&reactions, 1, None), payloads(&reactions, 5, Some(2))[..1].to_vec()].concat()
+    }
+
+    fn counts(a: u64, b: u64) -> Counts {
+        [("a".parse().unwrap(), a), ("b".parse().unwrap(), b)].into()
+    }
+
+    fn room() -> RoomName {
+        "r".parse().unwrap()
+    }
+
+    fn nothing_yet() -> Audit {
+        Audit {
+            server: "s".to_owned(),
+            rooms: 1,
+            accepted: 0,
+            unknown: 0,
+            counted: Some(0),
+            clean: false,
+            findings: Vec::new(),
+        }
+    }
+
+    /// What is judged of a room that counted `total` where `expected` was accepted or may have been.
+    fn judged(expected: &Expected, total: Counts) -> Verdict {
+        let frame = Frame {
+            v: wire::FORMAT_VERSION,
+            room: room(),
+            seq: 2,
+            since: 0,
+            window: wire::Window { start: 2_000, end: 4_000 },
+            count: 0,
+            counts: Counts::new(),
+            slots: vec![0],
+            total: total.values().sum(),
+            totals: total,
+        };
+        judge(expected, &[], Ok(&Witness::snapshot(Some(frame))))
+    }
+
+    #[test]
+    fn a_room_is_to_hold_what_its_own_requests_add_up_to() {
+        // Of each of two rooms: taps of a, taps of b, batches.
+        let ledger = Ledger { accepted: vec![1, 2, 3, 10, 0, 1], unknown: vec![0, 0, 0, 0, 4, 2] };
+        let [first, second] = [0, 1].map(|room| expected(&ledger, room, &bodies()));
+        assert_eq!((first.accepted, &first.accepted_counts), (33, &counts(16, 17)));
+        assert_eq!(first.unknown_counts, counts(0, 0));
+        assert_eq!((second.accepted, &second.accepted_counts), (20, &counts(15, 5)));
+        assert_eq!(second.unknown_counts, counts(10, 14));
+    }
+
+    #[test]
+    fn what_rooms_counted_is_added_up_and_what_is_wrong_is_said_of_its_room() {
+        let ledger = Ledger { accepted: vec![3, 4, 0], unknown: vec![0, 2, 0] };
+        let expected = expected(&ledger, 0, &bodies());
+        let mut audit = nothing_yet();
+        audit.take(&room(), &judged(&expected, counts(3, 4)));
+        audit.take(&room(), &judged(&expected, counts(3, 6)));
+        assert_eq!(
+            (audit.counted, audit.findings.len()),
+            (Some(16), 0),
+            "two taps of b may have been counted"
+        );
+        audit.take(&room(), &judged(&expected, counts(3, 7)));
+        assert_eq!(audit.counted, Some(26));
+        assert_eq!(audit.findings[0], "r: reactions: snapshot counted 10, 1 too many");
+    }
+
+    #[test]
+    fn a_sum_that_misses_a_room_is_none() {
+        let expected = expected(&Ledger::new(1, 3), 0, &bodies());
+        let mut audit = Audit { counted: None, ..nothing_yet() };
+        audit.take(&room(), &judged(&expected, counts(1, 1)));
+        assert_eq!(audit.counted, None);
+    }
+
+    #[test]
+    fn findings_are_listed_up_to_a_limit() {
+        let expected = expected(&Ledger { accepted: vec![1, 0, 0], unknown: vec![0; 3] }, 0, &bodies());
+        let mut audit = nothing_yet();
+        for _ in 0..2 * FINDINGS_MAX {
+            audit.take(&room(), &judged(&expected, counts(0, 0)));
+        }
+        assert_eq!(audit.findings.len(), FINDINGS_MAX);
     }
 }

@@ -129,8 +129,9 @@ async fn a_configuration_that_uproar_refuses_is_said_before_anything_is_measured
 #[cfg(target_os = "linux")]
 async fn hung_up(before: &str, frames: u32) -> Option<i32> {
     let program = env!("CARGO_BIN_EXE_loadgen");
-    let line =
-        format!("{before} exec {program} edge --servers floor --viewers 2 --frames {frames} --interval 100ms");
+    let line = format!(
+        "{before} exec {program} edge --servers floor --viewers 2 --frames {frames} --interval 100ms"
+    );
     let mut command = Command::new("sh");
     command.args(["-c", &line]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.kill_on_drop(true).spawn().unwrap();
