@@ -227,6 +227,9 @@ impl Hall {
             viewer.close_unless_watching();
         }
         self.standing.failed = self.viewers.len() - self.standing.connected;
+        if self.standing.failed > 0 {
+            self.standing.trouble.get_or_insert_with(|| "no answer in time".to_owned());
+        }
         self.changed = true;
     }
 

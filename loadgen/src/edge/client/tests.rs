@@ -101,3 +101,13 @@ fn a_process_without_viewers_pings_nobody() {
     hall.ping(start + Duration::from_secs(600));
     assert_eq!(hall.pings.sent, 0);
 }
+
+#[test]
+fn viewers_who_are_never_answered_are_given_up_with_a_reason() {
+    let start = Instant::now();
+    let (_server, address) = server();
+    let mut hall = hall(start, 1, address, address);
+    hall.turn_until(start, |hall| hall.in_flight == 1);
+    hall.turn_until(start + PATIENCE, Hall::is_idle);
+    assert_eq!((hall.standing.failed, hall.standing.trouble.as_deref()), (1, Some("no answer in time")));
+}
