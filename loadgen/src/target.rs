@@ -2,8 +2,16 @@
 
 use anyhow::{Context as _, ensure};
 use hyper::Uri;
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    net::{self, SocketAddr, ToSocketAddrs as _},
+    str::FromStr,
+    time::Duration,
+};
 use tokio::net::TcpStream;
+
+/// How long one of several addresses may take for a connection.
+const OPEN_WITHIN: Duration = Duration::from_secs(2);
 
 /// The base of HTTP requests: `http://host[:port][/prefix]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +80,22 @@ impl fmt::Display for MqttTarget {
     }
 }
 
+/// The address of `host:port`, for those who connect very often. A name may have several, such as localhost, of which a
+/// server may use one.
+pub(crate) fn resolve(host: &str) -> anyhow::Result<SocketAddr> {
+    let all: Vec<_> = host.to_socket_addrs()?.collect();
+    first_open(&all).context("it has no address")
+}
+
+/// The first that takes a connection, or else the first: who connects there says why not.
+fn first_open(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    let is_open = |address: &&SocketAddr| net::TcpStream::connect_timeout(address, OPEN_WITHIN).is_ok();
+    match addresses {
+        [only] => Some(*only),
+        _ => addresses.iter().find(is_open).or(addresses.first()).copied(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,5 +133,15 @@ mod tests {
         for bad in ["localhost", ":1883", "mqtt://localhost:1883", "localhost:99999"] {
             assert!(bad.parse::<MqttTarget>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn of_several_addresses_the_one_with_a_server_is_taken() {
+        let server = net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = server.local_addr().unwrap();
+        let [one, two] = [1, 2].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        assert_eq!(first_open(&[one, open, two]), Some(open));
+        assert_eq!(first_open(&[one, two]), Some(one));
+        assert_eq!((first_open(&[two]), first_open(&[])), (Some(two), None));
     }
 }

@@ -6,17 +6,12 @@ use super::{
 };
 use crate::{
     cli::{duration, report_file},
-    proc, uproar,
+    proc, target, uproar,
 };
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use hyper::Uri;
-use std::{
-    net::{SocketAddr, ToSocketAddrs as _},
-    path::PathBuf,
-    str::FromStr,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -157,8 +152,7 @@ impl Target {
 }
 
 fn address(option: &str, host: &str) -> anyhow::Result<SocketAddr> {
-    let mut addresses = host.to_socket_addrs().with_context(|| format!("{option} {host}"))?;
-    addresses.next().with_context(|| format!("{option}: {host} has no address"))
+    target::resolve(host).with_context(|| format!("{option} {host}"))
 }
 
 impl EdgeArgs {

@@ -9,12 +9,12 @@ use crate::{
     child::{Child, free_address, patiently, until_ready},
     proc::{self, Cpu},
     progress::note,
-    target::HttpTarget,
+    target::{self, HttpTarget},
     uproar,
 };
 use anyhow::Context as _;
 use std::{
-    net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _},
+    net::{Ipv4Addr, SocketAddr},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -75,10 +75,9 @@ impl Server {
                 (place, Some(folder))
             }
         };
-        let mut addresses = place.url.address.to_socket_addrs().context("its address")?;
         Ok(Self {
             name: candidate.name(),
-            address: addresses.next().context("it has no address")?,
+            address: target::resolve(&place.url.address).context("its address")?,
             requests: Arc::new(Requests::new(&place.url, rooms, &plan.bodies)),
             ledger: Ledger::new(rooms.len(), plan.bodies.all.len()),
             odd: 0,
