@@ -44,6 +44,9 @@ fn post(address: SocketAddr, pipeline: usize, pace: Option<Pace>, enough: Durati
         signals: Arc::clone(&signals),
     };
     let poster = std::thread::spawn(move || run(order));
+    while signals.connected() == 0 {
+        std::thread::yield_now();
+    }
     signals.start();
     signals.call(Phase::Measure);
     std::thread::sleep(enough);
