@@ -133,11 +133,15 @@ impl Hall {
                 continue;
             }
             // A room that was forgotten shows nothing until its next life.
-            if let Some(frame) = self.rooms.get(place.room).and_then(|room| room.newest.as_ref()) {
+            if let Some(room) = self.rooms.get_mut(place.room)
+                && let Some(frame) = &room.newest
+            {
                 let form = viewer.speech.form(due == Due::Snapshot || retain_as_published);
                 if viewer.send(frame.form(form), now_ms, tally)? == Sent::Nothing {
                     return Ok(false);
                 }
+                // Its broadcast may be still to come.
+                tally.of(viewer.seat.protocol).skipped += u64::from(room.catch_up(place.position));
             }
             viewer.subscriptions[slot].due = Due::Nothing;
             if !viewer.is_idle() {

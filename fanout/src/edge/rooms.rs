@@ -67,6 +67,15 @@ impl Room {
         }
         None
     }
+
+    /// A member for whom a frame was due got the newest. It counts as offered now; says how many it was passed over for,
+    /// with the one that was due.
+    pub(super) fn catch_up(&mut self, position: u32) -> u32 {
+        let member = &mut self.members[position as usize];
+        let passed_over = self.number.wrapping_sub(member.offered);
+        member.offered = self.number;
+        passed_over
+    }
 }
 
 impl Rooms {
@@ -74,6 +83,7 @@ impl Rooms {
         Self { registry, by_name: HashMap::new(), rooms: Slab::new(), lives: 0 }
     }
 
+    #[cfg(test)]
     pub(super) fn get(&self, index: u32) -> Option<&Room> {
         self.rooms.get(index as usize)
     }

@@ -1,9 +1,14 @@
 //! Whatever joins, leaves and shows in whatever order: everybody is offered each newest frame once.
 
-use super::rooms::{Member, Place, Rooms};
+use super::{
+    hall::Hall,
+    rooms::{Member, Place, Rooms},
+    speech::{How, Snapshot},
+    viewer::Viewer,
+};
 use crate::{
     frames::Encoded,
-    metrics::Meters,
+    metrics::{Meters, Protocol},
     registry::{Limits, Published, Registry},
     tests::harness::aggregate,
 };
@@ -244,4 +249,54 @@ fn a_next_life_that_shows_before_the_room_is_told_that_it_was_forgotten_is_offer
     let room = model.rooms.get_mut(index.unwrap()).unwrap();
     assert_eq!(room.newest.as_ref().map(|newest| newest.id()), Some(next_life(&"a".parse().unwrap()).id()));
     assert!(room.offer_next(&mut room.members.len()).is_some());
+}
+
+/// A shard's hall with one viewer, who has joined the room and was given nothing yet; and the viewer's end.
+fn hall_of_one(room: &RoomName) -> (Hall, usize, std::net::TcpStream) {
+    let registry = Registry::new(Arc::new(Meters::new()));
+    registry.publish(&Arc::new(Encoded::of(&aggregate(room, 1), 10)));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let theirs = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let ours = listener.accept().unwrap().0;
+    ours.set_nonblocking(true).unwrap();
+    let seat = registry.admit(Protocol::WebSocket, [127, 0, 0, 1].into(), LIMITS).unwrap();
+    let mut hall = Hall::new(registry, LIMITS);
+    let key = hall.viewers.insert(Viewer::new(mio::net::TcpStream::from_std(ours), seat, 0));
+    let how = How { snapshot: Snapshot::Send, retain_as_published: false };
+    hall.with(key, |_, _, audience| audience.join(room, how)).unwrap().unwrap();
+    (hall, key, theirs)
+}
+
+/// The next step of a broadcast.
+fn offer(hall: &mut Hall, index: u32, frame: &Encoded) {
+    let room = hall.rooms.get_mut(index).unwrap();
+    if let Some((member, passed_over)) = room.offer_next(&mut room.members.len()) {
+        hall.offer(member, passed_over, frame).unwrap();
+    }
+}
+
+#[test]
+fn who_takes_what_was_due_before_a_broadcast_comes_to_it_gets_the_frame_once() {
+    let room: RoomName = "a".parse().unwrap();
+    let (mut hall, key, mut theirs) = hall_of_one(&room);
+    let frames = [2, 3, 4].map(|seq| Arc::new(Encoded::of(&aggregate(&room, seq), 10)));
+    let [second, third, fourth] = &frames;
+    let index = hall.rooms.show(&room, Some(Arc::clone(second))).unwrap();
+    // It gets the second frame in place of its snapshot ...
+    assert!(hall.pump(key).unwrap());
+    offer(&mut hall, index, second);
+    // ... and the fourth in place of the third, which its socket did not take.
+    hall.viewers[key].blocked_since_ms = Some(0);
+    hall.rooms.show(&room, Some(Arc::clone(third))).unwrap();
+    offer(&mut hall, index, third);
+    hall.rooms.show(&room, Some(Arc::clone(fourth))).unwrap();
+    assert!(hall.pump(key).unwrap());
+    offer(&mut hall, index, fourth);
+    let counts = std::mem::take(hall.tally.of(Protocol::WebSocket));
+    assert_eq!((counts.deliveries, counts.skipped), (2, 2), "the first and the third are passed over");
+    drop(hall);
+    let mut came = Vec::new();
+    std::io::Read::read_to_end(&mut theirs, &mut came).unwrap();
+    let text = crate::frames::Form::Text;
+    assert!(came == [&second.form(text)[..], &fourth.form(text)[..]].concat(), "each once");
 }
