@@ -8,24 +8,47 @@ use crate::{
 use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
 const ACCEPTED: &[u8] = b"HTTP/1.1 202 Accepted\r\ncontent-length: 14\r\n\r\n{\"accepted\":1}";
 
 /// Serves each connection on a thread of its own, which ends with the test's process.
-fn server(serve: fn(TcpStream)) -> SocketAddr {
+fn server(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
+            let serve = serve.clone();
             std::thread::spawn(move || serve(stream.unwrap()));
         }
     });
     address
 }
 
-/// Posts until `enough`, with `pipeline` requests on each of two connections.
-fn post(address: SocketAddr, pipeline: usize, pace: Option<Pace>, enough: Duration) -> Outcome {
+/// Posts for so long, with `pipeline` requests on each of two connections. An answer may take a second.
+fn post(address: SocketAddr, pipeline: usize, pace: Option<Pace>, length: Duration) -> Outcome {
+    post_until(address, pipeline, pace, Duration::from_secs(1), || std::thread::sleep(length))
+}
+
+/// Posts until the server has answered several more requests on each connection, however long that takes.
+fn post_until_answered(address: SocketAddr, pipeline: usize, answered: &AtomicUsize) -> Outcome {
+    post_until(address, pipeline, None, Duration::from_secs(60), || {
+        let enough = answered.load(SeqCst) + 4 * 2 * pipeline;
+        while answered.load(SeqCst) < enough {
+            std::thread::yield_now();
+        }
+    })
+}
+
+/// Posts until `enough` returns.
+fn post_until(
+    address: SocketAddr,
+    pipeline: usize,
+    pace: Option<Pace>,
+    timeout: Duration,
+    enough: impl FnOnce(),
+) -> Outcome {
     let reactions = ["a"].map(|r| r.parse().unwrap());
     let bodies = Bodies::new(payloads(&reactions, 1, None), payloads(&reactions, 9, Some(1)).remove(0));
     let url = format!("http://{address}").parse().unwrap();
@@ -40,7 +63,7 @@ fn post(address: SocketAddr, pipeline: usize, pace: Option<Pace>, enough: Durati
         ledger: Ledger::new(1, requests.payloads()),
         requests,
         pace,
-        timeout: Duration::from_secs(1),
+        timeout,
         signals: Arc::clone(&signals),
     };
     let poster = std::thread::spawn(move || run(order));
@@ -49,7 +72,7 @@ fn post(address: SocketAddr, pipeline: usize, pace: Option<Pace>, enough: Durati
     }
     signals.start();
     signals.call(Phase::Measure);
-    std::thread::sleep(enough);
+    enough();
     signals.call(Phase::Stop);
     poster.join().unwrap().unwrap()
 }
@@ -60,7 +83,9 @@ fn read(stream: &mut TcpStream) -> bool {
 
 #[test]
 fn answers_may_come_byte_by_byte() {
-    let address = server(|mut stream| {
+    let answered = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&answered);
+    let address = server(move |mut stream| {
         while read(&mut stream) {
             for byte in ACCEPTED.chunks(1) {
                 if stream.write_all(byte).is_err() {
@@ -68,16 +93,19 @@ fn answers_may_come_byte_by_byte() {
                 }
                 std::thread::yield_now();
             }
+            count.fetch_add(1, SeqCst);
         }
     });
-    let outcome = post(address, 1, None, Duration::from_millis(300));
+    let outcome = post_until_answered(address, 1, &answered);
     assert!(outcome.accepted > 0 && outcome.is_clean(), "{:?}", outcome.trouble);
     assert!(outcome.ledger.accepted[0] >= outcome.accepted);
 }
 
 #[test]
 fn several_answers_may_come_at_once() {
-    let address = server(|mut stream| {
+    let answered = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&answered);
+    let address = server(move |mut stream| {
         let mut open = 0;
         let mut buffer = [0; 4_096];
         while let Ok(length) = stream.read(&mut buffer)
@@ -87,11 +115,12 @@ fn several_answers_may_come_at_once() {
             // A request that was read in two parts is counted with its beginning, which is enough here.
             if open >= 4 {
                 stream.write_all(&ACCEPTED.repeat(open)).unwrap();
+                count.fetch_add(open, SeqCst);
                 open = 0;
             }
         }
     });
-    let outcome = post(address, 4, None, Duration::from_millis(200));
+    let outcome = post_until_answered(address, 4, &answered);
     assert!(outcome.accepted >= 8, "{outcome:?}");
     assert_eq!(outcome.broken, 0, "{:?}", outcome.trouble);
 }
