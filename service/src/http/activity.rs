@@ -184,6 +184,7 @@ mod tests {
     fn a_connection_has_to_speak_soon_and_to_finish_its_heads() {
         let (now, connection) = rig();
         now.store(10, Relaxed);
+        assert_eq!(connection.tick(), 10);
         assert_eq!(connection.overdue(PATIENCE), None);
         connection.read();
         now.store(11, Relaxed);

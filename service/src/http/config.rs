@@ -69,3 +69,36 @@ impl Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_has_bounds_that_are_said() {
+        type Change = fn(&mut Config);
+        let cases: [(Change, &str); 8] = [
+            (|c| c.threads = 1_025, "threads must be 0 to 1024, is 1025"),
+            (|c| c.thread_fill_connections = 0, "thread_fill_connections must be 1 to 100000, is 0"),
+            (|c| c.max_connections = 0, "max_connections must be 1 to 10000000, is 0"),
+            (|c| c.header_timeout_ms = 999, "header_timeout_ms must be 1000 to 600000, is 999"),
+            (|c| c.idle_timeout_ms = 999, "idle_timeout_ms must be 1000 to 3600000, is 999"),
+            (|c| c.max_header_bytes = 8_191, "max_header_bytes must be 8192 to 1048576, is 8191"),
+            (|c| c.max_streams_per_connection = 0, "max_streams_per_connection must be 1 to 100000, is 0"),
+            (|c| (c.threads, c.max_header_bytes) = (0, 1 << 20), ""),
+        ];
+        for (change, expected) in cases {
+            let (mut config, mut refused) = (Config::private(), Vec::new());
+            change(&mut config);
+            config.validate(&mut |key, problem| refused.push(format!("{key} {problem}")));
+            assert_eq!(refused.join("; "), expected);
+        }
+    }
+
+    #[test]
+    fn there_are_as_many_threads_as_are_wanted_or_as_there_are_cores() {
+        let threads = |threads| Config { threads, ..Config::private() }.threads();
+        assert_eq!(threads(3), 3);
+        assert_eq!(threads(0), available_parallelism().unwrap().get());
+    }
+}

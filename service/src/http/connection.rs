@@ -130,6 +130,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_peer_that_takes_nothing_is_gone_after_a_while_unless_its_listener_says_otherwise() {
+        let (Short { stream, .. }, _client) = stopping(b"").await;
+        let gone_after = || SockRef::from(&stream).tcp_user_timeout().unwrap();
+        notice_who_is_gone(&stream).unwrap();
+        assert_eq!(gone_after(), Some(GONE_AFTER));
+        let listeners = Some(Duration::from_secs(7));
+        SockRef::from(&stream).set_tcp_user_timeout(listeners).unwrap();
+        notice_who_is_gone(&stream).unwrap();
+        assert_eq!(gone_after(), listeners);
+    }
+
+    #[tokio::test]
     async fn a_stop_answers_a_request_that_is_on_its_way_whichever_way_it_takes() {
         let builder = Arc::new(builder(&Config::private()));
         let (part, more) = (b"GET /hi HTTP/1.1\r\nho", b"st: x\r\n\r\n");

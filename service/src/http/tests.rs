@@ -277,3 +277,14 @@ async fn a_shutdown_does_not_wait_for_a_peer_that_takes_nothing() {
     rig.shutdown.cancel();
     timeout(PATIENCE, rig.served).await.expect("it waits").unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_server_that_is_given_up_ends_its_connections() {
+    let rig = serving(Config::private()).await;
+    let (mut idle, mut working) = (rig.connect().await, rig.connect().await);
+    ask(&mut idle, HI, "hi").await;
+    working.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    rig.slow.begun().await;
+    rig.served.abort();
+    assert_eq!([rest(&mut idle).await, rest(&mut working).await], ["", ""]);
+}

@@ -207,6 +207,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use tokio::time::timeout;
 
     #[test]
     fn one_thread_after_the_other_is_filled_and_then_all_get_the_same() {
@@ -222,5 +224,34 @@ mod tests {
         assert_eq!(choose([9, 7, 8].into_iter(), 4), Some(1));
         assert_eq!(choose([0, 0].into_iter(), 0), Some(0));
         assert_eq!(choose([1, 0].into_iter(), 1), Some(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_seat_is_given_back_and_one_that_says_nothing_is_counted_once() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let _here = metrics::set_default_local_recorder(&recorder);
+        crate::metrics::describe();
+        let says = |line: &str| recorder.handle().render().lines().any(|shown| shown == line);
+        assert!(says("uproar_http_connections 0") && says("uproar_http_connections_refused_total 0"));
+        assert!(says("uproar_http_connections_cut_total{cause=\"idle\"} 0"));
+
+        let (ticks, seats) = (Ticks::default(), Arc::default());
+        let activity = Arc::new(Activity::new(Arc::clone(&ticks)));
+        let silent = Seat::take(&seats, &activity);
+        drop(Seat::take(&seats, &Arc::new(Activity::new(Arc::clone(&ticks)))));
+        assert_eq!(lock(&seats).len(), 1);
+        assert!(says("uproar_http_connections 1"));
+
+        let patience = Patience { head: 2, idle: 100, leave: 2 };
+        let _ = timeout(20 * TICK, sweep(ticks, Arc::clone(&seats), patience)).await;
+        assert_eq!(activity.leave(), Some(Leave::Now));
+        assert!(
+            says("uproar_http_connections_cut_total{cause=\"head\"} 1"),
+            "{}",
+            recorder.handle().render()
+        );
+        drop(silent);
+        assert!(lock(&seats).is_empty());
+        assert!(says("uproar_http_connections 0"));
     }
 }

@@ -56,6 +56,10 @@ fn headers_that_change_nothing_for_the_connection_are_plain() {
     {
         assert!(matches!(seen(with(headers).as_bytes()), Seen::Whole(_)), "{headers}");
     }
+    // As long as names that would, and what pages and proxies send.
+    for name in ["dn", "origin", "referer", "x-real-ip4", "accept-charset", "if-modified-since"] {
+        assert!(matches!(seen(with(&format!("{name}: 7\r\n")).as_bytes()), Seen::Whole(_)), "{name}");
+    }
     let no_body = "OPTIONS /a HTTP/1.1\r\nhost: x\r\n\r\n";
     assert!(matches!(read(no_body.as_bytes()), (Seen::Whole(_), Some(read)) if read.body.is_empty()));
 }

@@ -258,6 +258,42 @@ async fn a_shutdown_answers_what_is_under_way_and_says_that_it_closes() {
 }
 
 #[tokio::test]
+async fn a_shutdown_answers_nothing_more_on_a_connection_after_it_said_that_it_closes() {
+    let rig = serving(Config::private()).await;
+    let mut idle = rig.connect().await;
+    assert_eq!(said(&mut idle, &echo("a")).await, "short a;");
+    let mut working = rig.connect().await;
+    let both = [post_of("/slow", "", "b"), echo("c")].concat();
+    working.write_all(both.as_bytes()).await.unwrap();
+    let answer = rig.stop(&mut idle, &mut working).await;
+    assert!(answer.ends_with("short b;"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_answer_waits_for_a_peer_that_has_not_taken_those_before() {
+    let listener = bind("127.0.0.1:0").await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let bytes = [b'x'; 65_536];
+    stream.writable().await.unwrap();
+    let filled = loop {
+        if let Err(error) = stream.try_write(&bytes) {
+            break error.kind();
+        }
+    };
+    assert_eq!(filled, io::ErrorKind::WouldBlock);
+    let (activity, answer) =
+        (Activity::new(Arc::default()), Answer::new(StatusCode::OK, "text/plain", "all;"));
+    let writes = async {
+        write(&mut stream, &activity, &answer, true).await.unwrap();
+        drop(stream);
+    };
+    let ((), read) = tokio::join!(writes, rest(&mut client));
+    let answer = read.trim_start_matches('x');
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("all;"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_peer_that_takes_no_answers_is_cut() {
     let rig = serving(hasty()).await;
     for headers in ["", "te: trailers\r\n"] {
