@@ -47,10 +47,15 @@ mod tests {
     use crate::{Counts, FORMAT_VERSION, Source, aggregate::tests::GOLDEN};
     use proptest::prelude::*;
 
+    /// Numbers of any length; few are too long for the very form.
+    fn numbers() -> impl Strategy<Value = u64> {
+        prop_oneof![9 => 1..10_000_000_000_000_000_000u64, 1 => 1..u64::MAX]
+    }
+
     fn aggregates() -> impl Strategy<Value = Aggregate> {
         let counts = prop::collection::btree_map("[a-z\"\\\\🔥👏]{1,8}", (0u64..5, 0u64..1_000_000), 0..6);
-        let outline = ("[A-Za-z0-9._~-]{1,64}", 1..u64::MAX, any::<u64>(), 0..u64::MAX, any::<(u32, u64)>());
-        (outline, counts, 0u64..4).prop_map(|((room, seq, since, start, (partition, to)), counts, late)| {
+        let outline = ("[A-Za-z0-9._~-]{1,64}", numbers(), numbers(), numbers(), any::<u32>(), numbers());
+        (outline, counts, 0u64..4).prop_map(|((room, seq, since, end, partition, to), counts, late)| {
             let parse = |(reaction, n): (&String, u64)| (reaction.parse().unwrap(), n);
             let totals: Counts = counts.iter().map(|(r, (n, more))| parse((r, n + more))).collect();
             let counts: Counts =
@@ -61,7 +66,7 @@ mod tests {
                 room: room.parse().unwrap(),
                 seq,
                 since,
-                window: Window { start, end: u64::MAX },
+                window: Window { start: end - 1, end },
                 count,
                 counts,
                 slots: vec![count / 3, 0, 0, count - count / 3],
@@ -129,6 +134,20 @@ mod tests {
             let mut value = aggregate.encode();
             change(&mut value, at, byte, how);
             says_what_the_reader_of_json_says(&aggregate.room, &value, top_n);
+        }
+    }
+
+    #[test]
+    fn a_frame_has_place_for_so_many_reactions_whatever_way_it_is_made() {
+        let value = GOLDEN.trim_end();
+        let read = Aggregate::decode(value.as_bytes()).unwrap();
+        let checked = CheckedAggregate::new(&read.room, value).unwrap();
+        assert!(checked.cuts.is_some_and(|cuts| cuts.distinct == 2));
+        for top_n in 1..4 {
+            let frame = checked.frame(top_n);
+            assert_eq!(frame, Frame::of(&read, top_n).encode());
+            let has = |reaction: &str| str::from_utf8(&frame).unwrap().contains(reaction);
+            assert_eq!((has("🔥"), has("👏")), (true, top_n > 1), "{top_n}");
         }
     }
 
