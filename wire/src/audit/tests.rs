@@ -232,3 +232,28 @@ fn a_report_is_bounded() {
     assert_eq!(report.findings.len() as u64, 1_000);
     assert!(report.more_findings >= 500, "{}", report.more_findings);
 }
+
+#[test]
+fn what_partitions_hold_adds_up_and_one_with_a_finding_is_enough() {
+    let clean = Report {
+        windows: 1,
+        compared: 2,
+        uncounted: 3,
+        uncounted_since_ms: Some(7),
+        holes: 4,
+        poison: 5,
+        more_findings: 6,
+        ..Report::default()
+    };
+    let mut sum = clean.clone();
+    sum.merge(Report { uncounted_since_ms: Some(8), ..clean });
+    assert!(sum.is_clean());
+    assert_eq!((sum.windows, sum.compared, sum.uncounted), (2, 4, 6));
+    assert_eq!((sum.holes, sum.poison, sum.more_findings), (8, 10, 12));
+    assert_eq!(sum.uncounted_since_ms, Some(7));
+
+    let mut auditor = Auditor::of_whole_history();
+    auditor.aggregate(0, &aggregate("a", 9, 1, 1, 0, 1));
+    sum.merge(auditor.report());
+    assert!(!sum.is_clean());
+}
