@@ -268,6 +268,12 @@ pub(crate) mod tests {
             violations(|c| c.cors_origins = vec!["https://a.example".into(), "http://127.0.0.1:3000".into()]),
             Vec::<String>::new()
         );
+        // A bucket has to hold the largest request, if there is a limit.
+        for (reactions_per_s, reactions_burst) in [(0, 1), (1, 1_000)] {
+            let found =
+                violations(|c| (c.reactions_per_s, c.reactions_burst) = (reactions_per_s, reactions_burst));
+            assert_eq!(found, Vec::<String>::new());
+        }
     }
 
     #[test]

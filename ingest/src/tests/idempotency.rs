@@ -19,6 +19,7 @@ impl Rig {
 
 #[tokio::test(start_paused = true)]
 async fn a_repeat_is_not_counted_again_and_gets_the_same_answer() {
+    let (handle, _guard) = recorded();
     let rig = Rig::open(config()).await;
     let body = r#"{"reactions":{"🔥":7,"👏":2}}"#;
     for key in ["\"8e03978e\"", "8e03978e", "\"8e03978e\""] {
@@ -26,6 +27,8 @@ async fn a_repeat_is_not_counted_again_and_gets_the_same_answer() {
         assert_eq!((answer.status.as_u16(), answer.body.as_str()), (202, "{\"accepted\":9}"));
     }
     assert_eq!(rig.total("r"), 9);
+    let text = handle.render();
+    assert!(text.contains("uproar_ingest_repeated_requests_total 2\n"), "{text}");
     sleep(Duration::from_secs(120)).await;
     assert_eq!(rig.ask(keyed("8e03978e", body)).await.status, 202);
     assert_eq!(rig.total("r"), 18, "after its time a key is as good as new");
