@@ -1,7 +1,7 @@
 # One image for every role: `docker build -t uproar .`, then `docker run uproar fanout` and the like.
 FROM rust:1.95-bookworm AS build
-# librdkafka and OpenSSL are built from their bundled sources: a C compiler, make, perl and cmake.
-RUN apt-get update && apt-get install -y --no-install-recommends build-essential cmake perl && rm -rf /var/lib/apt/lists/*
+# librdkafka and OpenSSL are built from their bundled sources: a C compiler, make and perl.
+RUN apt-get update && apt-get install -y --no-install-recommends build-essential perl && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN cargo build --release --locked --bin uproar && cargo build --release --locked -p loadgen \
