@@ -14,7 +14,7 @@ COPY --from=build /usr/local/bin/uproar /usr/local/bin/loadgen /usr/local/bin/
 USER uproar
 WORKDIR /var/lib/uproar
 VOLUME /var/lib/uproar
-# Public HTTP of ingest (and of everything in one process), of fanout, and the admin port.
+# Public HTTP of ingest (and of everything in one process), of fanout, MQTT for viewers, and the admin port.
 EXPOSE 8080 8081 1883 9090
 ENTRYPOINT ["uproar"]
 CMD ["all"]
