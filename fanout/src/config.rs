@@ -32,7 +32,7 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     /// Viewers are told to wait a random time up to this before they connect again.
     pub reconnect_jitter_ms: u64,
-    /// A viewer that was not heard for so long is asked whether it is there.
+    /// A viewer that was not heard for so long is asked whether it is there. A change applies to all viewers.
     pub ping_interval_ms: u64,
     /// A viewer that gives no answer for so long is closed.
     pub pong_timeout_ms: u64,
@@ -52,7 +52,7 @@ pub struct Config {
     pub bridge: BridgeConfig,
 }
 
-/// Section `fanout.mqtt`. All but `enabled` and `listen` applies to new viewers, or packets.
+/// Section `fanout.mqtt`. All but `enabled` and `listen` applies to whatever viewers send from a change on.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MqttConfig {

@@ -221,6 +221,16 @@ async fn a_viewer_that_takes_nothing_is_dropped() {
 }
 
 #[tokio::test]
+async fn a_new_ping_interval_applies_to_viewers_that_are_there() {
+    let stage = Stage::start(config()).await;
+    let mut viewer = Client::connect(&stage, "final").await;
+    viewer.hello().await;
+    stage.reload(|config| config.ping_interval_ms = 20);
+    let next = tokio::time::timeout(PATIENCE, viewer.0.next()).await.expect("no ping");
+    assert_eq!(next.unwrap().unwrap(), Message::Ping("".into()));
+}
+
+#[tokio::test]
 async fn a_viewer_that_answers_no_ping_is_closed_and_one_that_does_stays() {
     let mut config = config();
     (config.ping_interval_ms, config.pong_timeout_ms) = (20, 1_500);

@@ -255,6 +255,16 @@ async fn connack_of_mqtt_5_says_what_is_offered() {
 }
 
 #[tokio::test]
+async fn wildcards_that_are_allowed_by_a_reload_are_so_for_viewers_that_are_there() {
+    let stage = Stage::start(config()).await;
+    let mut viewer = Raw::connected_with(&stage, V5, 60, &[]).await;
+    assert_eq!(viewer.subscribe("reactions/+", 0).await, 0xA2);
+    stage.reload(|config| config.mqtt.wildcards = true);
+    let granted = async { while viewer.subscribe("reactions/+", 0).await != 0 {} };
+    tokio::time::timeout(PATIENCE, granted).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_frame_that_is_longer_than_the_client_takes_is_not_sent_to_it() {
     let stage = Stage::start(crate::Config { top_n: 100, shards: 1, ..config() }).await;
     let long = aggregate("final", 1);
