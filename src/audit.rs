@@ -14,6 +14,7 @@ use output::Output;
 use progress::Progress;
 use service::{Clock, SystemClock, config::Sources};
 use std::{
+    fmt::Display,
     io::{self, Write},
     mem,
 };
@@ -26,8 +27,8 @@ use wire::{
 const CLEAN: u8 = 0;
 /// Something is wrong with the log.
 const FINDINGS: u8 = 1;
-/// The log can't be read, or the options are wrong.
-const UNREADABLE: u8 = 2;
+/// The log can't be read, what was found can't be written, or the options are wrong.
+const UNTOLD: u8 = 2;
 
 #[derive(Debug, Args)]
 pub(crate) struct AuditArgs {
@@ -49,7 +50,7 @@ else; it joins no group. The embedded log has to be stopped first.
 For every room: windows, count, total, late, skewed, how many reactions were compared with their records, and
 \"clean\" or what is wrong. What compaction and retention took away is no fault (docs/audit.md).
 
-Exit codes: 0 clean, 1 findings, 2 it can't be read, or wrong options.
+Exit codes: 0 clean, 1 findings, 2 it can't be read, what was found can't be written, or wrong options.
 
 Examples:
   uproar audit --config uproar.toml
@@ -62,17 +63,20 @@ pub(crate) fn run(args: &AuditArgs, sources: &Sources) -> Result<u8, Failure> {
     let output = Output { rooms: &args.room, all: args.all, json: args.json };
     let found = match audit(&config) {
         Ok(found) => found,
-        Err(error) => {
-            // Somebody who closed it does not want to read.
-            let _ = writeln!(io::stderr(), "uproar audit: {error}");
-            return Ok(UNREADABLE);
-        }
+        Err(error) => return Ok(untold(&error)),
     };
     let mut out = io::BufWriter::new(io::stdout().lock());
     match output.write(&found, &mut out).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Running(error.into())),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Ok(untold(&error)),
         _ => Ok(if found.report.is_clean() { CLEAN } else { FINDINGS }),
     }
+}
+
+/// Says why nobody knows whether the log is right.
+fn untold(why: &dyn Display) -> u8 {
+    // Somebody who closed it does not want to read.
+    let _ = writeln!(io::stderr(), "uproar audit: {why}");
+    UNTOLD
 }
 
 /// What an audit found.

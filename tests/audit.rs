@@ -184,6 +184,19 @@ async fn an_aggregate_that_was_tampered_with_is_named() {
 }
 
 #[tokio::test]
+async fn what_was_found_and_cannot_be_written_is_no_finding() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut uproar = plan(dir.path()).start().await;
+    uproar.stop();
+    let mut command = Command::new(UPROAR);
+    command.arg("audit").args(sets(dir.path()).iter().flat_map(|set| ["--set", set]));
+    let output = command.stdout(fs::File::create("/dev/full").unwrap()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("uproar audit: No space left on device"), "{said}");
+}
+
+#[tokio::test]
 async fn help_teaches_and_wrong_options_are_refused() {
     let said = audit(&[], &["--help"]).await;
     for word in ["Exit codes: 0 clean, 1 findings, 2", "--room", "--json", "changes nothing"] {
