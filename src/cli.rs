@@ -55,7 +55,7 @@ enum Command {
     Fanout,
     /// Check the configuration and say all that is wrong with it
     CheckConfig {
-        /// For this command's needs (a single tier needs Kafka)
+        /// The command that is to run with it: a single tier needs Kafka, `all` doesn't
         #[arg(long, default_value = "all")]
         role: Role,
     },
