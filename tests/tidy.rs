@@ -129,18 +129,65 @@ fn every_file_says_what_it_is_and_stays_short() {
     }
 }
 
-#[test]
-fn every_metric_is_in_the_docs() {
-    let docs = fs::read_to_string(root().join("docs/metrics.md")).unwrap();
-    let mut metrics = 0;
+/// The metrics that the code has, as the docs should tell of them: lines of a table.
+fn metrics() -> Vec<String> {
+    let mut rows = Vec::new();
     for file in sources().iter().filter(|file| file.ends_with("metrics.rs")) {
         let text = fs::read_to_string(file).unwrap();
-        for name in text.split('"').filter(|part| part.starts_with("uproar_")) {
-            metrics += 1;
-            assert!(docs.contains(&format!("`{name}`")), "docs/metrics.md lacks {name}");
+        let mut comment = Vec::new();
+        for line in text.lines().map(str::trim) {
+            if let Some(words) = line.strip_prefix("///") {
+                comment.push(words.trim());
+            } else if line.contains(": &str =") && !line.ends_with(';') {
+                // Its name is on the next line.
+            } else {
+                let name = line.split('"').nth(1).filter(|name| name.starts_with("uproar_"));
+                let is_named_here = line.starts_with("pub const") || line.starts_with('"');
+                if let Some(name) = name.filter(|_| is_named_here) {
+                    rows.push(format!("| `{name}` | {} |", comment.join(" ")));
+                }
+                comment.clear();
+            }
         }
     }
-    assert!(metrics > 20, "{metrics}");
+    rows
+}
+
+#[test]
+fn the_docs_say_of_each_metric_what_the_code_says() {
+    let docs = fs::read_to_string(root().join("docs/metrics.md")).unwrap();
+    let (metrics, rows) = (metrics(), docs.lines().filter(|line| line.starts_with("| `uproar_")));
+    for row in &metrics {
+        assert!(docs.lines().any(|line| line == row), "docs/metrics.md lacks this line:\n{row}");
+    }
+    assert_eq!(rows.count(), metrics.len(), "docs/metrics.md has metrics that are none");
+    assert!(metrics.len() > 20, "{}", metrics.len());
+}
+
+#[test]
+fn docs_name_metrics_and_keys_that_exist() {
+    let metrics = metrics().concat();
+    let defaults = fs::read_to_string(root().join("config/default.toml")).unwrap();
+    let defaults: toml::Value = toml::from_str(&defaults).unwrap();
+    let known = |path: &str| path.split('.').try_fold(&defaults, |value, key| value.get(key)).is_some();
+    let mut named = 0;
+    // What was measured, decided or changed once may name what is gone.
+    for page in pages().iter().filter(|page| !page.contains("performance") && *page != "CHANGELOG.md") {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        for word in text.split('`').skip(1).step_by(2) {
+            let name = word.split(['{', ' ', '=']).next().unwrap();
+            let section = name.split('.').next().unwrap();
+            let is_key = name.contains('.') && known(section) && name != "log.redb";
+            let is_metric = name.starts_with("uproar_") && name.matches('_').count() > 1;
+            named += usize::from(is_key || is_metric);
+            assert!(!is_key || known(name), "{page} names {name}, which is no key");
+            assert!(
+                !is_metric || metrics.contains(&format!("`{name}`")),
+                "{page} names {name}, which is no metric"
+            );
+        }
+    }
+    assert!(named > 100, "{named}");
 }
 
 #[test]
@@ -156,8 +203,8 @@ fn every_key_of_the_defaults_has_a_comment() {
     }
 }
 
-#[test]
-fn docs_link_only_to_what_is_there() {
+/// What is written for people.
+fn pages() -> Vec<String> {
     let mut pages = vec!["README.md".to_owned(), "ARCHITECTURE.md".to_owned(), "CHANGELOG.md".to_owned()];
     for dir in ["docs", "docs/decisions"] {
         for entry in fs::read_dir(root().join(dir)).unwrap() {
@@ -167,15 +214,33 @@ fn docs_link_only_to_what_is_there() {
             }
         }
     }
-    for page in pages {
+    pages
+}
+
+/// Whether `text` has a heading that links call `anchor`.
+fn has_heading(text: &str, anchor: &str) -> bool {
+    let called = |heading: &str| {
+        let kept = heading.to_lowercase().replace(' ', "-");
+        kept.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect::<String>()
+    };
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.map(|line| called(line.trim_start_matches('#').trim())).any(|heading| heading == anchor)
+}
+
+#[test]
+fn docs_link_only_to_what_is_there() {
+    for page in pages() {
         let text = fs::read_to_string(root().join(&page)).unwrap();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let target = link.split('#').next().unwrap();
-            if target.is_empty() || target.contains("://") {
+            if link.contains("://") {
                 continue;
             }
-            let path = root().join(&page).parent().unwrap().join(target);
+            let (target, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let beside = root().join(&page);
+            let path = if target.is_empty() { beside } else { beside.parent().unwrap().join(target) };
             assert!(path.exists(), "{page} links to {target}, which is not there");
+            let is_there = anchor.is_empty() || has_heading(&fs::read_to_string(path).unwrap(), anchor);
+            assert!(is_there, "{page} links to {link}, where no heading is called so");
         }
     }
 }

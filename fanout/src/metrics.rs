@@ -46,7 +46,7 @@ pub const BROKER_MESSAGES: &str = "uproar_fanout_broker_messages_total";
 pub const UNCLEARED: &str = "uproar_fanout_uncleared_rooms_total";
 /// Counter: messages handed to the broker that runs elsewhere: in QoS 0 to the connection, in QoS 1 acknowledged.
 pub const BRIDGE_MESSAGES: &str = "uproar_fanout_bridge_messages_total";
-/// Gauge: 1 while the bridge is connected to its broker.
+/// Gauge: 1 while the bridge is connected to its broker. Alert on 0 where it is enabled.
 pub const BRIDGE_CONNECTED: &str = "uproar_fanout_bridge_connected";
 /// Counter: connections of the bridge that failed, by cause: `unreachable` (no connection, or no answer), `tls` (the
 /// handshake, or the certificate), `refused` (the broker said no: credentials, rights, client id), `lost` (closed, or
