@@ -1,7 +1,7 @@
 //! What README.md tells people to type, typed.
 
 use crate::{end_to_end::until_total, harness::process::Plan};
-use std::{fs, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 /// The fenced blocks of a language, in order.
 fn blocks(language: &str) -> Vec<String> {
@@ -33,6 +33,20 @@ fn the_run_and_test_commands_are_those_that_ci_runs() {
     let test = line_with(&shell, "cargo test");
     assert!(ci.lines().any(|line| line.trim() == test.trim()), ".ci/run does not run `{test}`");
     line_with(&shell, "cargo run --release");
+}
+
+#[test]
+fn the_tiers_can_be_started_beside_each_other() {
+    let (shell, mut admin) = (blocks("sh"), BTreeSet::new());
+    for tier in ["ingest", "aggregator", "fanout"] {
+        let line = line_with(&shell, &format!("uproar {tier} --config uproar.toml"));
+        let set = line.split_once("--set service.admin_listen=").map_or("127.0.0.1:9090", |(_, set)| set);
+        assert!(admin.insert(set.to_owned()), "{line}: another tier has this admin port");
+        let mut check = Command::new(crate::harness::process::UPROAR);
+        check.args(["check-config", "--role", tier, "--set", "log.kind=kafka"]);
+        let output = check.args(["--set", &format!("service.admin_listen={set}")]).output().unwrap();
+        assert!(output.status.success(), "{line}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 #[test]
