@@ -59,7 +59,7 @@ impl Commits {
         self.check(member, &cuts)?;
         let written = self.store.commit(&mut self.committed, &cuts);
         written.map_err(|error| CommitError::Reopen(self.tail.stop(&error)))?;
-        self.shelf.trim(&self.committed.offsets, (self.clock)().saturating_sub(self.retention_ms));
+        self.shelf.trim(&self.committed.offsets, (self.clock)(), self.retention_ms);
         let records = cuts.into_iter().flat_map(|cut| cut.aggregates);
         self.tail.push_commit(records.map(|(room, value)| FollowedRecord { room, value }).collect());
         Ok(())

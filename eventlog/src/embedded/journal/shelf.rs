@@ -89,9 +89,11 @@ impl Shelf {
         self.lock().marks.push_back(mark);
     }
 
-    /// Removes segments of which all is consumed and older than `before_ms`; never the newest.
-    pub(in super::super) fn trim(&self, committed: &[u64], before_ms: u64) {
-        while let Some(path) = self.pop(committed, before_ms) {
+    /// Removes segments of which all is consumed and further than `retention_ms` from now; never the newest. Further in the
+    /// future too: after the clock went back records keep the time of the last one until it is there again, and would
+    /// fill the disk.
+    pub(in super::super) fn trim(&self, committed: &[u64], now_ms: u64, retention_ms: u64) {
+        while let Some(path) = self.pop(committed, now_ms, retention_ms) {
             if let Err(error) = fs::remove_file(&path) {
                 let file = path.display();
                 tracing::warn!(%error, %file, "a segment that is no longer needed can't be removed");
@@ -100,10 +102,10 @@ impl Shelf {
     }
 
     /// Takes the oldest segment off, if it may go. Gives its file.
-    fn pop(&self, committed: &[u64], before_ms: u64) -> Option<PathBuf> {
+    fn pop(&self, committed: &[u64], now_ms: u64, retention_ms: u64) -> Option<PathBuf> {
         let mut state = self.lock();
         let next = state.marks.get(1)?;
-        if next.timestamp_ms >= before_ms || !next.is_below(committed) {
+        if next.timestamp_ms.abs_diff(now_ms) <= retention_ms || !next.is_below(committed) {
             return None;
         }
         let oldest = state.marks.pop_front()?;

@@ -104,6 +104,29 @@ async fn the_disk_stays_flat_under_a_steady_load() {
 }
 
 #[tokio::test]
+async fn the_disk_stays_flat_after_the_clock_went_back() {
+    let (dir, hand) = (TempDir::new().unwrap(), Hand::default());
+    let log = open_small(&dir, 1, &hand).await;
+    hand.set(3_600_000);
+    append(&log, 0, long("before")).await;
+    let mut reader = Reader::open(&log).await;
+    // An hour back. A segment a second, and 10 s are kept.
+    for second in 1..=60 {
+        hand.set(second * 1_000);
+        append(&log, 0, long("after")).await;
+        reader.catch_up().await;
+        reader.commit_all().await;
+        assert!(segments(&dir).len() <= 21, "{second}: {:?}", segments(&dir));
+    }
+    // What is not consumed stays, whenever it came.
+    for _ in 0..30 {
+        append(&log, 0, long("open")).await;
+    }
+    reader.committer.commit(vec![reader.cut(0, 61)]).await.unwrap();
+    assert_eq!(segments(&dir), (61..91).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn reading_starts_with_the_segment_of_the_first_open_record() {
     let (dir, hand) = (TempDir::new().unwrap(), Hand::default());
     let log = ten_rows(&dir, &hand).await;
