@@ -146,6 +146,8 @@ fn reactions_topic(config: &KafkaConfig, partitions: u32) -> Plan {
 fn aggregates_topic(config: &KafkaConfig, partitions: u32) -> Plan {
     let settings = vec![
         ("cleanup.policy", "compact".into()),
+        // By their own clock brokers refuse what an aggregator stamps whose clock is an hour ahead: no window would come out.
+        ("message.timestamp.type", "LogAppendTime".into()),
         ("min.insync.replicas", config.min_insync.to_string()),
         // Whoever joins reads the whole topic: only closed segments are compacted, so that they are closed soon. A
         // follower that is a minute late still sees each window.
@@ -319,6 +321,15 @@ mod tests {
         );
         assert!(check(Some(12), Some(12)).is_err(), "both alike, but not what the rooms were placed by");
         assert!(check(None, Some(12)).unwrap_err().to_string().contains("reactions does not exist"));
+    }
+
+    #[test]
+    fn created_topics_are_stamped_by_the_brokers() {
+        let config = config("x");
+        for plan in [reactions_topic(&config, 3), aggregates_topic(&config, 3)] {
+            let stamped = ("message.timestamp.type", "LogAppendTime".to_owned());
+            assert!(plan.settings.contains(&stamped), "{}", plan.name);
+        }
     }
 
     #[test]
