@@ -15,6 +15,9 @@ use std::{
 };
 use wire::{Aggregate, BatchRef, RoomName, Source};
 
+/// How long after a look for silent rooms the next one is due, at the most.
+const EXPIRY_MAX_MS: u64 = 60_000;
+
 /// The roll-up of one partition, from the offset where its last committed window was cut.
 #[derive(Debug)]
 pub struct Rollup {
@@ -150,7 +153,7 @@ impl Rollup {
         let start_ms = open.window.start;
         // A record from the future may lie before its window too, where that was opened by a clock that is ahead.
         let late = timestamp_ms < start_ms && !skewed;
-        let place = Place { start_ms, slot: open.slot(timestamp_ms), slots: open.slots, late, skewed };
+        let place = Place { start_ms, slot: open.slot(at_ms), slots: open.slots, late, skewed };
         for batch in batches {
             self.count(&batch, place, &mut open.rooms, tally);
         }
@@ -197,9 +200,9 @@ impl Rollup {
         if !caught_up {
             return None;
         }
-        if now_ms >= self.expiry_ms
-            && let Some(forgotten) = self.expire(now_ms)
-        {
+        // Far ahead, where the clock went back.
+        let look = now_ms >= self.expiry_ms || self.expiry_ms - now_ms > EXPIRY_MAX_MS;
+        if look && let Some(forgotten) = self.expire(now_ms) {
             return Some(forgotten);
         }
         if self.open.is_none() && !self.resting.is_empty() {
@@ -259,7 +262,9 @@ impl Rollup {
     /// Forgets rooms that had no reactions for the TTL. Looks through all rooms, so only now and then.
     fn expire(&mut self, now_ms: u64) -> Option<Closed> {
         let ttl_ms = self.config.room_ttl_ms;
-        self.expiry_ms = now_ms + (ttl_ms / 8).clamp(1, 60_000);
+        self.expiry_ms = now_ms + (ttl_ms / 8).clamp(1, EXPIRY_MAX_MS);
+        // The clock went back: their silence is counted from now on.
+        self.rooms.iter_mut().for_each(|(_, room)| room.active_ms = room.active_ms.min(now_ms));
         let mut silent = self.silent();
         silent.retain(|(active_ms, _)| active_ms.saturating_add(ttl_ms) <= now_ms);
         self.forget(silent, Kind::Silent)

@@ -6,6 +6,9 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::Batch;
 
+#[path = "clock_tests.rs"]
+mod clock;
+
 fn rollup() -> Rollup {
     Rollup::new(0, 1, 0, Vec::new(), CONFIG)
 }
@@ -205,17 +208,6 @@ fn a_record_from_the_future_that_lies_before_its_window_is_skewed_and_not_late_a
     assert_eq!(taken, Tally { counted: 2, skewed: 2, ..Tally::default() });
     let closed = only(core.tick(100_000, true));
     assert_eq!((closed.late, closed.skewed, closed.check()), (0, 2, Ok(())));
-}
-
-#[test]
-fn after_the_clock_went_back_windows_still_come_out() {
-    let mut core = rollup();
-    fire(&mut core, 0, 1_000_000);
-    // An hour back: the open window ends far in the future.
-    assert_eq!(only(core.tick(100_000, true)).count, 1);
-    record(&mut core, 1, 100_100, &[batch("r", &[("🔥", 1)])], 100_100);
-    let closed = only(core.tick(102_050, true));
-    assert_eq!((closed.window.start, closed.count, closed.total), (100_000, 1, 2));
 }
 
 #[test]
