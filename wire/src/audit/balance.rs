@@ -234,11 +234,11 @@ impl Balance {
         let too_little = whole && most < total;
         if too_much || too_little {
             self.sum(aggregate, total, if too_much { recent } else { most }, report);
-        } else if whole && most == total && !agree(&aggregate.totals, all) {
+        } else if most == total && !agree(&aggregate.totals, all) {
             let records = Source { from: self.span.begin, ..aggregate.source };
             let (room, seq) = (aggregate.room.clone(), aggregate.seq);
             report.add(Finding::Misattributed { room, seq, records });
-        } else if recent == total || whole && most == total {
+        } else if recent == total || most == total {
             let sums = report.rooms.entry(aggregate.room.clone()).or_default();
             sums.verified = sums.verified.saturating_add(total.saturating_sub(count));
         }
@@ -291,10 +291,8 @@ impl Balance {
 }
 
 fn bygone(room: &RoomName, count: u64, report: &mut Report) {
-    if count > 0 {
-        let sums = report.rooms.entry(room.clone()).or_default();
-        sums.bygone = sums.bygone.saturating_add(count);
-    }
+    let sums = report.rooms.entry(room.clone()).or_default();
+    sums.bygone = sums.bygone.saturating_add(count);
 }
 
 fn add(sums: &mut Counts, counts: &Counts) {

@@ -167,9 +167,6 @@ impl<W: AsRef<[u8]>, E, I: Iterator<Item = Result<KeptRecord<W>, E>>> Audit<I> {
         let mut report = self.auditor.report();
         report.complete(self.found);
         report.rooms.values_mut().for_each(|sums| sums.partition = partition);
-        if cut > 0 {
-            report.cuts.insert(partition, cut);
-        }
         Ok(report)
     }
 }

@@ -16,7 +16,7 @@ pub struct Report {
     pub more_findings: u64,
     /// What each room counted.
     pub rooms: BTreeMap<RoomName, RoomSums>,
-    /// Where the last window of each partition was cut.
+    /// Where the last window of each partition was cut, as its aggregates tell.
     pub cuts: BTreeMap<u32, u64>,
     /// Windows in the history.
     pub windows: u64,
