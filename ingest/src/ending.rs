@@ -45,7 +45,7 @@ impl Ending {
         };
         counter.increment(sealed.batches);
         meters.in_doubt.increment(in_doubt);
-        self.shared.troubles().add(sealed, error, in_doubt);
+        self.shared.troubles().add(sealed.partition, error, in_doubt);
         outcome
     }
 }

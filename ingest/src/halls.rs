@@ -200,7 +200,7 @@ fn thread_index() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::{sync::atomic::AtomicBool, task::Wake, time::Duration};
     use tokio::{
         task::{JoinSet, yield_now},
         time::{advance, timeout},
@@ -233,8 +233,10 @@ mod tests {
             std::iter::from_fn(|| self.waiting.try_join_next().map(|ended| ended.unwrap_or(None))).collect()
         }
 
-        fn seats(&self) -> usize {
-            self.halls.halls.iter().map(|hall| hall.seats().seats.len()).sum()
+        /// How many wait, and how many of them were not woken yet.
+        fn seats(&self) -> (usize, usize) {
+            let seats = self.halls.halls.iter().map(Hall::seats);
+            seats.fold((0, 0), |(all, asleep), hall| (all + hall.seats.len(), asleep + hall.asleep))
         }
     }
 
@@ -254,19 +256,22 @@ mod tests {
         assert_eq!(rig.ended().await, [Some(Outcome::Committed); 3]);
         rig.wait(&first).await;
         assert_eq!(rig.ended().await, [Some(Outcome::Committed)], "who comes late doesn't wait");
-        assert_eq!(rig.seats(), 0);
+        assert_eq!(rig.seats(), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn those_who_waited_too_long_are_told_at_the_next_bell() {
         let mut rig = Rig::new();
         let verdict = Arc::default();
-        rig.wait(&verdict).await;
+        for _ in 0..2 {
+            rig.wait(&verdict).await;
+        }
         advance(Duration::from_millis(500)).await;
         rig.wait(&verdict).await;
         advance(Duration::from_millis(500)).await;
         rig.halls.ring();
-        assert_eq!(rig.ended().await, [None]);
+        assert_eq!(rig.ended().await, [None; 2]);
+        assert_eq!(rig.seats(), (1, 1));
         verdict.give(Outcome::Committed);
         rig.halls.ring();
         assert_eq!(rig.ended().await, [Some(Outcome::Committed)]);
@@ -285,7 +290,32 @@ mod tests {
         rig.halls.ring();
         next.abort();
         assert_eq!(rig.ended().await.last(), Some(&Some(Outcome::Committed)));
-        assert_eq!(rig.seats(), 0);
+        assert_eq!(rig.seats(), (0, 0));
+    }
+
+    /// A task that tells whether it was woken.
+    #[derive(Default)]
+    struct Sleeper(AtomicBool);
+
+    impl Wake for Sleeper {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, SeqCst);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_asked_again_is_woken_the_way_it_was_asked_last() {
+        let (halls, verdict) = (Halls::default(), Arc::<Verdict>::default());
+        let mut wait = halls.wait(Arc::clone(&verdict), Instant::now() + Duration::from_secs(1));
+        // As when a future is moved from one task to another.
+        let [first, second] = [(); 2].map(|()| Arc::<Sleeper>::default());
+        for task in [&first, &second] {
+            let waker = Waker::from(Arc::clone(task));
+            assert!(Pin::new(&mut wait).poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        verdict.give(Outcome::Committed);
+        halls.ring();
+        assert_eq!([first, second].map(|task| task.0.load(SeqCst)), [false, true]);
     }
 
     /// Real threads: nobody is forgotten, whoever leaves when.

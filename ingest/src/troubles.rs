@@ -1,6 +1,5 @@
 //! Appends that failed, summed up: an outage must not write a line for each record.
 
-use crate::batches::Sealed;
 use eventlog::AppendError;
 use std::time::{Duration, Instant};
 
@@ -18,14 +17,14 @@ pub(crate) struct Troubles {
 }
 
 impl Troubles {
-    /// An append failed; `in_doubt` of its reactions were answered with 202 and are perhaps lost.
-    pub(crate) fn add(&mut self, sealed: &Sealed, error: AppendError, in_doubt: u64) {
+    /// An append to `partition` failed; `in_doubt` of its reactions were answered with 202 and are perhaps lost.
+    pub(crate) fn add(&mut self, partition: u32, error: AppendError, in_doubt: u64) {
         match error {
             AppendError::NotWritten(_) => self.not_written += 1,
             AppendError::Unknown(_) => self.unknown += 1,
         }
         self.in_doubt += in_doubt;
-        self.last = Some((sealed.partition, error));
+        self.last = Some((partition, error));
     }
 
     /// Writes a line if something failed and the last line is old enough.
@@ -57,5 +56,28 @@ impl Troubles {
         } else {
             tracing::warn!(not_written, unknown, last_partition = partition, last_error = %error, "appends failed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_is_told_at_once_then_once_a_second_and_what_is_left_at_the_end() {
+        let (mut troubles, start) = (Troubles::default(), Instant::now());
+        let mut fails_at = |at: Duration| {
+            troubles.add(3, AppendError::Unknown("no answer".into()), 7);
+            assert!(!troubles.are_told());
+            troubles.report(start + at);
+            troubles.are_told()
+        };
+        assert!(fails_at(Duration::ZERO));
+        assert!(!fails_at(PERIOD - Duration::from_millis(1)));
+        assert!(fails_at(PERIOD));
+        assert!(!fails_at(PERIOD));
+        assert_eq!((troubles.unknown, troubles.in_doubt), (1, 7), "what was told is not told again");
+        troubles.close();
+        assert!(troubles.are_told());
     }
 }

@@ -53,21 +53,39 @@ impl Writer for Stuck {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_partition_that_hangs_does_not_keep_those_of_others_from_being_told() {
+/// A tier whose writer keeps what is for the partition of room c, and not what is for that of room a. What comes next waits for the
+/// interval, and is handed over together.
+async fn stuck_at_c() -> (Rig, Arc<Stuck>) {
     let rig = Rig::open(config()).await;
     let [ok, hangs] = ["a", "c"].map(|room| rig.log.partition_of(&room.parse().unwrap()));
     assert_ne!(ok, hangs);
     let writer = rig.log.writer().await.unwrap();
     let stuck = Arc::new(Stuck { writer, partition: hangs, kept: Mutex::default() });
     rig.shared.handover.open(Arc::<Stuck>::clone(&stuck));
-    // After this one the others wait for the interval, and are handed over together.
     assert_eq!(rig.post("a", FIRE).await.status, 202);
+    (rig, stuck)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_hangs_does_not_keep_those_of_others_from_being_told() {
+    let (rig, stuck) = stuck_at_c().await;
     let (waits, told) = (rig.crowd("c", 1), statuses(rig.crowd("a", 3)));
     assert_eq!(tokio::time::timeout(Duration::from_millis(100), told).await.unwrap(), [202; 3]);
     assert_eq!((stuck.kept.lock().unwrap().len(), rig.inside()), (1, 1));
     stuck.kept.lock().unwrap().drain(..).for_each(|append| (append.done)(Ok(())));
     assert_eq!(statuses(waits).await, [202]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_the_log_drops_without_a_word_may_have_been_counted() {
+    let (rig, stuck) = stuck_at_c().await;
+    let waits = rig.crowd("c", 2);
+    until(|| !stuck.kept.lock().unwrap().is_empty()).await;
+    stuck.kept.lock().unwrap().clear();
+    // At once, and not when they have waited too long.
+    let told = tokio::time::timeout(Duration::from_millis(100), statuses(waits)).await;
+    assert_eq!(told.unwrap(), [504; 2]);
+    assert!(rig.shared.batches.is_empty(), "the partition waits for nothing");
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,4 +158,17 @@ async fn what_happens_can_be_seen_in_the_metrics_and_rooms_are_no_labels() {
         assert!(text.contains(line), "{line} in\n{text}");
     }
     assert!(!text.contains("hidden-room"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn gauges_show_who_waits_and_that_nobody_does_any_more() {
+    let (handle, _recording) = recorded();
+    let rig = Rig::open(config()).await;
+    let shows = |line: &str| handle.render().lines().any(|shown| shown == line);
+    rig.log.hold_appends(true);
+    let crowd = rig.crowd("r", 3);
+    until(|| shows("uproar_ingest_waiting_requests 3")).await;
+    rig.log.hold_appends(false);
+    assert_eq!(statuses(crowd).await, [202; 3]);
+    until(|| shows("uproar_ingest_waiting_requests 0") && shows("uproar_ingest_open_rooms 0")).await;
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::Ack;
 use eventlog::AppendError;
+use tokio::time::Instant;
 
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_commits_what_was_accepted_and_answers_all_who_wait() {
@@ -14,6 +15,7 @@ async fn a_shutdown_commits_what_was_accepted_and_answers_all_who_wait() {
         crowd.spawn(post(rig.front.clone(), "r".into(), FIRE.into()));
     }
     until(|| rig.inside() == 50).await;
+    let start = Instant::now();
     rig.shutdown.cancel();
     until(|| rig.readiness.missing() == [("ingest", "shutting down".to_owned())]).await;
     let answer = rig.post("r", FIRE).await;
@@ -23,6 +25,7 @@ async fn a_shutdown_commits_what_was_accepted_and_answers_all_who_wait() {
     assert_eq!(statuses(crowd).await, [202; 50]);
     rig.run.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(rig.total("r"), 50);
+    assert!(start.elapsed() < Duration::from_millis(config().drain_ms), "it ends when there is nothing left");
 }
 
 #[tokio::test(start_paused = true)]
@@ -55,6 +58,18 @@ async fn at_the_deadline_of_a_shutdown_everyone_is_told_what_is_known() {
     assert!(matches!(error, Error::Drain { rooms: 1, unresolved: 1, lost: 4 }), "{error}");
     assert_eq!(statuses(handed_over).await, [504; 2]);
     assert_eq!(statuses(behind).await, [503; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_whose_end_nobody_knows_is_named_when_the_shutdown_ends() {
+    let mut rig = Rig::open(Config { drain_ms: 500, ..config() }).await;
+    rig.log.hold_appends(true);
+    let crowd = rig.crowd("r", 2);
+    until(|| rig.log.held_appends() == 1).await;
+    rig.shutdown.cancel();
+    let error = rig.run.join_next().await.unwrap().unwrap().unwrap_err();
+    assert!(matches!(error, Error::Drain { rooms: 0, unresolved: 1, lost: 0 }), "{error}");
+    assert_eq!(statuses(crowd).await, [504; 2]);
 }
 
 #[tokio::test(start_paused = true)]
