@@ -171,6 +171,30 @@ mod tests {
     }
 
     #[test]
+    fn what_may_pass_neither_ends_reading_nor_keeps_a_member_out() {
+        let read = KafkaError::MessageConsumption;
+        for code in [Code::AutoOffsetReset, Code::OffsetOutOfRange, Code::LogTruncation] {
+            assert!(ends_reading(&read(code)) && !keeps_out(&read(code)), "{code}");
+        }
+        assert!(ends_reading(&KafkaError::MessageConsumptionFatal(Code::FencedInstanceId)));
+        for code in
+            [Code::GroupAuthorizationFailed, Code::InconsistentGroupProtocol, Code::GroupMaxSizeReached]
+        {
+            assert!(keeps_out(&read(code)) && !ends_reading(&read(code)), "{code}");
+        }
+        for code in [Code::AllBrokersDown, Code::BrokerTransportFailure, Code::NotCoordinator] {
+            assert!(!ends_reading(&read(code)) && !keeps_out(&read(code)), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_repeated_until_somebody_must_change_something() {
+        assert!(is_final(&KafkaError::OffsetFetch(Code::GroupAuthorizationFailed)));
+        assert!(!is_final(&KafkaError::OffsetFetch(Code::OperationTimedOut)));
+        assert!(!is_final(&KafkaError::Canceled));
+    }
+
+    #[test]
     fn what_somebody_must_change_is_invalid_and_what_may_pass_is_unavailable() {
         for code in [Code::TopicAuthorizationFailed, Code::InvalidReplicationFactor] {
             assert!(matches!(open_code("x", code), OpenError::Invalid(_)), "{code}");

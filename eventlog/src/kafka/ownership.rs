@@ -192,10 +192,14 @@ mod tests {
     fn after_a_refusal_by_the_group_the_next_generation_tells_what_is_still_ours() {
         let ownership = owner_of(3, 7);
         let generation = ownership.begin(&cut(3, 7)).unwrap().generation;
+        let started = Instant::now();
         assert!(ownership.settle(&cut(3, 7), generation, SOON), "nothing was heard");
+        assert!(started.elapsed() >= SOON, "it was waited for");
         ownership.renew(metadata());
         assert!(ownership.settle(&cut(3, 7), generation, Duration::from_secs(60)), "kept");
         ownership.revoke(&[3], SOON);
+        let generation = ownership.lock().generation;
         assert!(!ownership.settle(&cut(3, 7), generation, Duration::from_secs(60)), "lost");
+        assert!(started.elapsed() < Duration::from_secs(30), "what is lost is not waited for");
     }
 }

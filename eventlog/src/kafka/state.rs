@@ -301,6 +301,7 @@ fn persist<T>(deadline: Instant, request: impl Fn() -> Result<T, KafkaError>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
     #[test]
     fn reading_begins_at_the_known_offset_or_at_the_oldest_record() {
@@ -308,6 +309,30 @@ mod tests {
         assert_eq!(start(0, Some(20), 0..=20), Ok(20));
         assert_eq!(start(0, None, 3..=20), Ok(3));
         assert_eq!(start(0, Some(7), 10..=20), Ok(10), "what was deleted can't be read");
+    }
+
+    #[test]
+    fn a_request_is_repeated_until_the_deadline_unless_that_is_of_no_use() {
+        // Answered the third time: how often it was asked.
+        let ask = |code: RDKafkaErrorCode, deadline: Instant| {
+            let asked = Cell::new(0);
+            let answer = persist(deadline, || {
+                asked.set(asked.get() + 1);
+                if asked.get() < 3 { Err(KafkaError::OffsetFetch(code)) } else { Ok(()) }
+            });
+            (answer.is_ok(), asked.get())
+        };
+        let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(60));
+        assert_eq!(ask(RDKafkaErrorCode::RequestTimedOut, later), (true, 3));
+        assert_eq!(ask(RDKafkaErrorCode::GroupAuthorizationFailed, later), (false, 1));
+        assert_eq!(ask(RDKafkaErrorCode::RequestTimedOut, now), (false, 1));
+    }
+
+    #[test]
+    fn a_partition_without_an_offset_has_none() {
+        let mut answer = list("t", &[1, 4], Offset::Offset(7)).unwrap();
+        answer.add_partition_offset("t", 2, Offset::Invalid).unwrap();
+        assert_eq!(known(&answer).unwrap(), [(1, 7), (4, 7)].into());
     }
 
     #[test]
