@@ -1,6 +1,7 @@
 //! When an audit is clean, and what it says when it is not.
 
 use super::*;
+use crate::viewers::audience::Audience;
 use wire::Window;
 
 fn counts(of: &[(&str, u64)]) -> Counts {
@@ -120,6 +121,17 @@ fn a_viewer_that_never_connected_is_no_witness_and_the_audit_is_not_clean() {
     // Nor has it seen that nothing came.
     let verdict = judge(&expected(&[], &[]), &viewers[1..], Ok(&Witness::snapshot(None)));
     assert_eq!((verdict.viewers_right, verdict.viewers), (0, 1));
+}
+
+#[test]
+fn a_viewer_is_a_witness_once_it_came_in() {
+    let mut audience = Audience::new("r".parse().unwrap(), 3);
+    audience.connect(0, 0);
+    for index in [0, 1] {
+        audience.disconnect(index, "refused".to_owned());
+    }
+    let why = |index: usize| Witness::viewer("mqtt", index, &audience.seats()[index]).kept_out;
+    assert_eq!([0, 1, 2].map(why), [None, Some("refused".to_owned()), Some("no answer".to_owned())]);
 }
 
 #[test]

@@ -146,8 +146,18 @@ mod tests {
     fn closing_counts_what_was_due_and_forgets_what_was_not() {
         let mut tickets = Tickets::new(Schedule::new(10, ms(1_000)), ms(5_000));
         assert!(tickets.take(ms(0)).is_some());
-        tickets.close(ms(350));
+        tickets.close(ms(300));
         assert_eq!(tickets.not_sent(), 3, "those of 100, 200 and 300 ms");
-        assert_eq!(tickets.take(ms(350)), None);
+        assert_eq!(tickets.take(ms(300)), None);
+    }
+
+    #[test]
+    fn after_the_last_request_nothing_is_left_to_be_counted_but_what_is_given_back() {
+        let mut tickets = Tickets::new(Schedule::new(10, ms(300)), ms(5_000));
+        while tickets.take(ms(300)).is_some() {}
+        tickets.close(ms(2_000));
+        assert_eq!(tickets.not_sent(), 0);
+        tickets.give_up();
+        assert_eq!(tickets.not_sent(), 1);
     }
 }

@@ -186,6 +186,15 @@ mod tests {
     }
 
     #[test]
+    fn connections_that_can_not_be_opened_are_counted_and_are_no_requests() {
+        let mut tally = tally();
+        tally.connect_error("refused");
+        tally.connect_error("unreachable");
+        assert_eq!((tally.connect_errors, tally.sent), (2, 0));
+        assert_eq!(tally.first_error.as_deref(), Some("refused"));
+    }
+
+    #[test]
     fn refusals_are_counted_by_status_and_add_nothing() {
         let mut tally = tally();
         tally.record(0, &Outcome::Answer(503, b"full"), TOOK);

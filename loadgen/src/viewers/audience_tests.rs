@@ -105,6 +105,11 @@ fn the_delay_is_from_the_windows_end_to_the_receipt() {
     audience.receive(0, &frame(0, 2, 1, 1).encode(), 2 * SECOND_US + 30_000);
     assert_eq!(audience.newest_delay_us, Some(30_000));
     assert_eq!(audience.delays.quantiles().unwrap().samples, 1);
+    // Who came at the window's very end, and has it at once.
+    audience.connect(0, 3 * SECOND_US);
+    audience.receive(0, &frame(0, 3, 1, 2).encode(), 3 * SECOND_US);
+    assert_eq!(audience.newest_delay_us, Some(0));
+    assert_eq!(audience.delays.quantiles().unwrap().samples, 2);
     assert_eq!(audience.ahead, 0);
 }
 
