@@ -318,6 +318,42 @@ mod tests {
     }
 
     #[test]
+    fn refusals_that_can_not_come_are_no_responses() {
+        let causes = |config: &Config| -> BTreeSet<_> {
+            let all = one_of_each(config);
+            all.iter().filter(|it| is_possible(it, config)).map(Refusal::cause).collect()
+        };
+        let list = || vec!["x".to_owned()];
+        let too_fast = ["too_fast", "too_fast_together"];
+        let keys = ["idempotency_full", "idempotency_key", "idempotency_reused"];
+        let usual = causes(&config());
+        for (config, more, less) in [
+            (Config { rooms: list(), ..config() }, vec!["room_unknown"], vec![]),
+            (Config { catalogue: list(), ..config() }, vec!["not_in_catalogue"], vec![]),
+            (Config { rate_per_s: 1, ..config() }, too_fast.into(), vec![]),
+            (Config { reactions_per_s: 1, ..config() }, [&["over_burst"][..], &too_fast].concat(), vec![]),
+            (Config { max_idempotency_keys: 0, ..config() }, vec!["idempotency_off"], keys.into()),
+            (Config { ack: Ack::Received, ..config() }, vec![], vec!["not_written", "timed_out", "unknown"]),
+        ] {
+            let here = causes(&config);
+            assert_eq!(here.difference(&usual).copied().collect::<Vec<_>>(), more);
+            assert_eq!(usual.difference(&here).copied().collect::<Vec<_>>(), less);
+        }
+    }
+
+    #[test]
+    fn the_key_is_described_as_it_is_taken() {
+        let key = |config: &Config| operation(&of(config))["parameters"][1].clone();
+        let taken = key(&config());
+        assert_eq!(taken["name"], "Idempotency-Key");
+        assert!(taken["description"].to_string().contains("within 120000 ms"), "{taken}");
+        assert_eq!(taken["schema"]["pattern"], idempotency::pattern());
+        assert_eq!(idempotency::pattern().matches("{1,64}").count(), 2, "bare, and in quotes");
+        let off = key(&Config { max_idempotency_keys: 0, ..config() });
+        assert_eq!(off["description"], "Not taken by this server.");
+    }
+
+    #[test]
     fn what_is_left_to_a_client_is_said_where_there_is_a_limit() {
         let limits = |config: &Config, status: &str| {
             let document = of(config);
@@ -349,8 +385,11 @@ mod tests {
 
     #[test]
     fn the_examples_are_accepted() {
-        for config in [config(), narrow()] {
+        let one_alone = Config { catalogue: vec!["👏".into()], ..config() };
+        let one_at_once = Config { max_distinct_per_request: 1, ..config() };
+        for (config, several) in [(config(), 2), (narrow(), 1), (one_alone, 1), (one_at_once, 1)] {
             let live = Live::of(Arc::new(config.clone()));
+            assert_eq!(forms(&config)[2].1["reactions"].as_object().unwrap().len(), several);
             for (name, form) in forms(&config) {
                 assert!(request::parse(form.to_string().as_bytes(), &live).is_ok(), "{name}");
             }
