@@ -13,7 +13,7 @@ use rdkafka::{
     producer::{BaseRecord, Producer as _},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
@@ -236,14 +236,11 @@ impl Transactions {
     }
 }
 
+/// Once for each partition, of which many windows may have waited.
 fn warn_fenced(cuts: &[Cut], by: &str) {
-    for cut in cuts {
-        tracing::warn!(
-            partition = cut.partition,
-            epoch = cut.epoch,
-            by,
-            "commit fenced: the partition is not ours"
-        );
+    let partitions: BTreeSet<_> = cuts.iter().map(|cut| (cut.partition, cut.epoch)).collect();
+    for (partition, epoch) in partitions {
+        tracing::warn!(partition, epoch, by, "commit fenced: the partition is not ours");
     }
 }
 
