@@ -126,7 +126,7 @@ async fn topics_that_do_not_fit_are_refused_with_the_reason() {
 
     let mut swapped = two.clone();
     std::mem::swap(&mut swapped.kafka.reactions_topic, &mut swapped.kafka.aggregates_topic);
-    assert!(refusal(&swapped).await.contains("message.timestamp.type=CreateTime"));
+    assert!(refusal(&swapped).await.contains("cleanup.policy=compact"));
     let mut mixed = two.clone();
     mixed.kafka.aggregates_topic.clone_from(&three.kafka.aggregates_topic);
     assert!(refusal(&mixed).await.contains("2 partitions"));
