@@ -208,7 +208,7 @@ impl EdgeArgs {
     /// Refuses what would change nothing: whoever wrote it thinks that it was measured.
     fn check_unused(&self) -> anyhow::Result<()> {
         let Some(kinds) = &self.servers else { return Ok(()) };
-        let starts_uproar = kinds.iter().any(|kind| !matches!(kind, Kind::Floor | Kind::Mosquitto));
+        let starts_uproar = kinds.iter().any(|kind| kind.is_uproar());
         for (named, option) in [(!self.set.is_empty(), "--set"), (self.uproar.is_some(), "--uproar")] {
             ensure!(!named || starts_uproar, "{option} is for Uproar, and --servers names none");
         }

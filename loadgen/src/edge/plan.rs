@@ -41,6 +41,11 @@ impl Kind {
         }
     }
 
+    /// Whether it is a process of Uproar.
+    pub(crate) fn is_uproar(self) -> bool {
+        matches!(self, Self::Uproar | Self::UproarWs | Self::Rumqttd)
+    }
+
     /// What its viewers speak.
     pub(crate) fn protocol(self) -> Protocol {
         match self {

@@ -39,7 +39,6 @@ const RATE_MAX: f64 = 1_000_000.0;
 /// Measures what is asked for. Whether all is clean.
 pub(crate) async fn run(args: cli::IngestArgs) -> anyhow::Result<bool> {
     let plan = args.plan(files::raise()?)?;
-    plan.check_program()?;
     servers::check(&plan).await?;
     let conditions = Conditions::of(&plan);
     let mut run = Run::start(&plan).await?;

@@ -1,7 +1,6 @@
 //! What a run is to do, checked.
 
 use crate::{payload::Payload, target::HttpTarget};
-use anyhow::ensure;
 use clap::ValueEnum;
 use serde::Serialize;
 use std::{ops::Range, path::PathBuf, sync::Arc, time::Duration};
@@ -137,16 +136,6 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Refuses to start what is not there: the others would be measured for minutes, and compared with nothing.
-    pub(crate) fn check_program(&self) -> anyhow::Result<()> {
-        let needed = |candidate: &Candidate| {
-            !matches!(candidate, Candidate::Start(Kind::Bare) | Candidate::Running { .. })
-        };
-        let there = !self.candidates.iter().any(needed) || self.uproar.is_file();
-        ensure!(there, "there is no {} (--uproar names it)", self.uproar.display());
-        Ok(())
-    }
-
     /// The most rooms of any case.
     pub(crate) fn rooms(&self) -> u32 {
         self.cases.iter().map(|case| case.rooms).max().unwrap_or(1)

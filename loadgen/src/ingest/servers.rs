@@ -12,7 +12,7 @@ use crate::{
     target::{self, HttpTarget},
     uproar,
 };
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::Path,
@@ -140,13 +140,17 @@ async fn start_bare(dir: &Path) -> anyhow::Result<Place> {
     Ok(Place { url, pid: Some(child.pid), live: None, child: Some(child) })
 }
 
-/// Refuses a configuration with which one of the servers would not start.
+/// Refuses a program that is not there, and a configuration with which it would not start: the other servers would be measured
+/// for minutes, and compared with nothing.
 pub(crate) async fn check(plan: &Plan) -> anyhow::Result<()> {
     let [http, admin] = [1, 2].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     for candidate in &plan.candidates {
         if let Candidate::Start(kind) = candidate
             && *kind != Kind::Bare
         {
+            if let Some(why) = uproar::missing(&plan.uproar) {
+                bail!(why);
+            }
             let settings = settings(plan, *kind, http, admin, &std::env::temp_dir());
             uproar::check_config(&plan.uproar, role(*kind), &settings).await?;
         }
@@ -160,12 +164,8 @@ fn role(kind: Kind) -> &'static str {
 
 async fn start_uproar(plan: &Plan, kind: Kind, dir: &Path) -> anyhow::Result<Place> {
     let (http, admin) = (free_address()?, free_address()?);
-    let mut command = Command::new(&plan.uproar);
-    command.arg(role(kind));
-    for setting in settings(plan, kind, http, admin, dir) {
-        command.args(["--set", &setting]);
-    }
-    let mut child = Child::start(command, dir)?;
+    let settings = settings(plan, kind, http, admin, dir);
+    let mut child = Child::start(uproar::command(&plan.uproar, &[role(kind)], &settings), dir)?;
     until_ready(&mut child, &format!("http://{admin}").parse()?, "/readyz").await?;
     let url: HttpTarget = format!("http://{http}").parse()?;
     let live = if kind == Kind::UproarKafka { plan.live_url.clone() } else { Some(url.clone()) };

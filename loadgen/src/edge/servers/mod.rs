@@ -42,17 +42,15 @@ pub(crate) fn missing(plan: &Plan, kind: Kind) -> Option<String> {
     match kind {
         Kind::Floor => None,
         Kind::Mosquitto => mosquitto::missing(plan),
-        Kind::Uproar | Kind::UproarWs | Kind::Rumqttd => uproar::missing(plan),
+        Kind::Uproar | Kind::UproarWs | Kind::Rumqttd => crate::uproar::missing(&plan.uproar),
     }
 }
 
 /// Refuses a configuration with which one of the servers would not start.
 pub(crate) async fn check(plan: &Plan) -> anyhow::Result<()> {
     let Candidates::Start { kinds, .. } = &plan.candidates else { return Ok(()) };
-    for kind in kinds.iter().filter(|kind| missing(plan, **kind).is_none()) {
-        if matches!(kind, Kind::Uproar | Kind::UproarWs | Kind::Rumqttd) {
-            uproar::check(plan, *kind).await?;
-        }
+    for kind in kinds.iter().filter(|kind| kind.is_uproar() && missing(plan, **kind).is_none()) {
+        uproar::check(plan, *kind).await?;
     }
     Ok(())
 }

@@ -8,37 +8,28 @@ use crate::{
         publish::Publisher,
     },
     target::HttpTarget,
-    uproar::check_config,
+    uproar,
 };
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::Path,
 };
-use tokio::process::Command;
 
 /// Connections beside those of the viewers.
 const SPARE: usize = 100;
 
-pub(super) fn missing(plan: &Plan) -> Option<String> {
-    let missing = !plan.uproar.is_file();
-    missing.then(|| format!("there is no {} (--uproar names it)", plan.uproar.display()))
-}
-
 /// Has it checked what [`start`] would tell it.
 pub(super) async fn check(plan: &Plan, kind: Kind) -> anyhow::Result<()> {
     let addresses = [1, 2, 3, 4].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    check_config(&plan.uproar, "all", &settings(plan, kind, addresses, &std::env::temp_dir())).await
+    let settings = settings(plan, kind, addresses, &std::env::temp_dir());
+    uproar::check_config(&plan.uproar, "all", &settings).await
 }
 
 pub(super) async fn start(plan: &Plan, kind: Kind, dir: &Path, room: &str) -> anyhow::Result<Process> {
     let (http, admin) = (free_address()?, free_address()?);
     let (mqtt, broker) = (free_address()?, free_address()?);
-    let mut command = Command::new(&plan.uproar);
-    command.arg("all");
-    for setting in settings(plan, kind, [http, admin, mqtt, broker], dir) {
-        command.args(["--set", &setting]);
-    }
-    let mut child = Child::start(command, dir)?;
+    let settings = settings(plan, kind, [http, admin, mqtt, broker], dir);
+    let mut child = Child::start(uproar::command(&plan.uproar, &["all"], &settings), dir)?;
     until_ready(&mut child, &format!("http://{admin}").parse()?, "/readyz").await?;
     let (viewers_at, publisher) = match kind {
         Kind::Rumqttd => (broker, patiently(&mut child, || Publisher::mqtt(broker, topic(room))).await?),
