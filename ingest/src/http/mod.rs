@@ -138,7 +138,14 @@ async fn finish<B: HttpBody<Data = Bytes>>(shared: &Arc<Shared>, arrival: Arriva
     let joined = match body::read(body, arrival.max_body_bytes, arrival.patience_ms).await {
         // The body is dropped here, and not kept while the request waits.
         Ok(body) => Joined::join(shared, &shared.live(), arrival, &body),
-        Err(refusal) => Err(refuse_with(&refusal, arrival.standing)),
+        Err(refusal) => {
+            let mut refused = refuse_with(&refusal, arrival.standing);
+            if matches!(refusal, Refusal::BodySlow(_)) {
+                // Its rest isn't waited for (RFC 9110, 15.5.9). HTTP/2 has no such header: the library leaves it out there.
+                refused.add(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Err(refused)
+        }
     };
     match joined {
         Ok(mut joined) => joined.answer().await,

@@ -134,6 +134,19 @@ async fn a_content_length_over_the_limit_is_refused_before_the_body_is_sent() {
     assert_eq!(&start, b"HTTP/1.1 413");
 }
 
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let rig = Rig::open(Config { ack_timeout_ms: 50, ..config() }).await;
+    let (address, _server) = rig.serve().await;
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!("POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n");
+    socket.write_all(format!("{head}Content-Length: 18\r\n\r\n{{").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn too_many_distinct_reactions_of_a_moment_are_refused_until_the_next() {
     let rig = Rig::open(Config { max_distinct_per_request: 2, max_distinct_per_batch: 2, ..config() }).await;

@@ -7,7 +7,12 @@ use super::{
     short::{End, Short},
     socket::Socket,
 };
-use hyper::{Version, service::service_fn};
+use crate::Problem;
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use hyper::{Request, Version, service::service_fn};
 use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
 use socket2::SockRef;
 use std::{
@@ -57,11 +62,20 @@ async fn serve_long<A: App>(short: Short<A>, builder: &Builder<TokioExecutor>) {
         tracing::debug!(%error, "a peer that is gone is noticed late");
     }
     let socket = Socket::new(stream, kept.freeze(), Arc::clone(&activity));
-    let service = service_fn(|request: hyper::Request<_>| {
-        let busy = activity.request(request.version() == Version::HTTP_2);
-        let answer = app.respond(request, peer);
+    let service = service_fn(|request: Request<_>| {
+        let old = request.version() < Version::HTTP_2;
+        let busy = activity.request(!old);
+        let answer = names_its_host(&request).then(|| app.respond(request, peer));
+        let activity = Arc::clone(&activity);
         async move {
-            let answer = answer.await;
+            let mut answer = match answer {
+                Some(answer) => answer.await,
+                None => host_missing(),
+            };
+            if old && activity.leave().is_some() {
+                // Not over that of an upgrade.
+                answer.headers_mut().entry(header::CONNECTION).or_insert(HeaderValue::from_static("close"));
+            }
             Ok::<_, Infallible>(answer.map(|body| Answering::new(body, busy)))
         }
     });
@@ -70,6 +84,17 @@ async fn serve_long<A: App>(short: Short<A>, builder: &Builder<TokioExecutor>) {
     {
         tracing::trace!(%error, "a connection broke");
     }
+}
+
+/// The library leaves this check to others: HTTP/1.1 wants one Host, and nobody may have two (RFC 9112, section 3.2).
+fn names_its_host<B>(request: &Request<B>) -> bool {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    hosts == 1 || hosts == 0 && request.version() != Version::HTTP_11
+}
+
+fn host_missing() -> Response {
+    let detail = "send one Host header, as HTTP/1.1 requires: there is none, or more than one";
+    Problem::new(StatusCode::BAD_REQUEST, detail).into_response()
 }
 
 fn notice_who_is_gone(stream: &TcpStream) -> io::Result<()> {
@@ -150,7 +175,7 @@ mod tests {
         client.write_all(more).await.unwrap();
         serve(short, Arc::clone(&builder)).await;
         let answer = rest(&mut client).await;
-        assert!(answer.ends_with("hi"), "{answer}");
+        assert!(answer.ends_with("hi") && answer.contains("connection: close"), "{answer}");
 
         // The rest comes when the library has it already.
         let (short, mut client) = stopping(part).await;

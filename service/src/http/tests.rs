@@ -255,6 +255,21 @@ async fn a_head_that_is_too_long_is_refused() {
 }
 
 #[tokio::test]
+async fn a_request_names_its_host_once() {
+    let rig = serving(Config::private()).await;
+    let mut stream = rig.connect().await;
+    for hosts in ["", "host: x\r\nhost: x\r\n"] {
+        let request = format!("GET /hi HTTP/1.1\r\n{hosts}\r\n");
+        let answer = ask(&mut stream, request.as_bytes(), "}").await;
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("send one Host"), "{answer}");
+    }
+    assert!(ask(&mut stream, HI, "hi").await.contains("200 OK"));
+    let mut older = rig.connect().await;
+    older.write_all(b"GET /hi HTTP/1.0\r\n\r\n").await.unwrap();
+    assert!(rest(&mut older).await.contains("200 OK"), "HTTP/1.0 has no Host");
+}
+
+#[tokio::test]
 async fn a_shutdown_answers_what_is_under_way_and_closes_the_rest() {
     let rig = serving(Config::private()).await;
     let mut idle = rig.connect().await;
