@@ -29,6 +29,7 @@ Examples:
   Watch a server that runs already and that others feed:
     loadgen edge --target mqtt://127.0.0.1:1883/reactions/ind-pak-final --pid 4242 --viewers 1000
     loadgen edge --target ws://127.0.0.1:8081/v1/rooms/ind-pak-final/live --viewers 1000
+    loadgen edge --target http://127.0.0.1:8081/v1/rooms/ind-pak-final/events --viewers 1000
   The same, while that server is stopped: its viewers go to another one, and miss how much?
     loadgen edge --target mqtt://127.0.0.1:1883/reactions/ind-pak-final --then 127.0.0.1:2883
 
@@ -59,7 +60,8 @@ pub(crate) struct EdgeArgs {
     /// Servers to start and measure, one after the other [default: floor,uproar,mosquitto,rumqttd]
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "target")]
     servers: Option<Vec<Kind>>,
-    /// Measure a server that runs already: mqtt://HOST:PORT/TOPIC or ws://HOST:PORT/PATH
+    /// Measure a server that runs already: mqtt://HOST:PORT/TOPIC, ws://HOST:PORT/PATH or, for server-sent events,
+    /// http://HOST:PORT/PATH
     #[arg(long, value_name = "URL")]
     target: Option<Target>,
     /// Its process, to see memory and CPU
@@ -133,8 +135,11 @@ impl FromStr for Target {
         let uri: Uri = text.parse()?;
         let (protocol, path) = match uri.scheme_str() {
             Some("mqtt") => (Protocol::Mqtt, uri.path().trim_start_matches('/')),
-            Some("ws") => (Protocol::Ws, uri.path_and_query().map_or("/", |path| path.as_str())),
-            _ => bail!("write it as mqtt://HOST:PORT/TOPIC or ws://HOST:PORT/PATH"),
+            Some(scheme @ ("ws" | "http")) => (
+                if scheme == "ws" { Protocol::Ws } else { Protocol::Sse },
+                uri.path_and_query().map_or("/", |path| path.as_str()),
+            ),
+            _ => bail!("write it as mqtt://HOST:PORT/TOPIC, ws://HOST:PORT/PATH or http://HOST:PORT/PATH"),
         };
         ensure!(!path.is_empty(), "the topic is missing");
         ensure!(uri.port().is_some(), "the port is missing");
@@ -262,7 +267,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_target_is_a_url_of_either_protocol() {
+    fn a_target_is_a_url_of_any_protocol() {
         let own = std::process::id();
         let target = format!("--target mqtt://127.0.0.1:1883/reactions/r --pid {own}");
         let Candidates::Running(mqtt) = plan(&target).unwrap().candidates else {
@@ -274,19 +279,25 @@ pub(super) mod tests {
             panic!("not a running server");
         };
         assert_eq!((ws.protocol, ws.path.as_str()), (Protocol::Ws, "/v1/live?room=a"));
+        let Candidates::Running(sse) =
+            plan("--target http://127.0.0.1:80/v1/rooms/a/events").unwrap().candidates
+        else {
+            panic!("not a running server");
+        };
+        assert_eq!((sse.protocol, sse.path.as_str()), (Protocol::Sse, "/v1/rooms/a/events"));
     }
 
     #[test]
     fn what_makes_no_sense_is_refused_with_a_reason() {
         for (args, why) in [
-            ("--servers nginx", "floor, uproar, uproar-ws, mosquitto, rumqttd"),
+            ("--servers nginx", "floor, uproar, uproar-ws, uproar-sse, mosquitto, rumqttd"),
             ("--viewers 0", "from 1 to"),
             ("--interval 10ms", "100ms to 60s"),
             ("--keep-alive 1s", "10s to 18h"),
             ("--pid 7", "--target"),
             ("--target ws://127.0.0.1:80/x --pid 4294967295", "there is no such process"),
             ("--target mqtt://127.0.0.1:1883", "topic is missing"),
-            ("--target http://127.0.0.1:1883/x", "mqtt://HOST:PORT/TOPIC"),
+            ("--target https://127.0.0.1:1883/x", "mqtt://HOST:PORT/TOPIC"),
             ("--target ws://127.0.0.1/x", "port is missing"),
             ("--target ws://127.0.0.1:80/x --servers floor", "cannot be used with"),
             ("--viewers 1 --server-processes 2", "nobody watches"),

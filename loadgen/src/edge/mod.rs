@@ -4,7 +4,7 @@
 //! - [`cli`], [`plan`], [`limits`]: what is asked for, and whether the system allows it.
 //! - [`servers`], [`publish`]: what is measured, and who causes its frames.
 //! - [`client`], [`clients`], [`lines`]: the processes that hold the viewers, and how they are spoken with.
-//! - [`mqtt`], [`ws`]: as much of the protocols as that needs. A client library costs more than the servers under test.
+//! - [`mqtt`], [`ws`], [`sse`]: as much of the protocols as that needs. A client library costs more than the servers under test.
 //! - [`mod@measure`], [`figures`], [`report`]: a server's run, and what it adds up to.
 
 pub(crate) mod cli;
@@ -19,6 +19,7 @@ mod plan;
 mod publish;
 mod report;
 pub(crate) mod servers;
+mod sse;
 mod ws;
 
 use crate::{files, progress::note, report::hand_out, sources::Sources};

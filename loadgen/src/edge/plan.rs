@@ -12,6 +12,8 @@ pub(crate) enum Protocol {
     Mqtt,
     /// JSON over a WebSocket.
     Ws,
+    /// Server-sent events.
+    Sse,
 }
 
 /// A server that the run starts by itself.
@@ -23,6 +25,8 @@ pub(crate) enum Kind {
     Uproar,
     /// Uproar with JSON WebSocket viewers
     UproarWs,
+    /// Uproar with viewers of server-sent events
+    UproarSse,
     /// Eclipse Mosquitto
     Mosquitto,
     /// The rumqttd that is embedded in Uproar for trusted clients
@@ -36,6 +40,7 @@ impl Kind {
             Self::Floor => "floor",
             Self::Uproar => "uproar",
             Self::UproarWs => "uproar-ws",
+            Self::UproarSse => "uproar-sse",
             Self::Mosquitto => "mosquitto",
             Self::Rumqttd => "rumqttd",
         }
@@ -43,13 +48,14 @@ impl Kind {
 
     /// Whether it is a process of Uproar.
     pub(crate) fn is_uproar(self) -> bool {
-        matches!(self, Self::Uproar | Self::UproarWs | Self::Rumqttd)
+        matches!(self, Self::Uproar | Self::UproarWs | Self::UproarSse | Self::Rumqttd)
     }
 
     /// What its viewers speak.
     pub(crate) fn protocol(self) -> Protocol {
         match self {
             Self::UproarWs => Protocol::Ws,
+            Self::UproarSse => Protocol::Sse,
             _ => Protocol::Mqtt,
         }
     }
@@ -60,7 +66,7 @@ impl Kind {
 pub(crate) struct Running {
     pub(crate) protocol: Protocol,
     pub(crate) address: SocketAddr,
-    /// The topic, or the path of the WebSocket.
+    /// The topic, or the path of the WebSocket or of the events.
     pub(crate) path: String,
     /// As it was written.
     pub(crate) name: String,

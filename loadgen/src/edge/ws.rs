@@ -1,5 +1,7 @@
 //! The few words of HTTP and of RFC 6455 that a viewer needs.
 
+use std::borrow::Cow;
+
 /// Of a server's frames, what a viewer tells apart.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Message<'a> {
@@ -30,17 +32,22 @@ pub(crate) fn upgrade(host: &str, path: &str) -> Vec<u8> {
 /// Splits the answer to [`upgrade`] off `bytes`, with its length; `None` while some of it is missing. Otherwise the
 /// first line of the refusal.
 pub(crate) fn take_answer(bytes: &[u8]) -> Result<Option<usize>, String> {
-    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
-        return if bytes.len() > 8_192 { Err("an endless answer".to_owned()) } else { Ok(None) };
-    };
-    let head = String::from_utf8_lossy(&bytes[..end]);
+    let Some((head, length)) = take_head(bytes)? else { return Ok(None) };
     let first = head.lines().next().unwrap_or_default();
     if first.split(' ').nth(1) != Some("101") {
         return Err(first.to_owned());
     }
     let right =
         head.lines().any(|line| line.rsplit_once(": ").is_some_and(|(_, value)| value.trim() == ACCEPT));
-    if right { Ok(Some(end + 4)) } else { Err("101 with a wrong Sec-WebSocket-Accept".to_owned()) }
+    if right { Ok(Some(length)) } else { Err("101 with a wrong Sec-WebSocket-Accept".to_owned()) }
+}
+
+/// Splits the head of an answer off `bytes`, with its length; `None` while some of it is missing.
+pub(crate) fn take_head(bytes: &[u8]) -> Result<Option<(Cow<'_, str>, usize)>, String> {
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return if bytes.len() > 8_192 { Err("an endless answer".to_owned()) } else { Ok(None) };
+    };
+    Ok(Some((String::from_utf8_lossy(&bytes[..end]), end + 4)))
 }
 
 /// Splits the first frame off `bytes`, with its length; `None` while some of it is missing.

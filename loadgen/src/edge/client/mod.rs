@@ -82,6 +82,7 @@ impl Hall {
         let greeting = match order.protocol {
             Protocol::Mqtt => mqtt::subscribe(&order.path),
             Protocol::Ws => super::ws::upgrade(&order.address.to_string(), &order.path),
+            Protocol::Sse => super::sse::request(&order.address.to_string(), &order.path),
         };
         let share = u32::try_from(order.viewers.max(1)).unwrap_or(u32::MAX);
         Ok(Self {

@@ -5,6 +5,7 @@ use super::{
         lines::Order,
         mqtt::{self, Packet},
         plan::Protocol,
+        sse,
         ws::{self, Message},
     },
     receipts::Receipts,
@@ -55,7 +56,7 @@ pub(super) struct Viewer {
 /// What all viewers share.
 pub(super) struct Desk {
     pub(super) order: Order,
-    /// What is said second over MQTT, and first over a WebSocket.
+    /// What is said second over MQTT, and first over HTTP.
     pub(super) greeting: Vec<u8>,
     pub(super) receipts: Receipts,
 }
@@ -130,7 +131,7 @@ impl Viewer {
                     let client_id = format!("{}-{index}", desk.order.name);
                     self.say(&mqtt::connect(&client_id, desk.order.keep_alive_s));
                 }
-                Protocol::Ws => self.say(&desk.greeting),
+                Protocol::Ws | Protocol::Sse => self.say(&desk.greeting),
             }
         }
         if event.is_readable() || event.is_error() {
@@ -176,16 +177,24 @@ impl Viewer {
         let mut used = 0;
         while let Some(length) = match desk.order.protocol {
             Protocol::Mqtt => self.hear_packet(&bytes[used..], desk, at_us)?,
-            Protocol::Ws if self.phase == Phase::Greeted => {
-                let answered = ws::take_answer(&bytes[used..])?;
-                self.phase = if answered.is_some() { Phase::Watching } else { self.phase };
-                answered
-            }
+            Protocol::Ws if self.phase == Phase::Greeted => self.enter_with(ws::take_answer(&bytes[used..])?),
             Protocol::Ws => self.hear_message(&bytes[used..], &mut desk.receipts, at_us)?,
+            Protocol::Sse if self.phase == Phase::Greeted => {
+                self.enter_with(sse::take_answer(&bytes[used..])?)
+            }
+            Protocol::Sse => self.hear_event(&bytes[used..], &mut desk.receipts, at_us),
         } {
             used += length;
         }
         Ok(used)
+    }
+
+    /// Watches from the server's answer on, where that is there.
+    fn enter_with(&mut self, answered: Option<usize>) -> Option<usize> {
+        if answered.is_some() {
+            self.phase = Phase::Watching;
+        }
+        answered
     }
 
     fn hear_packet(&mut self, bytes: &[u8], desk: &mut Desk, at_us: u64) -> Result<Option<usize>, String> {
@@ -231,6 +240,14 @@ impl Viewer {
             Message::Close(code) => return Err(format!("closed by the server with code {code:?}")),
         }
         Ok(Some(length))
+    }
+
+    fn hear_event(&mut self, bytes: &[u8], receipts: &mut Receipts, at_us: u64) -> Option<usize> {
+        let (data, length) = sse::take(bytes)?;
+        if let Some(data) = data {
+            receipts.odd += u64::from(!receipts.note(data, &mut self.last_seq, at_us));
+        }
+        Some(length)
     }
 }
 

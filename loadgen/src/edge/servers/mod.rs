@@ -42,7 +42,7 @@ pub(crate) fn missing(plan: &Plan, kind: Kind) -> Option<String> {
     match kind {
         Kind::Floor => None,
         Kind::Mosquitto => mosquitto::missing(plan),
-        Kind::Uproar | Kind::UproarWs | Kind::Rumqttd => crate::uproar::missing(&plan.uproar),
+        _ => crate::uproar::missing(&plan.uproar),
     }
 }
 
@@ -66,13 +66,14 @@ impl Server {
             let started = match kind {
                 Kind::Floor => start_floor(&dir, room).await,
                 Kind::Mosquitto => mosquitto::start(plan, &dir, room).await,
-                Kind::Uproar | Kind::UproarWs | Kind::Rumqttd => uproar::start(plan, kind, &dir, room).await,
+                _ => uproar::start(plan, kind, &dir, room).await,
             };
             processes.push(started.with_context(|| format!("{} does not start", kind.name()))?);
         }
         let path = match kind.protocol() {
             Protocol::Mqtt => topic(room),
             Protocol::Ws => format!("/v1/rooms/{room}/live"),
+            Protocol::Sse => format!("/v1/rooms/{room}/events"),
         };
         let (name, protocol) = (kind.name().to_owned(), kind.protocol());
         Ok(Self { name, protocol, path, processes, then: None, _folder: Some(folder) })

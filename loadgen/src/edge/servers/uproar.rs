@@ -4,7 +4,7 @@ use super::{Process, topic};
 use crate::{
     child::{Child, free_address, patiently, until_ready},
     edge::{
-        plan::{Kind, Plan},
+        plan::{Kind, Plan, Protocol},
         publish::Publisher,
     },
     target::HttpTarget,
@@ -36,7 +36,7 @@ pub(super) async fn start(plan: &Plan, kind: Kind, dir: &Path, room: &str) -> an
         _ => {
             let target: HttpTarget = format!("http://{http}").parse()?;
             (
-                if kind == Kind::UproarWs { http } else { mqtt },
+                if kind.protocol() == Protocol::Mqtt { mqtt } else { http },
                 Publisher::http(target, room, plan.frame_bytes),
             )
         }
