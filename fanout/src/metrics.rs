@@ -37,7 +37,7 @@ pub const REFUSED: &str = "uproar_fanout_refused_total";
 /// not as the protocol says), `too_large` (it sent too much at once, or accepts no packet as long as its answer),
 /// `spoke` (it tried to publish, or sent data), `refused` (see the refusals), `silent` (no CONNECT, no answer to a
 /// ping, or beyond its keep alive), `stalled` (did not take what was due: it reads nothing, or its network is gone; on
-/// server-sent events it is `gone` then), `drained` (the process stops).
+/// server-sent events over HTTP/2 or HTTP/1.0 it is `gone` then), `drained` (the process stops).
 pub const CLOSES: &str = "uproar_fanout_closes_total";
 /// Counter: messages handed to the MQTT broker for trusted clients.
 pub const BROKER_MESSAGES: &str = "uproar_fanout_broker_messages_total";

@@ -2,7 +2,7 @@
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
-/// Gauge: connections of HTTP listeners, without those that became WebSockets.
+/// Gauge: connections of HTTP listeners, without those that the edge has taken over: WebSockets, and most server-sent events.
 pub const HTTP_CONNECTIONS: &str = "uproar_http_connections";
 /// Counter: connections that were closed for saying too little, by cause (`head`: no whole head of a request in time;
 /// `idle`: nothing moved for too long).
@@ -12,7 +12,7 @@ pub const HTTP_CONNECTIONS_REFUSED: &str = "uproar_http_connections_refused_tota
 
 /// Registers help texts, and starts the counters at zero.
 pub fn describe() {
-    describe_gauge!(HTTP_CONNECTIONS, "Connections of HTTP listeners, without WebSockets");
+    describe_gauge!(HTTP_CONNECTIONS, "Connections of HTTP listeners, without those of viewers at the edge");
     describe_counter!(HTTP_CONNECTIONS_CUT, "Connections closed for saying too little, by cause");
     describe_counter!(HTTP_CONNECTIONS_REFUSED, "Connections answered 503 and closed: too many");
     gauge!(HTTP_CONNECTIONS).set(0.0);

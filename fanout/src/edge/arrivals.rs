@@ -4,12 +4,12 @@ use super::{
     end::End,
     mailbox::Newcomer,
     shard::Shard,
-    speech::{Greeting, How, Snapshot},
+    speech::{Audience, Greeting, How, Snapshot},
     viewer::Viewer,
 };
 use crate::{
     metrics::{Protocol, refused},
-    registry::Seat,
+    registry::{Seat, Watch},
     websocket::{self, Opcode},
 };
 use mio::{Interest, Token, net::TcpStream};
@@ -28,24 +28,23 @@ impl Shard {
         let Newcomer { stream, seat, greeting, input } = newcomer;
         let Some(key) = self.seat(TcpStream::from_std(stream), seat) else { return };
         self.hall.viewers[key].input = input.to_vec();
-        if let Greeting::Json { rooms, hello } = greeting {
-            let how = How { snapshot: Snapshot::Send, retain_as_published: false };
-            let joined = self.hall.with(key, |_, answers, audience| {
+        let joined = self.hall.with(key, |_, answers, audience| match greeting {
+            Greeting::Json { rooms, hello } => {
                 websocket::put_message(answers, Opcode::Text, &hello);
-                for watch in &rooms {
-                    audience.join(&watch.room, how).map_err(|full| {
-                        full.refuse();
-                        websocket::put_close(answers, 1013, FULL);
-                        End::Refused
-                    })?;
-                }
-                Ok(())
-            });
-            if let Some(Err(end)) = joined {
-                return self.end(key, end);
+                rooms.iter().try_for_each(|room| {
+                    join(room, audience).inspect_err(|_| websocket::put_close(answers, 1013, FULL))
+                })
             }
+            Greeting::Events { room, start } => {
+                answers.extend(start);
+                join(&room, audience)
+            }
+            Greeting::Mqtt => Ok(()),
+        });
+        match joined {
+            Some(Err(end)) => self.end(key, end),
+            _ => self.work(key),
         }
-        self.work(key);
     }
 
     /// Gives a viewer its place in the shard.
@@ -102,6 +101,15 @@ impl Shard {
             }
         }
     }
+}
+
+/// Joins a room that has been watched for the viewer until now.
+fn join(room: &Watch, audience: &mut dyn Audience) -> Result<(), End> {
+    let how = How { snapshot: Snapshot::Send, retain_as_published: false };
+    audience.join(&room.room, how).map_err(|full| {
+        full.refuse();
+        End::Refused
+    })
 }
 
 /// Whether an accept failed because of who knocked.

@@ -39,7 +39,7 @@ fn bind_one(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
 }
 
 /// Bounds what the kernel keeps for a viewer, and for how long. Connections inherit it from their listener: the one over
-/// which [`crate::Fanout::router`] is served needs it for server-sent events.
+/// which [`crate::Fanout::router`] is served needs it for server-sent events that HTTP keeps.
 pub fn tune(socket: &impl AsFd, config: &Config) -> io::Result<()> {
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;

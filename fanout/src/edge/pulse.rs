@@ -3,7 +3,7 @@
 use super::{
     end::End,
     shard::{Shard, TICK_MS},
-    speech::{Pulse, Speech},
+    speech::Pulse,
 };
 use crate::registry::Limits;
 use std::sync::Arc;
@@ -60,9 +60,13 @@ impl Shard {
         let quiet_ms = now_ms.saturating_sub(viewer.heard_ms);
         match viewer.speech.check_pulse(quiet_ms, viewer.asked, &self.config) {
             Pulse::Fine => {}
-            Pulse::Ask => {
-                Speech::put_ping(&mut viewer.answers);
-                viewer.asked = true;
+            pulse @ (Pulse::Ask | Pulse::Tell) => {
+                viewer.speech.put_ping(&mut viewer.answers);
+                viewer.asked = pulse == Pulse::Ask;
+                if pulse == Pulse::Tell {
+                    // It is quiet from now on.
+                    viewer.heard_ms = now_ms;
+                }
                 self.work(key);
             }
             Pulse::Silent => self.dismiss(key, End::Silent),

@@ -49,6 +49,8 @@ pub(super) enum Snapshot {
 pub(crate) enum Greeting {
     /// JSON, about these rooms, which are kept until it has joined; with what it is greeted by.
     Json { rooms: Vec<Watch>, hello: Vec<u8> },
+    /// Server-sent events, about a room, which is kept until it has joined; with what the stream begins with.
+    Events { room: Watch, start: Vec<u8> },
     /// MQTT.
     Mqtt,
 }
@@ -58,6 +60,8 @@ pub(crate) enum Greeting {
 pub(super) enum Speech {
     /// JSON in a WebSocket.
     Json(Reader),
+    /// Server-sent events: it says nothing.
+    Events,
     /// MQTT.
     Mqtt(Session),
     /// MQTT in a WebSocket, with the start of a packet whose rest has not come.
@@ -77,7 +81,8 @@ impl Speech {
         match protocol {
             Protocol::Mqtt => Self::Mqtt(Session::default()),
             Protocol::MqttWebSocket => Self::MqttWebSocket(Box::default()),
-            Protocol::WebSocket | Protocol::Sse => Self::Json(Reader::default()),
+            Protocol::WebSocket => Self::Json(Reader::default()),
+            Protocol::Sse => Self::Events,
         }
     }
 
@@ -90,7 +95,7 @@ impl Speech {
     /// what has to wait may be. Before its CONNECT it has a deadline, whatever comes.
     pub(super) fn counts_as_heard(&self, has_to_wait: bool) -> bool {
         match self {
-            Self::Json(_) => true,
+            Self::Json(_) | Self::Events => true,
             Self::Mqtt(session) => has_to_wait && session.is_connected(),
             Self::MqttWebSocket(parts) => has_to_wait && parts.1.is_connected(),
         }
@@ -109,6 +114,8 @@ impl Speech {
                 let bytes = session.hear(input, out, audience, config)?;
                 Ok(Heard { bytes, alive: bytes > 0 })
             }
+            // Its request was all that it has to say.
+            Self::Events => Ok(Heard { bytes: input.len(), alive: true }),
             Self::Json(reader) => {
                 let bytes = hear_websocket(reader, input, out, |_, out| {
                     websocket::put_close(out, 1008, "viewers may not send data");
@@ -153,19 +160,26 @@ impl Speech {
                 Pulse::Silent
             }
             Self::Json(_) if !asked && quiet_ms >= config.ping_interval_ms => Pulse::Ask,
-            Self::Json(_) => Pulse::Fine,
+            // A comment keeps proxies from closing the connection. That nobody takes it shows who is gone.
+            Self::Events if quiet_ms >= config.ping_interval_ms => Pulse::Tell,
+            Self::Json(_) | Self::Events => Pulse::Fine,
         }
     }
 
-    /// Appends a ping.
-    pub(super) fn put_ping(out: &mut Vec<u8>) {
-        websocket::put_message(out, Opcode::Ping, &[]);
+    /// Appends a ping, or what comes nearest to one.
+    pub(super) fn put_ping(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Events => out.extend_from_slice(b":\n\n"),
+            _ => websocket::put_message(out, Opcode::Ping, &[]),
+        }
     }
 
     /// Appends what a viewer that has to go is told.
     pub(super) fn put_goodbye(&self, out: &mut Vec<u8>, end: End) {
         match self {
             Self::Json(_) => put_websocket_goodbye(out, end),
+            // An EventSource comes back when its stream ends, after the time that it was told at the start.
+            Self::Events => {}
             Self::Mqtt(session) => session.put_goodbye(out, end),
             Self::MqttWebSocket(parts) => {
                 let mut goodbye = Vec::new();
@@ -182,6 +196,7 @@ impl Speech {
     pub(super) fn form(&self, retain: bool) -> Form {
         match self {
             Self::Json(_) => Form::Text,
+            Self::Events => Form::Event,
             Self::Mqtt(session) => Form::Publish(Publish { v5: session.is_v5(), retain, websocket: false }),
             Self::MqttWebSocket(parts) => {
                 Form::Publish(Publish { v5: parts.1.is_v5(), retain, websocket: true })
@@ -192,7 +207,7 @@ impl Speech {
     /// The longest frame that it takes.
     pub(super) fn frame_bytes_max(&self) -> usize {
         match self {
-            Self::Json(_) => usize::MAX,
+            Self::Json(_) | Self::Events => usize::MAX,
             Self::Mqtt(session) => session.packet_bytes_max(),
             Self::MqttWebSocket(parts) => websocket::message_bytes(parts.1.packet_bytes_max()),
         }
@@ -205,6 +220,8 @@ pub(super) enum Pulse {
     Fine,
     /// Ask whether it is there.
     Ask,
+    /// Say something that isn't answered.
+    Tell,
     Silent,
 }
 

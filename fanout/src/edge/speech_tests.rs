@@ -135,6 +135,20 @@ fn a_viewer_of_json_is_asked_once_when_it_was_quiet_and_has_its_time_to_answer()
 }
 
 #[test]
+fn a_viewer_of_events_says_nothing_and_is_told_something_when_it_was_quiet() {
+    let config = Config { ping_interval_ms: 100, ..config() };
+    let speech = Speech::of(Protocol::Sse);
+    let pulse = |quiet_ms| speech.check_pulse(quiet_ms, false, &config);
+    assert_eq!([99, 100].map(pulse), [Pulse::Fine, Pulse::Tell]);
+    let mut out = Vec::new();
+    speech.put_ping(&mut out);
+    assert_eq!(out, b":\n\n");
+
+    let (out, end, rooms) = listen(Protocol::Sse, b"GET /another HTTP/1.1\r\n\r\n", &[7, 9, usize::MAX]);
+    assert_eq!((out, end, rooms), (vec![], None, [].into()));
+}
+
+#[test]
 fn bytes_that_are_no_whole_packet_keep_an_mqtt_viewer_only_where_they_have_to_wait_after_its_connect() {
     let connect = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04name";
     let inputs = [connect.to_vec(), in_websocket(connect, &[usize::MAX])];

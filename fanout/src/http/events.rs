@@ -1,19 +1,22 @@
-//! Frames as server-sent events (HTML standard, 9.2). The response's body is the viewer: newest or nothing holds for
-//! it as for others, because a frame is given to HTTP only when the one before has left its buffers.
+//! Frames as server-sent events (HTML standard, 9.2). A viewer whose socket can be had goes to the edge, as others do. Of the
+//! rest (HTTP/2, requests that are not plain) the response's body is the viewer: newest or nothing holds for it as well,
+//! because a frame is given to HTTP only when the one before has left its buffers.
 
 use super::{
     Routes,
-    live::{seat, watch},
+    live::{admit, seat, watch},
     room::Room,
 };
 use crate::{
     drain::Drain,
+    edge::Greeting,
     fanout::Shared,
     frames::{Encoded, Form},
     metrics::Protocol,
     registry::{Seat, Watch},
 };
 use axum::{
+    Extension,
     body::Body,
     extract::State,
     http::header,
@@ -21,7 +24,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::stream;
-use service::http::Peer;
+use service::http::{Offer, Peer};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -33,30 +36,42 @@ use tokio::{
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn events(
-    State(Routes { shared, .. }): State<Routes>,
+    State(routes): State<Routes>,
     Room(room): Room,
     Peer(peer): Peer,
+    offer: Option<Extension<Offer>>,
 ) -> Response {
+    let shared = Arc::clone(&routes.shared);
     tokio::select! {
         _ = timeout(START_PATIENCE, shared.until_caught_up()) => {}
         () = shared.drain.begun() => {}
     }
     let seated = seat(&shared, Protocol::Sse, peer).and_then(|seat| Ok((seat, watch(&shared, &room)?)));
-    let viewer = match seated {
-        Ok((seat, watch)) => Viewer::new(shared, seat, watch),
+    let (seat, room) = match seated {
+        Ok(seated) => seated,
         Err(refusal) => return refusal.into_response(),
     };
-    let body = stream::unfold(viewer, |mut viewer| async move {
-        let chunk = viewer.next().await?;
-        Some((Ok::<_, std::convert::Infallible>(chunk), viewer))
-    });
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store"),
         // Proxies such as nginx would collect events otherwise.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
+    if let Some(Extension(offer)) = offer {
+        let greeting = Greeting::Events { room, start: start(&shared).into() };
+        offer.accept(move |stream, read| admit(Ok((stream, read)), &routes, seat, greeting));
+        return headers.into_response();
+    }
+    let body = stream::unfold(Viewer::new(shared, seat, room), |mut viewer| async move {
+        let chunk = viewer.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(chunk), viewer))
+    });
     (headers, Body::from_stream(body)).into_response()
+}
+
+/// How long to wait before connecting again; EventSource does that by itself.
+fn start(shared: &Shared) -> String {
+    format!("retry: {}\n\n", shared.config().reconnect_jitter_ms)
 }
 
 struct Viewer {
@@ -99,15 +114,10 @@ impl Viewer {
             permit = Arc::clone(&self.buffers).acquire_owned() => permit.ok()?,
             () = turn(&self.shared.drain, &mut self.leave_at) => return None,
         };
-        let bytes = if self.greeted { self.event().await? } else { self.greet() };
+        let bytes = if self.greeted { self.event().await? } else { start(&self.shared).into() };
+        self.greeted = true;
         self.shared.meters.of(Protocol::Sse).sent_bytes.increment(bytes.len() as u64);
         Some(Bytes::from_owner(Chunk { bytes, _in_buffers: permit }))
-    }
-
-    /// How long to wait before connecting again; EventSource does that by itself.
-    fn greet(&mut self) -> Bytes {
-        self.greeted = true;
-        format!("retry: {}\n\n", self.shared.config().reconnect_jitter_ms).into()
     }
 
     async fn event(&mut self) -> Option<Bytes> {
@@ -169,7 +179,7 @@ mod tests {
         log.log.fail_opens(u32::MAX);
         let stage = Stage::over_unready(log, config()).await;
         let room = Room("final".parse().unwrap());
-        let mut answer = pin!(events(State(stage.routes.clone()), room, Peer([127, 0, 0, 1].into())));
+        let mut answer = pin!(events(State(stage.routes.clone()), room, Peer([127, 0, 0, 1].into()), None));
         assert!(answer.as_mut().now_or_never().is_none());
         stage.log.log.fail_opens(0);
         assert_eq!(timeout(PATIENCE, answer).await.unwrap().status(), 200);

@@ -6,7 +6,7 @@ use super::{
     room::{Room, Rooms},
 };
 use crate::{
-    edge::{Edge, Greeting, tune},
+    edge::{Greeting, tune},
     fanout::Shared,
     metrics::{Protocol, refused},
     registry::{Limits, Seat, Watch},
@@ -17,9 +17,13 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use bytes::Bytes;
+use hyper::upgrade::OnUpgrade;
 use service::http::Peer;
-use std::{io, net::IpAddr, sync::Arc};
+use std::{
+    io,
+    net::{IpAddr, TcpStream},
+};
 use wire::{FORMAT_VERSION, Hello, RoomName};
 
 /// The WebSocket subprotocol of MQTT (MQTT 5, section 6).
@@ -64,7 +68,7 @@ fn json(routes: Routes, rooms: Vec<RoomName>, peer: IpAddr, request: Request) ->
 }
 
 fn open(
-    Routes { shared, edge }: Routes,
+    routes: Routes,
     protocol: Protocol,
     hello: Option<Hello>,
     peer: IpAddr,
@@ -77,13 +81,14 @@ fn open(
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return Refusal::Unfit(Unfit::NoUpgrade).into_response();
     };
-    let seated = seat(&shared, protocol, peer).and_then(|seat| Ok((seat, greeting(&shared, hello)?)));
+    let shared = &routes.shared;
+    let seated = seat(shared, protocol, peer).and_then(|seat| Ok((seat, greeting(shared, hello)?)));
     let (seat, greeting) = match seated {
         Ok(seated) => seated,
         Err(refusal) => return refusal.into_response(),
     };
     #[expect(clippy::disallowed_methods, reason = "it holds a seat, and ends with the handshake")]
-    tokio::spawn(hand_over(upgrade, shared, edge, seat, greeting));
+    tokio::spawn(hand_over(upgrade, routes, seat, greeting));
     let headers = [
         (header::CONNECTION, "upgrade"),
         (header::UPGRADE, "websocket"),
@@ -100,24 +105,21 @@ fn greeting(shared: &Shared, hello: Option<Hello>) -> Result<Greeting, Refusal> 
 }
 
 /// Takes the socket from HTTP, and gives it to a shard.
-async fn hand_over(upgrade: OnUpgrade, shared: Arc<Shared>, edge: Arc<Edge>, seat: Seat, greeting: Greeting) {
+async fn hand_over(upgrade: OnUpgrade, routes: Routes, seat: Seat, greeting: Greeting) {
     let Ok(upgraded) = upgrade.await else { return };
-    if let Err(error) = try_hand_over(upgraded, &shared, &edge, seat, greeting) {
+    admit(service::http::into_socket(upgraded), &routes, seat, greeting);
+}
+
+/// Gives a socket that HTTP has left to a shard, with what was read of it.
+pub(super) fn admit(socket: io::Result<(TcpStream, Bytes)>, routes: &Routes, seat: Seat, greeting: Greeting) {
+    let admitted = socket.and_then(|(stream, read)| {
+        tune(&stream, &routes.shared.config())?;
+        routes.edge.admit(stream, seat, greeting, read)
+    });
+    if let Err(error) = admitted {
         refused("busy");
         tracing::debug!(%error, "a viewer could not be handed to a shard");
     }
-}
-
-fn try_hand_over(
-    upgraded: Upgraded,
-    shared: &Shared,
-    edge: &Edge,
-    seat: Seat,
-    greeting: Greeting,
-) -> io::Result<()> {
-    let (stream, read) = service::http::into_socket(upgraded)?;
-    tune(&stream, &shared.config())?;
-    edge.admit(stream, seat, greeting, read)
 }
 
 /// A place here, taken before the upgrade, so that who gets none is told in HTTP.

@@ -9,11 +9,23 @@ use std::net::SocketAddr;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
+    task::JoinSet,
     time::{Instant, timeout},
 };
 use wire::{Aggregate, Frame};
 
-/// A viewer, over HTTP/1.0: the body comes as it is.
+/// How a viewer asks, and so who serves it. Either way the body comes as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// As a browser does: a shard of the edge.
+    Edge,
+    /// In HTTP/1.0: the HTTP library.
+    Library,
+}
+
+const WAYS: [Way; 2] = [Way::Edge, Way::Library];
+
+/// A viewer.
 struct Viewer {
     stream: TcpStream,
     came: Vec<u8>,
@@ -23,19 +35,21 @@ struct Viewer {
 type Event = Vec<String>;
 
 impl Viewer {
-    async fn connect(stage: &Stage, room: &str) -> Self {
-        Self::over(TcpStream::connect(stage.address).await.unwrap(), room).await
+    async fn connect(stage: &Stage, room: &str, way: Way) -> Self {
+        Self::over(TcpStream::connect(stage.address).await.unwrap(), room, way).await
     }
 
-    async fn connect_small(address: SocketAddr, room: &str) -> Self {
+    async fn connect_small(address: SocketAddr, room: &str, way: Way) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(1).unwrap();
-        Self::over(socket.connect(address).await.unwrap(), room).await
+        Self::over(socket.connect(address).await.unwrap(), room, way).await
     }
 
-    async fn over(mut stream: TcpStream, room: &str) -> Self {
-        let request =
-            format!("GET /v1/rooms/{room}/events HTTP/1.0\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n");
+    async fn over(mut stream: TcpStream, room: &str, way: Way) -> Self {
+        let version = if way == Way::Edge { "1.1" } else { "1.0" };
+        let request = format!(
+            "GET /v1/rooms/{room}/events HTTP/{version}\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+        );
         stream.write_all(request.as_bytes()).await.unwrap();
         Self { stream, came: Vec::new() }
     }
@@ -77,9 +91,10 @@ impl Viewer {
     }
 
     /// A viewer that has its greeting.
-    async fn watching(stage: &Stage, room: &str) -> Self {
-        let mut viewer = Self::connect(stage, room).await;
-        viewer.head().await;
+    async fn watching(stage: &Stage, room: &str, way: Way) -> Self {
+        let mut viewer = Self::connect(stage, room, way).await;
+        let head = viewer.head().await;
+        assert_eq!(head.contains("connection: close"), way == Way::Edge, "who serves it: {head}");
         assert_eq!(viewer.event().await, ["retry: 5000"]);
         viewer
     }
@@ -87,45 +102,51 @@ impl Viewer {
 
 #[tokio::test]
 async fn a_viewer_is_told_when_to_retry_and_gets_the_snapshot_and_each_frame_in_order() {
-    let stage = Stage::start(config()).await;
-    stage.show(&aggregate("final", 1)).await;
-    let mut viewer = Viewer::connect(&stage, "final").await;
-    let head = viewer.head().await;
-    for line in
-        ["content-type: text/event-stream", "cache-control: no-store", "access-control-allow-origin: *"]
-    {
-        assert!(head.contains(line), "{head}");
+    for way in WAYS {
+        println!("{way:?}");
+        let stage = Stage::start(config()).await;
+        stage.show(&aggregate("final", 1)).await;
+        let mut viewer = Viewer::connect(&stage, "final", way).await;
+        let head = viewer.head().await;
+        for line in
+            ["content-type: text/event-stream", "cache-control: no-store", "access-control-allow-origin: *"]
+        {
+            assert!(head.contains(line), "{head}");
+        }
+        assert_eq!(viewer.event().await, ["retry: 5000"]);
+        assert_eq!(viewer.frame().await, Frame::of(&aggregate("final", 1), 10));
+        for seq in 2..=20 {
+            stage.show(&aggregate("final", seq)).await;
+            assert_eq!(viewer.frame().await.seq, seq);
+        }
+        drop(viewer);
+        stage.until_viewers(0).await;
     }
-    assert_eq!(viewer.event().await, ["retry: 5000"]);
-    assert_eq!(viewer.frame().await, Frame::of(&aggregate("final", 1), 10));
-    for seq in 2..=20 {
-        stage.show(&aggregate("final", seq)).await;
-        assert_eq!(viewer.frame().await.seq, seq);
-    }
-    drop(viewer);
-    stage.until_viewers(0).await;
 }
 
 #[tokio::test]
 async fn a_quiet_stream_has_comments_and_sees_the_next_life_of_its_room() {
-    let stage = Stage::start(Config { ping_interval_ms: 20, ..config() }).await;
-    let mut viewer = Viewer::watching(&stage, "final").await;
-    assert_eq!(viewer.event().await, [":"]);
-    stage.show(&aggregate("final", 7)).await;
-    let mut event = viewer.event().await;
-    while event == [":"] {
-        event = viewer.event().await;
+    for way in WAYS {
+        println!("{way:?}");
+        let stage = Stage::start(Config { ping_interval_ms: 20, ..config() }).await;
+        let mut viewer = Viewer::watching(&stage, "final", way).await;
+        assert_eq!(viewer.event().await, [":"]);
+        stage.show(&aggregate("final", 7)).await;
+        let mut event = viewer.event().await;
+        while event == [":"] {
+            event = viewer.event().await;
+        }
+        assert!(event[0].ends_with("-7"), "{event:?}");
+        stage.log.tombstone("final").await;
+        stage.until(|stage| stage.shown("final") == 0).await;
+        assert_eq!(viewer.event().await, [":"], "a forgotten room says nothing");
     }
-    assert!(event[0].ends_with("-7"), "{event:?}");
-    stage.log.tombstone("final").await;
-    stage.until(|stage| stage.shown("final") == 0).await;
-    assert_eq!(viewer.event().await, [":"], "a forgotten room says nothing");
 }
 
 /// Shows frames to a viewer that reads, and says how many of them wait for one that doesn't.
-async fn waiting(stage: &Stage, frames: impl Iterator<Item = Aggregate>) -> usize {
-    let mut stuck = Viewer::connect_small(stage.address, "final").await;
-    let mut quick = Viewer::watching(stage, "final").await;
+async fn waiting(stage: &Stage, way: Way, frames: impl Iterator<Item = Aggregate>) -> usize {
+    let mut stuck = Viewer::connect_small(stage.address, "final", way).await;
+    let mut quick = Viewer::watching(stage, "final", way).await;
     let mut newest = 0;
     for frame in frames {
         stage.show(&frame).await;
@@ -145,99 +166,123 @@ async fn waiting(stage: &Stage, frames: impl Iterator<Item = Aggregate>) -> usiz
 
 #[tokio::test]
 async fn a_viewer_that_never_reads_finds_the_newest_frame_and_delays_nobody() {
-    let stage = Stage::start(Config { top_n: 1_000, ..config() }).await;
-    let seen = waiting(&stage, (1..=150).map(|seq| large_aggregate("final", seq))).await;
-    // What was in the kernel, one in HTTP's buffers, and the newest.
-    assert!(seen <= 5, "{seen} frames waited for it");
+    for way in WAYS {
+        println!("{way:?}");
+        let stage = Stage::start(Config { top_n: 1_000, ..config() }).await;
+        let seen = waiting(&stage, way, (1..=150).map(|seq| large_aggregate("final", seq))).await;
+        // What was in the kernel, one in HTTP's buffers, and the newest.
+        assert!(seen <= 5, "{seen} frames waited for it");
+    }
 }
 
 #[tokio::test]
 async fn small_frames_do_not_queue_in_http_either() {
-    let stage = Stage::start(Config { send_buffer_bytes: 2_304, ..config() }).await;
-    let seen = waiting(&stage, (1..=600).map(|seq| aggregate("final", seq))).await;
-    // The kernel's buffers of both sides hold 20 of 262 bytes, as they do for other protocols; a buffer of HTTP would hold 60.
-    assert!(seen <= 40, "{seen} frames waited for it");
+    for way in WAYS {
+        println!("{way:?}");
+        let stage = Stage::start(Config { send_buffer_bytes: 2_304, ..config() }).await;
+        let seen = waiting(&stage, way, (1..=600).map(|seq| aggregate("final", seq))).await;
+        // The kernel's buffers of both sides hold 20 of 262 bytes, as they do for other protocols; a buffer of HTTP would hold 60.
+        assert!(seen <= 40, "{seen} frames waited for it");
+    }
 }
 
 #[tokio::test]
 async fn a_viewer_that_takes_nothing_for_the_write_timeout_is_dropped() {
-    let stage = Stage::start(Config { top_n: 1_000, write_timeout_ms: 500, ..config() }).await;
-    let _stuck = Viewer::connect_small(stage.address, "final").await;
-    stage.until_viewers(1).await;
-    let start = Instant::now();
-    stage.show(&large_aggregate("final", 1)).await;
-    stage.until_viewers(0).await;
-    assert!(start.elapsed().as_secs() < 15, "{:?}", start.elapsed());
+    for way in WAYS {
+        println!("{way:?}");
+        let stage = Stage::start(Config { top_n: 1_000, write_timeout_ms: 500, ..config() }).await;
+        let _stuck = Viewer::connect_small(stage.address, "final", way).await;
+        stage.until_viewers(1).await;
+        let start = Instant::now();
+        stage.show(&large_aggregate("final", 1)).await;
+        stage.until_viewers(0).await;
+        assert!(start.elapsed().as_secs() < 15, "{:?}", start.elapsed());
+    }
 }
 
 #[tokio::test]
 async fn bounds_refuse_with_503_and_places_come_back() {
-    let stage = Stage::start(Config { max_viewers: 1, ..config() }).await;
-    let first = Viewer::watching(&stage, "final").await;
-    let mut second = Viewer::connect(&stage, "final").await;
-    let head = second.head().await;
-    assert!(head.contains(" 503 ") && head.contains("retry-after: 1"), "{head}");
-    drop(first);
-    stage.until_viewers(0).await;
-    Viewer::watching(&stage, "final").await;
+    for way in WAYS {
+        println!("{way:?}");
+        let stage = Stage::start(Config { max_viewers: 1, ..config() }).await;
+        let first = Viewer::watching(&stage, "final", way).await;
+        let mut second = Viewer::connect(&stage, "final", way).await;
+        let head = second.head().await;
+        assert!(head.contains(" 503 ") && head.contains("retry-after: 1"), "{head}");
+        drop(first);
+        stage.until_viewers(0).await;
+        Viewer::watching(&stage, "final", way).await;
+    }
 }
 
 #[tokio::test]
 async fn on_shutdown_streams_end_at_their_turns_and_get_frames_until_then() {
-    let mut stage = Stage::start(Config { drain_viewers_per_s: 4, ..config() }).await;
-    let mut viewers = Vec::new();
-    for _ in 0..3 {
-        viewers.push(Viewer::watching(&stage, "final").await);
-    }
-    let start = Instant::now();
-    stage.shutdown.cancel();
-    stage.until_viewers(2).await;
-    stage.show(&aggregate("final", 1)).await;
-    let mut frames = 0;
-    for mut viewer in viewers {
-        while viewer.try_event().await.is_some() {
-            frames += 1;
+    for way in WAYS {
+        println!("{way:?}");
+        let mut stage = Stage::start(Config { drain_viewers_per_s: 4, ..config() }).await;
+        let mut viewers = JoinSet::new();
+        for _ in 0..3 {
+            let mut viewer = Viewer::watching(&stage, "final", way).await;
+            viewers.spawn(async move {
+                let mut frames = 0;
+                while viewer.try_event().await.is_some() {
+                    frames += 1;
+                }
+                frames
+            });
         }
+        let start = Instant::now();
+        stage.shutdown.cancel();
+        stage.until_viewers(2).await;
+        stage.show(&aggregate("final", 1)).await;
+        let mut frames = viewers.join_all().await;
+        frames.sort_unstable();
+        assert_eq!(frames, [0, 1, 1], "who is still there gets frames");
+        stage.ended().await.unwrap();
+        assert!(start.elapsed().as_millis() >= 500, "the third leaves after two pauses");
+        stage.served().await;
     }
-    assert_eq!(frames, 2, "who is still there gets frames");
-    stage.ended().await.unwrap();
-    assert!(start.elapsed().as_millis() >= 500, "the third leaves after two pauses");
-    stage.served().await;
 }
 
 #[tokio::test]
 async fn viewers_that_take_nothing_do_not_hold_up_a_stop() {
-    const FRAMES: u64 = 200;
-    let mut stage = Stage::start(Config { top_n: 1_000, drain_ms: 300_000, ..config() }).await;
-    let _stuck = [
-        Viewer::connect_small(stage.address, "small").await,
-        Viewer::connect_small(stage.address, "large").await,
-    ];
-    stage.until_viewers(2).await;
-    let (mut small, mut large) =
-        (Viewer::watching(&stage, "small").await, Viewer::watching(&stage, "large").await);
-    for seq in 1..=FRAMES {
-        stage.show(&aggregate("small", seq)).await;
-        small.frame().await;
+    for way in WAYS {
+        println!("{way:?}");
+        const FRAMES: u64 = 200;
+        let mut stage = Stage::start(Config { top_n: 1_000, drain_ms: 300_000, ..config() }).await;
+        let _stuck = [
+            Viewer::connect_small(stage.address, "small", way).await,
+            Viewer::connect_small(stage.address, "large", way).await,
+        ];
+        stage.until_viewers(2).await;
+        let (mut small, mut large) =
+            (Viewer::watching(&stage, "small", way).await, Viewer::watching(&stage, "large", way).await);
+        for seq in 1..=FRAMES {
+            stage.show(&aggregate("small", seq)).await;
+            small.frame().await;
+        }
+        stage.show(&large_aggregate("large", 1)).await;
+        large.frame().await;
+        stage.shutdown.cancel();
+        stage.ended().await.unwrap();
+        stage.served().await;
     }
-    stage.show(&large_aggregate("large", 1)).await;
-    large.frame().await;
-    stage.shutdown.cancel();
-    stage.ended().await.unwrap();
-    stage.served().await;
 }
 
 #[tokio::test]
 async fn closed_viewers_are_counted_by_cause() {
-    let (handle, _recording) = recorded();
-    let mut stage = Stage::start(config()).await;
-    let leaver = Viewer::watching(&stage, "final").await;
-    let mut last = Viewer::watching(&stage, "final").await;
-    drop(leaver);
-    stage.until_viewers(1).await;
-    stage.shutdown.cancel();
-    assert_eq!(last.try_event().await, None);
-    stage.ended().await.unwrap();
-    assert_eq!(value(&handle, "uproar_fanout_closes_total{cause=\"gone\"}"), 1.0);
-    assert_eq!(value(&handle, "uproar_fanout_closes_total{cause=\"drained\"}"), 1.0);
+    for way in WAYS {
+        println!("{way:?}");
+        let (handle, _recording) = recorded();
+        let mut stage = Stage::start(config()).await;
+        let leaver = Viewer::watching(&stage, "final", way).await;
+        let mut last = Viewer::watching(&stage, "final", way).await;
+        drop(leaver);
+        stage.until_viewers(1).await;
+        stage.shutdown.cancel();
+        assert_eq!(last.try_event().await, None);
+        stage.ended().await.unwrap();
+        assert_eq!(value(&handle, "uproar_fanout_closes_total{cause=\"gone\"}"), 1.0);
+        assert_eq!(value(&handle, "uproar_fanout_closes_total{cause=\"drained\"}"), 1.0);
+    }
 }

@@ -10,7 +10,7 @@ use axum::{
 };
 use futures_util::future::Either;
 use hyper::body::Incoming;
-use service::http::{Answer, App, Plain, answer_plain};
+use service::http::{Answer, App, Plain, answer_events, answer_plain};
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
 /// Answers POSTs of reactions itself, plain ones without the HTTP library, and has the routes answer all else: preflights,
@@ -39,12 +39,16 @@ impl App for Front {
         peer: SocketAddr,
         guest: &'a Guest,
     ) -> Option<impl Future<Output = Answer> + Send + use<'a>> {
-        let room = room(request.target)?;
+        let Some(room) = room(request.target) else {
+            return answer_events(&self.routes, request, peer).map(Either::Right);
+        };
         match request.method {
             "POST" => self.answer_post(room, request, peer, guest).map(Either::Left),
             // Preflights: else the connections of browsers, and of proxies before them, would leave the short way. Boxed, as
             // they are few, and long.
-            "OPTIONS" => answer_plain(&self.routes, request, peer).map(Box::pin).map(Either::Right),
+            "OPTIONS" => {
+                answer_plain(&self.routes, request, peer).map(|answer| Either::Right(Box::pin(answer) as _))
+            }
             _ => None,
         }
     }

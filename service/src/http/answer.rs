@@ -1,5 +1,6 @@
 //! Answers that are whole before they are written, and short: they need no body that is polled, and no map of headers.
 
+use super::offer::{Offer, Taker};
 use crate::Problem;
 use axum::{
     body::{Body, Bytes},
@@ -17,27 +18,34 @@ pub struct Answer {
     content_type: &'static str,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Bytes,
+    /// Who goes on with the socket behind the head.
+    taker: Option<Taker>,
 }
 
 impl Answer {
     /// An answer with a body.
     pub fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        Self { status, content_type, headers: Vec::new(), body: body.into() }
+        Self { status, content_type, headers: Vec::new(), body: body.into(), taker: None }
     }
 
-    /// All of a response, put together.
-    pub(super) async fn of(response: Response) -> Self {
+    /// All of a response, put together; or its head, where the socket was taken.
+    pub(super) async fn of(response: Response, offer: &Offer) -> Self {
         let (parts, body) = response.into_parts();
         let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
         let mut headers = parts.headers;
         headers.remove(header::CONTENT_LENGTH);
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        Self { status: parts.status, content_type: "", headers, body }
+        Self { status: parts.status, content_type: "", headers, body, taker: offer.taker() }
     }
 
     /// Adds a header, which it has not yet. Lengths, types and dates are there without.
     pub fn add(&mut self, name: HeaderName, value: HeaderValue) {
         self.headers.push((name, value));
+    }
+
+    /// Who gets the socket when it is written.
+    pub(super) fn taker(self) -> Option<Taker> {
+        self.taker
     }
 
     /// Adds the answer as HTTP/1.1 has it. `tick` changes when time has passed; `last` says that the connection ends.
@@ -56,12 +64,17 @@ impl Answer {
             to.extend_from_slice(b": ");
             to.extend_from_slice(value.as_bytes());
         }
-        if last {
+        let body_open = self.taker.is_some();
+        if last || body_open {
             to.extend_from_slice(b"\r\nconnection: close");
         }
         push_date(to, tick);
-        to.extend_from_slice(b"\r\ncontent-length: ");
-        push_number(to, self.body.len());
+        // These two have no body whatever they say (RFC 9110, section 8.6).
+        let bodiless = matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if !body_open && !bodiless {
+            to.extend_from_slice(b"\r\ncontent-length: ");
+            push_number(to, self.body.len());
+        }
         to.extend_from_slice(b"\r\n\r\n");
         to.extend_from_slice(&self.body);
     }
@@ -144,6 +157,14 @@ mod tests {
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             assert!(head.ends_with(&format!("\r\ncontent-length: {length}")), "{head}");
             assert_eq!(body.len(), length);
+        }
+    }
+
+    #[test]
+    fn what_has_no_body_has_no_length() {
+        for status in [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED] {
+            let text = written(&Answer::new(status, "", ""), false);
+            assert!(text.ends_with("\r\n\r\n") && !text.contains("length"), "{text}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! What answers requests.
 
-use super::{Answer, Plain};
+use super::{Answer, Offer, Plain};
 use axum::{
     BoxError, Router,
     body::{Body, Bytes, HttpBody},
@@ -8,6 +8,7 @@ use axum::{
     http::{Request, StatusCode, header, request::Parts},
     response::Response,
 };
+use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use std::{
     convert::Infallible,
@@ -51,6 +52,15 @@ impl App for Router {
     ) -> impl Future<Output = Response> + Send + 'static {
         answer(self, request, peer)
     }
+
+    fn plain<'a>(
+        &'a self,
+        request: &Plain<'_>,
+        peer: SocketAddr,
+        (): &'a (),
+    ) -> Option<impl Future<Output = Answer> + Send + use<'a>> {
+        answer_events(self, request, peer)
+    }
 }
 
 /// Has `routes` answer one request of `peer`.
@@ -82,8 +92,27 @@ pub fn answer_plain(
     request: &Plain<'_>,
     peer: SocketAddr,
 ) -> Option<impl Future<Output = Answer> + Send + use<>> {
-    let answer = answer(routes, request.to_request()?, peer);
-    Some(async { Answer::of(answer.await).await })
+    let mut request = request.to_request()?;
+    let offer = Offer::default();
+    request.extensions_mut().insert(offer.clone());
+    let answer = answer(routes, request, peer);
+    Some(async move { Answer::of(answer.await, &offer).await })
+}
+
+/// The same where a plain request asks for an event stream, of which `routes` have to take the socket ([`Offer`]). Boxed, as it
+/// is long, and lives as long as an answer.
+pub fn answer_events(
+    routes: &Router,
+    request: &Plain<'_>,
+    peer: SocketAddr,
+) -> Option<BoxFuture<'static, Answer>> {
+    let asks = |(name, value): (&str, &[u8])| {
+        name.eq_ignore_ascii_case("accept") && value.eq_ignore_ascii_case(b"text/event-stream")
+    };
+    if request.method != "GET" || !request.headers().any(asks) {
+        return None;
+    }
+    Some(Box::pin(answer_plain(routes, request, peer)?))
 }
 
 /// The address of the connection's peer, for handlers.

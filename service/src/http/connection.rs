@@ -50,9 +50,14 @@ pub(super) fn builder(config: &Config) -> Builder<TokioExecutor> {
 pub(super) async fn serve<A: App>(mut short: Short<A>, builder: Arc<Builder<TokioExecutor>>) {
     let activity = Arc::clone(&short.activity);
     let end = attend(&activity, pin!(short.serve()), |_| {}).await;
-    if end == Some(End::Unusual) {
+    match end {
         // Boxed: it takes more memory than the short way.
-        Box::pin(serve_long(short, &builder)).await;
+        Some(End::Unusual) => Box::pin(serve_long(short, &builder)).await,
+        Some(End::Taken(taker)) => match short.stream.into_std() {
+            Ok(stream) => taker.take(stream, short.kept.freeze()),
+            Err(error) => tracing::debug!(%error, "a socket could not be given away"),
+        },
+        Some(End::Closed) | None => {}
     }
 }
 

@@ -11,6 +11,7 @@ mod app;
 mod body;
 mod config;
 mod connection;
+mod offer;
 mod pace;
 mod plain;
 mod short;
@@ -20,8 +21,9 @@ mod tests;
 mod workers;
 
 pub use answer::Answer;
-pub use app::{App, Peer, answer, answer_plain};
+pub use app::{App, Peer, answer, answer_events, answer_plain};
 pub use config::Config;
+pub use offer::Offer;
 pub use plain::Plain;
 pub use socket::into_socket;
 

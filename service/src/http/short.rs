@@ -6,6 +6,7 @@
 use super::{
     Answer, App,
     activity::Activity,
+    offer::Taker,
     plain::{self, Bounds, Plain, Seen},
 };
 use bytes::{Buf, BytesMut};
@@ -55,12 +56,14 @@ pub(super) struct Short<A: App> {
 }
 
 /// How the short way ended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum End {
     /// The connection is closed, or to be closed.
     Closed,
     /// The library is to go on.
     Unusual,
+    /// Somebody else is to go on with the socket.
+    Taken(Taker),
 }
 
 impl<A: App> Short<A> {
@@ -84,7 +87,13 @@ impl<A: App> Short<A> {
             let answer = answer.await;
             drop(busy);
             let last = activity.leave().is_some();
-            if write(stream, activity, &answer, last).await.is_err() || last {
+            if write(stream, activity, &answer, last).await.is_err() {
+                return End::Closed;
+            }
+            if let Some(taker) = answer.taker() {
+                return End::Taken(taker);
+            }
+            if last {
                 return End::Closed;
             }
             if !kept.is_empty() {

@@ -1,9 +1,9 @@
 //! The short way against raw sockets, and that whatever is not for it is answered by the library all the same.
 
 use super::{super::tests::*, *};
-use crate::http::{Config, bind};
+use crate::http::{Config, Offer, bind};
 use axum::{
-    Router,
+    Extension, Router,
     body::Bytes,
     extract::Request,
     http::StatusCode,
@@ -301,4 +301,34 @@ async fn a_peer_that_takes_no_answers_is_cut() {
         let cut = async { while stream.write_all(request.as_bytes()).await.is_ok() {} };
         timeout(PATIENCE, cut).await.expect("it is cut");
     }
+}
+
+#[tokio::test]
+async fn who_answers_with_events_may_have_the_socket() {
+    let events = get(async |offer: Option<Extension<Offer>>| {
+        let headers = [("content-type", "text/event-stream")];
+        let Some(Extension(offer)) = offer else { return (headers, "long;") };
+        offer.accept(|mut stream, read| {
+            use std::io::Write as _;
+            stream.write_all(&[&read, &b" taken;"[..]].concat()).unwrap();
+        });
+        (headers, "")
+    });
+    let rig = Rig::start(Router::new().route("/events", events), Slow::default(), Config::private()).await;
+    let ask = "GET /events HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n";
+    let mut stream = rig.connect().await;
+    stream.write_all([ask, "more"].concat().as_bytes()).await.unwrap();
+    let answer = rest(&mut stream).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("content-type: text/event-stream\r\n") && body == "more taken;", "{answer}");
+    assert!(
+        head.contains("connection: close") && !head.contains("length"),
+        "its end is the connection's: {head}"
+    );
+
+    // The library has no socket to give.
+    let mut stream = rig.connect().await;
+    assert_eq!(said(&mut stream, &ask.replace("accept", "te: trailers\r\naccept")).await, "long;");
+    let mut stream = rig.connect().await;
+    assert_eq!(said(&mut stream, &ask.replace("accept", "x")).await, "long;");
 }
