@@ -124,6 +124,12 @@ async fn answers_are_the_same() {
 }
 
 #[tokio::test]
+async fn a_connection_ends_the_same_way() {
+    let statuses = compare(config(), &[post("final", &format!("{JSON}connection: close\r\n"), FIRE)]).await;
+    assert_eq!(statuses, [202]);
+}
+
+#[tokio::test]
 async fn limits_and_keys_are_the_same() {
     let with = |headers: &str, body: &str| post("final", &[JSON, headers].concat(), body);
     let other = r#"{"reaction":"👏"}"#;

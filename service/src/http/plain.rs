@@ -22,6 +22,8 @@ pub struct Plain<'a> {
     pub target: &'a str,
     /// The whole body.
     pub body: &'a [u8],
+    /// The connection ends with the answer (RFC 9112, section 9.6).
+    pub(super) closes: bool,
     headers: &'a [Header<'a>],
 }
 
@@ -73,19 +75,19 @@ pub(super) fn look(bytes: &[u8], bounds: Bounds, take: impl FnOnce(&Plain<'_>) -
     let (Some(method), Some(target), Some(1)) = (request.method, request.path, request.version) else {
         return Seen::Unusual;
     };
-    let Some(length) = body_length(request.headers) else { return Seen::Unusual };
+    let Some((length, closes)) = framing(request.headers) else { return Seen::Unusual };
     let whole = head + length;
     if whole > bounds.whole {
         return Seen::Unusual;
     }
     let Some(body) = bytes.get(head..whole) else { return Seen::Part };
-    let taken = take(&Plain { method, target, body, headers: request.headers });
+    let taken = take(&Plain { method, target, body, closes, headers: request.headers });
     if taken { Seen::Whole(whole) } else { Seen::Unusual }
 }
 
-/// The length of the body, if these are the headers of a plain request.
-fn body_length(headers: &[Header<'_>]) -> Option<usize> {
-    let (mut hosts, mut lengths, mut length) = (0, 0, 0);
+/// The length of the body, and whether the connection ends, if these are the headers of a plain request.
+fn framing(headers: &[Header<'_>]) -> Option<(usize, bool)> {
+    let (mut hosts, mut lengths, mut length, mut closes) = (0, 0, 0, false);
     for Header { name, value } in headers {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         // By length first: most are none of these.
@@ -95,6 +97,7 @@ fn body_length(headers: &[Header<'_>]) -> Option<usize> {
                 lengths += 1;
                 length = digits(value)?;
             }
+            10 if is("connection") && value.eq_ignore_ascii_case(b"close") => closes = true,
             10 if is("connection") && !value.eq_ignore_ascii_case(b"keep-alive") => return None,
             2 if is("te") => return None,
             6 if is("expect") => return None,
@@ -105,7 +108,7 @@ fn body_length(headers: &[Header<'_>]) -> Option<usize> {
         }
     }
     // Without a length there is no body (RFC 9112, 6.3).
-    (hosts == 1 && lengths <= 1).then_some(length)
+    (hosts == 1 && lengths <= 1).then_some((length, closes))
 }
 
 fn digits(value: &[u8]) -> Option<usize> {

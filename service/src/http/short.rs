@@ -75,7 +75,9 @@ impl<A: App> Short<A> {
             let reader = Reader { stream, activity, kept, bounds, pieces: 0, moment: None };
             // In its place from the start: it may be long, and to move it would cost as much as to parse a head.
             let mut answer = pin!(None);
+            let mut closes = false;
             let read = reader.read(|request| {
+                closes = request.closes;
                 answer.set(app.plain(request, *peer, guest));
                 answer.is_some()
             });
@@ -86,7 +88,7 @@ impl<A: App> Short<A> {
             let busy = activity.request(false);
             let answer = answer.await;
             drop(busy);
-            let last = activity.leave().is_some();
+            let last = closes || activity.leave().is_some();
             if write(stream, activity, &answer, last).await.is_err() {
                 return End::Closed;
             }

@@ -13,6 +13,7 @@ struct Read {
     target: String,
     headers: Vec<(String, Vec<u8>)>,
     body: Vec<u8>,
+    closes: bool,
 }
 
 /// What was seen, and read if it was plain.
@@ -24,6 +25,7 @@ fn read(bytes: &[u8]) -> (Seen, Option<Read>) {
             target: request.target.into(),
             headers: request.headers().map(|(name, value)| (name.to_lowercase(), value.into())).collect(),
             body: request.body.into(),
+            closes: request.closes,
         });
         true
     });
@@ -54,7 +56,10 @@ fn a_plain_request_is_read_and_what_follows_it_is_left() {
 fn headers_that_change_nothing_for_the_connection_are_plain() {
     for headers in ["", "connection: keep-alive\r\n", "Connection: Keep-Alive\r\n", "origin: y\r\nx: é\r\n"]
     {
-        assert!(matches!(seen(with(headers).as_bytes()), Seen::Whole(_)), "{headers}");
+        assert!(
+            matches!(read(with(headers).as_bytes()), (Seen::Whole(_), Some(read)) if !read.closes),
+            "{headers}"
+        );
     }
     // As long as names that would, and what pages and proxies send.
     for name in ["dn", "origin", "referer", "x-real-ip4", "accept-charset", "if-modified-since"] {
@@ -65,9 +70,19 @@ fn headers_that_change_nothing_for_the_connection_are_plain() {
 }
 
 #[test]
+fn a_request_may_say_that_it_is_the_last() {
+    for headers in ["connection: close\r\n", "Connection: Close\r\nconnection: keep-alive\r\n"] {
+        assert!(
+            matches!(read(with(headers).as_bytes()), (Seen::Whole(_), Some(read)) if read.closes),
+            "{headers}"
+        );
+    }
+}
+
+#[test]
 fn what_takes_more_than_a_length_to_understand_is_unusual() {
     for headers in [
-        "connection: close\r\n",
+        "connection: close, x\r\n",
         "connection: keep-alive, upgrade\r\n",
         "connection:\r\n",
         "transfer-encoding: chunked\r\n",

@@ -332,3 +332,13 @@ async fn who_answers_with_events_may_have_the_socket() {
     let mut stream = rig.connect().await;
     assert_eq!(said(&mut stream, &ask.replace("accept", "x")).await, "long;");
 }
+
+#[tokio::test]
+async fn a_connection_ends_with_the_request_that_says_so() {
+    let rig = serving(Config::private()).await;
+    let mut stream = rig.connect().await;
+    assert_eq!(said(&mut stream, &echo("a")).await, "short a;");
+    stream.write_all(post_of("/echo", "connection: close\r\n", "b").as_bytes()).await.unwrap();
+    let answer = rest(&mut stream).await;
+    assert!(answer.ends_with("short b;") && answer.contains("\r\nconnection: close\r\n"), "{answer}");
+}
