@@ -114,8 +114,11 @@ impl Speech {
                 let bytes = session.hear(input, out, audience, config)?;
                 Ok(Heard { bytes, alive: bytes > 0 })
             }
-            // Its request was all that it has to say.
-            Self::Events => Ok(Heard { bytes: input.len(), alive: true }),
+            // Its request was all that it has to say. Some end that with a line too many.
+            Self::Events if input.iter().all(|byte| b"\r\n".contains(byte)) => {
+                Ok(Heard { bytes: input.len(), alive: true })
+            }
+            Self::Events => Err(End::Spoke),
             Self::Json(reader) => {
                 let bytes = hear_websocket(reader, input, out, |_, out| {
                     websocket::put_close(out, 1008, "viewers may not send data");

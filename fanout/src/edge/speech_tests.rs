@@ -144,8 +144,9 @@ fn a_viewer_of_events_says_nothing_and_is_told_something_when_it_was_quiet() {
     speech.put_ping(&mut out);
     assert_eq!(out, b":\n\n");
 
-    let (out, end, rooms) = listen(Protocol::Sse, b"GET /another HTTP/1.1\r\n\r\n", &[7, 9, usize::MAX]);
-    assert_eq!((out, end, rooms), (vec![], None, [].into()));
+    assert_eq!(listen(Protocol::Sse, b"\r\n\r\n", &[1, usize::MAX]), (vec![], None, [].into()));
+    let (out, end, rooms) = listen(Protocol::Sse, b"\r\nGET / HTTP/1.1\r\n\r\n", &[2, usize::MAX]);
+    assert_eq!((out, end, rooms), (vec![], Some(End::Spoke), [].into()));
 }
 
 #[test]
@@ -250,7 +251,7 @@ fn ends_the_same(bytes: &[u8], lengths: &[usize]) {
     let [in_pieces, at_once] =
         [lengths, &[usize::MAX]].map(|lengths| without_ids(listen(Protocol::Mqtt, bytes, lengths)));
     assert_eq!(in_pieces, at_once);
-    for protocol in [Protocol::WebSocket, Protocol::MqttWebSocket] {
+    for protocol in [Protocol::WebSocket, Protocol::Sse, Protocol::MqttWebSocket] {
         let (_, end, rooms) = listen(protocol, bytes, lengths);
         let (_, at_once, _) = listen(protocol, bytes, &[usize::MAX]);
         assert_eq!(end, at_once);
