@@ -21,6 +21,9 @@ pub(crate) enum Form {
     Publish(Publish),
 }
 
+/// Of server-sent events, one that says nothing (HTML standard, 9.2.6).
+pub(crate) const COMMENT: &[u8] = b":\n\n";
+
 /// The kinds of PUBLISH.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Publish {

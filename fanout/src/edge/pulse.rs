@@ -60,13 +60,15 @@ impl Shard {
         let quiet_ms = now_ms.saturating_sub(viewer.heard_ms);
         match viewer.speech.check_pulse(quiet_ms, viewer.asked, &self.config) {
             Pulse::Fine => {}
-            pulse @ (Pulse::Ask | Pulse::Tell) => {
+            Pulse::Ask => {
                 viewer.speech.put_ping(&mut viewer.answers);
-                viewer.asked = pulse == Pulse::Ask;
-                if pulse == Pulse::Tell {
-                    // It is quiet from now on.
-                    viewer.heard_ms = now_ms;
-                }
+                viewer.asked = true;
+                self.work(key);
+            }
+            Pulse::Tell => {
+                viewer.speech.put_ping(&mut viewer.answers);
+                // It is quiet from now on.
+                viewer.heard_ms = now_ms;
                 self.work(key);
             }
             Pulse::Silent => self.dismiss(key, End::Silent),

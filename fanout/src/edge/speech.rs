@@ -3,7 +3,7 @@
 use super::{end::End, mqtt::Session};
 use crate::{
     Config,
-    frames::{Form, Publish},
+    frames::{COMMENT, Form, Publish},
     metrics::Protocol,
     registry::{Full, Watch},
     websocket::{self, Opcode, Piece, Reader},
@@ -172,7 +172,7 @@ impl Speech {
     /// Appends a ping, or what comes nearest to one.
     pub(super) fn put_ping(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Events => out.extend_from_slice(b":\n\n"),
+            Self::Events => out.extend_from_slice(COMMENT),
             _ => websocket::put_message(out, Opcode::Ping, &[]),
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     drain::Drain,
     edge::Greeting,
     fanout::Shared,
-    frames::{Encoded, Form},
+    frames::{COMMENT, Encoded, Form},
     metrics::Protocol,
     registry::{Seat, Watch},
 };
@@ -131,7 +131,7 @@ impl Viewer {
                     }
                 }
                 // A comment keeps proxies from closing the connection, and finds peers that are gone.
-                () = sleep_until(ping_at) => return Some(Bytes::from_static(b":\n\n")),
+                () = sleep_until(ping_at) => return Some(Bytes::from_static(COMMENT)),
                 () = turn(&self.shared.drain, &mut self.leave_at) => return None,
             }
         }

@@ -44,11 +44,8 @@ impl App for Front {
         };
         match request.method {
             "POST" => self.answer_post(room, request, peer, guest).map(Either::Left),
-            // Preflights: else the connections of browsers, and of proxies before them, would leave the short way. Boxed, as
-            // they are few, and long.
-            "OPTIONS" => {
-                answer_plain(&self.routes, request, peer).map(|answer| Either::Right(Box::pin(answer) as _))
-            }
+            // Preflights: else the connections of browsers, and of proxies before them, would leave the short way.
+            "OPTIONS" => answer_plain(&self.routes, request, peer).map(Either::Right),
             _ => None,
         }
     }

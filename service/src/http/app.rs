@@ -86,21 +86,20 @@ where
     }
 }
 
-/// Has `routes` answer a plain request, which has to be one that they answer shortly.
+/// Has `routes` answer a plain request, which has to be one that they answer shortly. Boxed, as there are few, and they are long.
 pub fn answer_plain(
     routes: &Router,
     request: &Plain<'_>,
     peer: SocketAddr,
-) -> Option<impl Future<Output = Answer> + Send + use<>> {
+) -> Option<BoxFuture<'static, Answer>> {
     let mut request = request.to_request()?;
     let offer = Offer::default();
     request.extensions_mut().insert(offer.clone());
     let answer = answer(routes, request, peer);
-    Some(async move { Answer::of(answer.await, &offer).await })
+    Some(Box::pin(async move { Answer::of(answer.await, &offer).await }))
 }
 
-/// The same where a plain request asks for an event stream, of which `routes` have to take the socket ([`Offer`]). Boxed, as it
-/// is long, and lives as long as an answer.
+/// The same where a plain request asks for an event stream, of which `routes` have to take the socket ([`Offer`]).
 pub fn answer_events(
     routes: &Router,
     request: &Plain<'_>,
@@ -109,10 +108,8 @@ pub fn answer_events(
     let asks = |(name, value): (&str, &[u8])| {
         name.eq_ignore_ascii_case("accept") && value.eq_ignore_ascii_case(b"text/event-stream")
     };
-    if request.method != "GET" || !request.headers().any(asks) {
-        return None;
-    }
-    Some(Box::pin(answer_plain(routes, request, peer)?))
+    let asked = request.method == "GET" && request.headers().any(asks);
+    asked.then(|| answer_plain(routes, request, peer)).flatten()
 }
 
 /// The address of the connection's peer, for handlers.

@@ -33,13 +33,6 @@ impl Taker {
     }
 }
 
-/// Only for tests, which compare how connections ended: no two are the same.
-impl PartialEq for Taker {
-    fn eq(&self, _: &Self) -> bool {
-        false
-    }
-}
-
 impl fmt::Debug for Taker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Taker")

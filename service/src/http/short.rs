@@ -56,7 +56,7 @@ pub(super) struct Short<A: App> {
 }
 
 /// How the short way ended.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) enum End {
     /// The connection is closed, or to be closed.
     Closed,
