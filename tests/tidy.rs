@@ -4,6 +4,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// What each crate may import of ours, and what it must not import at all.
@@ -85,6 +86,18 @@ fn every_crate_imports_only_what_it_may() {
             assert!(!must_not.contains(&import.as_str()), "{} may not import {import}", package.name);
         }
     }
+}
+
+/// Features are per build: `--workspace` lets one package profit from what another one asks for, `-p` does not.
+#[test]
+fn the_load_generator_builds_without_openssl() {
+    let mut tree = Command::new(env!("CARGO"));
+    tree.args(["tree", "--locked", "--offline", "--prefix", "none", "--package", "loadgen"]);
+    let output = tree.current_dir(root()).output().unwrap();
+    let packages = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(packages.contains("rumqttc "), "{packages}");
+    assert!(!packages.contains("openssl-sys "), "{packages}");
 }
 
 #[test]
