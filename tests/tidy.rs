@@ -57,18 +57,19 @@ fn sources_of(package: &Package) -> Vec<PathBuf> {
     let dir = package.manifest_path.parent().unwrap().as_std_path();
     let mut found = Vec::new();
     for folder in ["src", "tests", "benches"] {
-        collect(&dir.join(folder), &mut found);
+        collect(&dir.join(folder), "rs", &mut found);
     }
     found
 }
 
-fn collect(dir: &Path, found: &mut Vec<PathBuf>) {
+/// Adds the files below `dir` that have this extension.
+fn collect(dir: &Path, wanted: &str, found: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            collect(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            collect(&path, wanted, found);
+        } else if path.extension().is_some_and(|extension| extension == wanted) {
             found.push(path);
         }
     }
@@ -117,7 +118,7 @@ fn no_crate_imports_what_it_does_not_name() {
 fn pure_cores_know_no_runtime_and_no_clock() {
     for pure in ["aggregator/src/core", "wire/src"] {
         let mut files = Vec::new();
-        collect(&root().join(pure), &mut files);
+        collect(&root().join(pure), "rs", &mut files);
         assert!(!files.is_empty(), "{pure}");
         for file in files {
             let text = fs::read_to_string(&file).unwrap();
@@ -216,18 +217,22 @@ fn every_key_of_the_defaults_has_a_comment() {
     }
 }
 
-/// What is written for people.
+/// What is written for people: the pages at the root, and all below `docs`. Paths are relative to the root.
 fn pages() -> Vec<String> {
-    let mut pages = vec!["README.md".to_owned(), "ARCHITECTURE.md".to_owned(), "CHANGELOG.md".to_owned()];
-    for dir in ["docs", "docs/decisions"] {
-        for entry in fs::read_dir(root().join(dir)).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            if name.ends_with(".md") {
-                pages.push(format!("{dir}/{name}"));
-            }
-        }
+    let mut found = Vec::new();
+    collect(&root().join("docs"), "md", &mut found);
+    let at_the_root = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path());
+    found.extend(at_the_root.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    let relative = |path: &PathBuf| path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+    found.iter().map(relative).collect()
+}
+
+#[test]
+fn every_page_below_docs_is_checked() {
+    let pages = pages();
+    for page in ["README.md", "SECURITY.md", "docs/api.md", "docs/decisions/README.md"] {
+        assert!(pages.iter().any(|found| found == page), "{page} is not among {pages:?}");
     }
-    pages
 }
 
 /// Whether `text` has a heading that links call `anchor`.
