@@ -1,10 +1,10 @@
 # One image for every role: `docker build -t uproar .`, then everything in one process:
 #
-#   docker run -p 8080:8080 -p 1883:1883 -v uproar:/var/lib/uproar --stop-timeout 35 uproar
+#   docker run -p 127.0.0.1:8080:8080 -p 127.0.0.1:1883:1883 -v uproar:/var/lib/uproar --stop-timeout 35 uproar
 #
 # or `docker run uproar fanout` and the like (compose.yaml). The admin port is on the container's loopback unless
 # UPROAR__SERVICE__ADMIN_LISTEN=0.0.0.0:9090 is in its environment.
-FROM rust:1.95-bookworm AS build
+FROM rust:1.95.0-bookworm AS build
 # librdkafka and OpenSSL are built from their bundled sources: a C compiler, make and perl.
 RUN apt-get update && apt-get install -y --no-install-recommends build-essential perl && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
