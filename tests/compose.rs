@@ -120,6 +120,20 @@ fn mounted_files_exist_and_parse() {
 }
 
 #[test]
+fn prometheus_is_given_the_alerts_and_names_the_tiers() {
+    let scraped = parse("ops/prometheus.yml");
+    let rules: Vec<_> =
+        scraped["rule_files"].as_sequence().unwrap().iter().map(|file| file.as_str().unwrap()).collect();
+    assert_eq!(rules, ["alerts.yml"]);
+    let volumes = parse("compose.yaml")["services"]["prometheus"]["volumes"].as_sequence().unwrap().clone();
+    let mount = "./ops/alerts.yml:/etc/prometheus/alerts.yml:ro";
+    assert!(volumes.iter().any(|volume| volume.as_str() == Some(mount)), "{volumes:?}");
+    let relabel = &scraped["scrape_configs"][0]["relabel_configs"][0];
+    assert_eq!(relabel["source_labels"][0].as_str(), Some("__meta_dns_name"));
+    assert_eq!(relabel["target_label"].as_str(), Some("tier"));
+}
+
+#[test]
 fn the_image_runs_as_nobody_special_and_has_both_binaries() {
     let dockerfile = read("Dockerfile");
     assert!(dockerfile.lines().any(|line| line == "USER uproar"));
@@ -128,15 +142,63 @@ fn the_image_runs_as_nobody_special_and_has_both_binaries() {
 }
 
 #[test]
-fn the_dashboard_asks_for_metrics_that_exist() {
+fn the_image_is_built_with_the_compiler_that_the_gate_uses() {
+    let toolchain: toml::Table = read("rust-toolchain.toml").parse().unwrap();
+    let from = format!("FROM rust:{}-", toolchain["toolchain"]["channel"].as_str().unwrap());
+    assert!(read("Dockerfile").lines().any(|line| line.starts_with(&from)), "no line begins with {from}");
+    // The image has this compiler already. The file would make rustup fetch lints that no image needs.
+    assert!(read(".dockerignore").lines().any(|line| line == "rust-toolchain.toml"));
+}
+
+/// The names of metrics in `text`.
+fn metrics_in(text: &str) -> Vec<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let names = words.filter(|word| word.starts_with("uproar_"));
+    names.map(|name| name.strip_suffix("_bucket").unwrap_or(name)).collect()
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_ask_for_metrics_that_exist() {
     let docs = read("docs/metrics.md");
-    let dashboard = read("ops/grafana/uproar.json");
-    let words = dashboard.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    for page in ["ops/grafana/uproar.json", "ops/alerts.yml"] {
+        let text = read(page);
+        let asked = metrics_in(&text);
+        assert!(asked.len() > 10, "{page}: {asked:?}");
+        for name in asked {
+            assert!(docs.contains(&format!("`{name}`")), "{page} asks for {name}");
+        }
+    }
+}
+
+#[test]
+fn the_alerts_ask_for_label_values_that_exist() {
+    let (docs, alerts) = (read("docs/metrics.md"), read("ops/alerts.yml"));
     let mut asked = 0;
-    for name in words.filter(|word| word.starts_with("uproar_")) {
-        asked += 1;
-        let name = name.strip_suffix("_bucket").unwrap_or(name);
-        assert!(docs.contains(&format!("`{name}`")), "{name}");
+    for selector in alerts.split("uproar_").skip(1) {
+        let Some((name, rest)) = selector.split_once('{') else { continue };
+        let (name, labels) = (format!("uproar_{name}"), rest.split('}').next().unwrap());
+        let row = docs.lines().find(|line| line.starts_with(&format!("| `{name}`")));
+        let Some(row) = row else { continue };
+        // Statuses of HTTP are numbers, which the docs don't list.
+        for values in labels.split('"').skip(1).step_by(2).filter(|_| !labels.starts_with("status")) {
+            for value in values.split('|') {
+                asked += 1;
+                assert!(row.contains(&format!("`{value}`")), "{name} has no label value {value}");
+            }
+        }
     }
     assert!(asked > 10, "{asked}");
+}
+
+#[test]
+fn limits_that_the_alerts_repeat_are_the_defaults() {
+    let defaults: toml::Table = read("config/default.toml").parse().unwrap();
+    let alerts = read("ops/alerts.yml");
+    let repeated: Vec<_> = alerts.lines().filter_map(|line| line.split_once(" # (*) ")).collect();
+    assert_eq!(repeated.len(), 2, "{repeated:?}");
+    for (expr, key) in repeated {
+        let (section, key) = key.split_once('.').unwrap();
+        let limit = defaults[section][key].as_integer().unwrap().to_string();
+        assert_eq!(expr.split(' ').next_back(), Some(limit.as_str()), "{section}.{key}");
+    }
 }
