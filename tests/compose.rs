@@ -49,6 +49,29 @@ fn every_tier_is_there_and_its_configuration_is_right() {
 }
 
 #[test]
+fn one_service_builds_the_image_that_all_tiers_use() {
+    let tiers = tiers(&parse("compose.yaml"));
+    let builders = tiers.values().filter(|service| !service["build"].is_null()).count();
+    // Builds of several services run at once. On a clean machine all but the first fail to export the same tag.
+    assert_eq!(builders, 1, "services with `build:`");
+    for (role, service) in &tiers {
+        assert_eq!(service["pull_policy"].as_str(), Some("never"), "{role} may ask a registry for `uproar`");
+    }
+}
+
+#[test]
+fn published_ports_are_open_to_this_machine_only() {
+    let compose = parse("compose.yaml");
+    let services = compose["services"].as_mapping().unwrap();
+    let ports: Vec<_> =
+        services.iter().filter_map(|(_, service)| service["ports"].as_sequence()).flatten().collect();
+    assert!(ports.len() > 3, "{ports:?}");
+    for port in ports {
+        assert!(port.as_str().unwrap().starts_with("127.0.0.1:"), "{port:?}");
+    }
+}
+
+#[test]
 fn published_ports_are_those_that_the_binary_listens_on() {
     let defaults: toml::Table = read("config/default.toml").parse().unwrap();
     let port =
