@@ -205,6 +205,21 @@ fn docs_name_metrics_and_keys_that_exist() {
 }
 
 #[test]
+fn tests_that_the_docs_name_exist() {
+    let texts: Vec<_> = sources().iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let mut named = 0;
+    for page in pages() {
+        let text = fs::read_to_string(root().join(&page)).unwrap();
+        for name in text.split("(test `").skip(1).filter_map(|rest| rest.split('`').next()) {
+            named += 1;
+            let exists = texts.iter().any(|text| text.contains(&format!("fn {name}(")));
+            assert!(exists, "{page} names the test {name}, which does not exist");
+        }
+    }
+    assert!(named > 0);
+}
+
+#[test]
 fn every_key_of_the_defaults_has_a_comment() {
     let text = fs::read_to_string(root().join("config/default.toml")).unwrap();
     let mut commented = false;

@@ -198,6 +198,17 @@ fn a_partition_that_is_full_and_makes_no_progress_refuses_at_once() {
 }
 
 #[test]
+fn a_new_room_of_a_stalled_partition_is_refused_at_once() {
+    let mut table = Table::new(1);
+    for _ in 0..table.config.in_flight_per_partition {
+        table.add("a", "x", Ack::Durable).unwrap();
+        table.seal_one();
+    }
+    table.now += ms(table.config.stall_ms);
+    assert_eq!(table.add("new", "x", Ack::Durable).unwrap_err(), Refusal::Stalled(1_000));
+}
+
+#[test]
 fn a_partition_that_had_nothing_to_do_has_not_stalled() {
     let mut table = Table::new(1);
     table.add("a", "x", Ack::Durable).unwrap();
