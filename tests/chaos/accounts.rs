@@ -1,5 +1,6 @@
 //! What was sent and how it was answered, and whether what is in the log agrees.
 
+use crate::harness::wait::until;
 use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 /// Reactions by room and reaction.
@@ -54,6 +55,17 @@ impl Accounts {
             *sums.entry(room.clone()).or_default() += entry.accepted;
         }
         sums
+    }
+
+    /// All reactions that were accepted so far.
+    pub fn accepted_sum(&self) -> u64 {
+        self.0.lock().unwrap().entries.values().map(|entry| entry.accepted).sum()
+    }
+
+    /// Waits until more reactions were accepted than at this call. A life without any would prove nothing.
+    pub async fn until_more_accepted(&self) {
+        let before = self.accepted_sum();
+        until("posts to be accepted", async || (self.accepted_sum() > before).then_some(())).await;
     }
 
     /// Whether all that was accepted is in `found`.

@@ -179,6 +179,7 @@ impl Tiers {
         // Writes what it holds: after this nothing comes any more.
         self.ingest.stop();
         let accounts = &self.posters.accounts;
+        assert!(accounts.accepted_sum() > 0, "nothing was accepted: {}", accounts.summary());
         let mut config = self.config.clone();
         // A group without commits begins where the aggregates end; where there are none, at the first record.
         config.kafka.aggregates_topic.push_str("-audit");
