@@ -1,10 +1,9 @@
 //! Too much of everything, on the real binary: more posts than it can take, and clients that hold connections without using
 //! them. Who is accepted is served as before, who is refused hears so at once, and nothing grows.
 //!
-//! The machine may be small and has other work, and posters share it with the server. So nothing is compared with a time on a clock:
-//! rounds of one run are compared with each other, and what is compared is measured again, a few times, before it
-//! counts as wrong: a limit so loose that noise can't break it would not find a fault either. What noise can't excuse (a
-//! wrong answer, a lost reaction) is checked in each of them.
+//! The gate checks what no noise excuses: wrong answers, lost reactions, memory that grows, and that enough was accepted to
+//! prove anything. Goodput and times depend on what else the machine does, so they are benchmarks: ignored tests, which
+//! docs/testing.md has the command for. A benchmark compares the rounds of one run with each other.
 
 #![expect(clippy::print_stdout, reason = "a test says its figures")]
 
@@ -23,8 +22,8 @@ const MEMORY_KIB: u64 = 8 << 10;
 /// Asks for the long form.
 const LONG: &str = "UPROAR_OVERLOAD_S";
 
-/// How often is measured before a figure counts as wrong.
-const TRIES: usize = 3;
+/// How often a benchmark measures. Noise spoils single rounds, a regression spoils most of them.
+const ROUNDS: usize = 5;
 
 /// Goodput under overload, by the best of its round.
 const GOODPUT: f64 = 0.9;
@@ -43,4 +42,11 @@ fn check_memory(uproar: &Uproar, before_kib: u64) {
     let after_kib = uproar.resident_kib();
     println!("memory: {before_kib} KiB before, {after_kib} KiB after");
     assert!(after_kib <= before_kib + MEMORY_KIB, "memory grew from {before_kib} to {after_kib} KiB");
+}
+
+/// Fails when most rounds of a benchmark have faults.
+fn check_most(rounds: &[Vec<String>]) {
+    let faulty: Vec<_> = rounds.iter().filter(|faults| !faults.is_empty()).collect();
+    println!("{} of {} rounds have faults: {faulty:?}", faulty.len(), rounds.len());
+    assert!(!rounds.is_empty() && faulty.len() <= rounds.len() / 2, "{faulty:?}");
 }

@@ -1,6 +1,6 @@
 //! More posts than the machine can take.
 
-use super::{GOODPUT, MEMORY_KIB, TRIES, round};
+use super::{GOODPUT, MEMORY_KIB, ROUNDS, check_most, round};
 use crate::{
     chaos::turn,
     harness::process::{Plan, Uproar, loadgen},
@@ -12,8 +12,10 @@ use std::{
     time::Duration,
 };
 
+/// The capacity, four multiples of it, and the capacity again.
+const LOADS: usize = 6;
 /// All may wait at a time: it is the connections that bound what is under way.
-const CONNECTIONS: &str = "200";
+const CONNECTIONS: u64 = 200;
 
 /// Rounds at multiples of what a closed loop gets through. Whatever is accepted was counted: the load generator audits.
 async fn measure(uproar: &Uproar, dir: &Path) -> Vec<Value> {
@@ -26,7 +28,15 @@ async fn measure(uproar: &Uproar, dir: &Path) -> Vec<Value> {
         "--pid",
         &uproar.pid().to_string(),
     ]);
-    command.args(["--overload", "1,2,5,0.5", "--connections", CONNECTIONS, "--warm-up", "200ms", "--audit"]);
+    command.args([
+        "--overload",
+        "1,2,5,0.5",
+        "--connections",
+        &CONNECTIONS.to_string(),
+        "--warm-up",
+        "200ms",
+        "--audit",
+    ]);
     let length = round(Duration::from_millis(700));
     command.args(["--duration", &format!("{}ms", length.as_millis())]);
     command.arg("--report").arg(&report).stdin(Stdio::null());
@@ -96,33 +106,46 @@ fn row<'a>(rows: &'a [Value], load: &str) -> Row<'a> {
 
 /// What no noise excuses.
 fn check_answers(rows: &[Value]) {
+    assert_eq!(rows.len(), LOADS, "{rows:?}");
     for row in rows {
         for what in ["/broken", "/unanswered", "/odd", "/connect_errors"] {
             assert_eq!(Row(row).number(what), 0.0, "{what} of {row}");
         }
         assert_eq!(row["refused"], serde_json::json!({}), "{row}");
+        // On average each connection got through once. With fewer posts a row would show nothing.
+        let length_s = Row(row).number("/rounds/0/length_ms") / 1e3;
+        let accepted = Row(row).goodput() * length_s;
+        assert!(accepted >= CONNECTIONS as f64, "only {accepted:.0} posts were accepted: {row}");
     }
+    let memory = |row: &Value| row["rss_after_kib"].as_u64().unwrap();
+    let (before_kib, most_kib) = (memory(&rows[0]), rows.iter().map(memory).max().unwrap());
+    assert!(most_kib <= before_kib + MEMORY_KIB, "memory grew from {before_kib} to {most_kib} KiB");
+}
+
+/// Short windows, so that the audit doesn't wait for the last ones.
+async fn start(dir: &Path) -> Uproar {
+    Plan::new("all", dir).set("aggregator.interval_ms=500").start().await
 }
 
 #[tokio::test]
-async fn posts_beyond_what_the_machine_can_do_wait_outside_and_those_inside_are_served_as_before() {
+async fn posts_beyond_what_the_machine_can_do_wait_outside_and_are_neither_refused_nor_lost() {
     let _turn = turn().await;
     let dir = tempfile::tempdir().unwrap();
-    // Short windows, so that the audit doesn't wait for the last ones.
-    let uproar = Plan::new("all", dir.path()).set("aggregator.interval_ms=500").start().await;
-    // Posters and other tests have the same CPU: more rounds, and short ones, until one was quiet.
-    let mut left = Vec::new();
-    for _ in 0..4 * TRIES {
+    let uproar = start(dir.path()).await;
+    check_answers(&measure(&uproar, dir.path()).await);
+}
+
+#[tokio::test]
+#[ignore = "a benchmark: docs/testing.md has the command"]
+async fn posts_inside_are_served_as_before_while_others_wait_outside() {
+    let _turn = turn().await;
+    let dir = tempfile::tempdir().unwrap();
+    let uproar = start(dir.path()).await;
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
         let rows = measure(&uproar, dir.path()).await;
         check_answers(&rows);
-        let memory = |row: &Value| row["rss_after_kib"].as_u64().unwrap();
-        let (before_kib, most_kib) = (memory(&rows[0]), rows.iter().map(memory).max().unwrap());
-        assert!(most_kib <= before_kib + MEMORY_KIB, "memory grew from {before_kib} to {most_kib} KiB");
-        left = faults(&rows);
-        if left.is_empty() {
-            break;
-        }
-        println!("{left:?}");
+        rounds.push(faults(&rows));
     }
-    assert_eq!(left, Vec::<String>::new());
+    check_most(&rounds);
 }

@@ -2,12 +2,17 @@
 //! the machine: a commit takes 200 ms, and a hundred posts may wait for one.
 
 use super::{
-    GOODPUT, TRIES, check_memory,
+    GOODPUT, ROUNDS, check_memory, check_most,
     posters::{Post, Posters, quantile},
     round,
 };
-use crate::{chaos::turn, end_to_end::until_total, harness::process::Plan};
+use crate::{
+    chaos::turn,
+    end_to_end::until_total,
+    harness::process::{Plan, Uproar},
+};
 use std::time::Duration;
+use tempfile::TempDir;
 
 const MAX_WAITING: u64 = 100;
 const COMMIT: Duration = Duration::from_millis(200);
@@ -18,6 +23,8 @@ const CONNECTIONS: usize = 600;
 /// Waiting for the open batch, and for the disk.
 const ACCEPTED_WITHIN: Duration = COMMIT.saturating_mul(3);
 const RECOVERED_AFTER: Duration = Duration::from_secs(1);
+/// Of a round, in its short form.
+const LENGTH: Duration = Duration::from_secs(2);
 
 /// A round at a multiple of the capacity.
 struct Round {
@@ -100,45 +107,83 @@ fn faults(rounds: &[Round], after: &[Post]) -> Vec<String> {
     faults
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_is_accepted_under_five_times_of_what_the_log_takes_is_served_as_before_and_the_rest_hears_so_at_once()
- {
-    let _turn = turn().await;
-    let dir = tempfile::tempdir().unwrap();
-    let plan = Plan::new("all", dir.path())
-        .set(format!("ingest.max_waiting={MAX_WAITING}"))
-        .set(format!("ingest.commit_interval_ms={}", COMMIT.as_millis()));
-    let uproar = plan.start().await;
-    let mut posters = Posters::open(&uproar.http, "final", CONNECTIONS).await;
-    let mut accepted = 0;
-    let mut count = |posts: &[Post]| {
-        accepted += posts.iter().filter(|post| post.answer.status == 202).count() as u64;
-    };
-    // Each connection has been used, and memory is what it is in use.
-    count(&posters.post(CAPACITY * 5, Duration::from_secs(1)).await);
-    let before_kib = uproar.resident_kib();
-    let mut left = Vec::new();
-    for _ in 0..TRIES {
+struct Overload {
+    uproar: Uproar,
+    posters: Posters,
+    accepted: u64,
+    before_kib: u64,
+    _dir: TempDir,
+}
+
+impl Overload {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = Plan::new("all", dir.path())
+            .set(format!("ingest.max_waiting={MAX_WAITING}"))
+            .set(format!("ingest.commit_interval_ms={}", COMMIT.as_millis()));
+        let uproar = plan.start().await;
+        let posters = Posters::open(&uproar.http, "final", CONNECTIONS).await;
+        let mut overload = Self { uproar, posters, accepted: 0, before_kib: 0, _dir: dir };
+        // Each connection has been used, and memory is what it is in use.
+        overload.post(CAPACITY * 5, Duration::from_secs(1)).await;
+        overload.before_kib = overload.uproar.resident_kib();
+        overload
+    }
+
+    async fn post(&mut self, per_second: u64, length: Duration) -> Vec<Post> {
+        let posts = self.posters.post(per_second, length).await;
+        self.accepted += posts.iter().filter(|post| post.answer.status == 202).count() as u64;
+        posts
+    }
+
+    /// Rounds at multiples of the capacity, and posts after them.
+    async fn measure(&mut self) -> (Vec<Round>, Vec<Post>) {
         let mut rounds = Vec::new();
         for multiple in [1, 2, 5] {
-            let posts = posters.post(CAPACITY * multiple, round(Duration::from_secs(2))).await;
-            rounds.push(Round { multiple, posts });
-        }
-        // Half of it: at all of it a commit that takes a moment longer has some refused.
-        let after = posters.post(CAPACITY / 2, RECOVERED_AFTER * 2).await;
-        for round in &rounds {
+            let posts = self.post(CAPACITY * multiple, round(LENGTH)).await;
+            let round = Round { multiple, posts };
             round.say();
             round.check_answers();
-            count(&round.posts);
+            rounds.push(round);
         }
-        count(&after);
-        left = faults(&rounds, &after);
-        if left.is_empty() {
-            break;
-        }
-        println!("{left:?}");
+        // Half of it: at all of it a commit that takes a moment longer has some refused.
+        let after = self.post(CAPACITY / 2, RECOVERED_AFTER * 2).await;
+        (rounds, after)
     }
-    assert_eq!(left, Vec::<String>::new());
-    check_memory(&uproar, before_kib);
-    until_total(&uproar.http, "final", accepted).await;
+
+    /// Memory is flat, and what was answered 202 is what the room counts.
+    async fn check_end(&self) {
+        check_memory(&self.uproar, self.before_kib);
+        until_total(&self.uproar.http, "final", self.accepted).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn posts_beyond_what_the_log_takes_are_refused_and_those_accepted_are_counted() {
+    let _turn = turn().await;
+    let mut overload = Overload::start().await;
+    let (rounds, after) = overload.measure().await;
+    for round in &rounds {
+        // A slow machine makes the round longer, not the number of commits in it smaller.
+        let (accepted, least) = (round.of_status(202).count() as u64, CAPACITY * LENGTH.as_secs() / 2);
+        assert!(accepted >= least, "{}x: {accepted} accepted, {least} are the least", round.multiple);
+        let refused = round.of_status(503).count();
+        assert!(round.multiple < 5 || refused > 0, "{}x: nobody was refused", round.multiple);
+    }
+    assert!(after.iter().any(|post| post.answer.status == 202), "nobody is accepted after the overload");
+    overload.check_end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a benchmark: docs/testing.md has the command"]
+async fn posts_accepted_under_five_times_of_what_the_log_takes_are_served_as_before() {
+    let _turn = turn().await;
+    let mut overload = Overload::start().await;
+    let mut left = Vec::new();
+    for _ in 0..ROUNDS {
+        let (rounds, after) = overload.measure().await;
+        left.push(faults(&rounds, &after));
+    }
+    check_most(&left);
+    overload.check_end().await;
 }
