@@ -1,4 +1,5 @@
-# One image for every role: `docker build -t uproar .`, then everything in one process:
+# One image for every role: `docker build -t uproar .`, then everything in one process. Reports of loadgen name the commit with
+# `--build-arg UPROAR_COMMIT=$(git rev-parse --short=12 HEAD)`.
 #
 #   docker run -p 127.0.0.1:8080:8080 -p 127.0.0.1:1883:1883 -v uproar:/var/lib/uproar --stop-timeout 35 uproar
 #
@@ -9,6 +10,7 @@ FROM rust:1.95.0-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends build-essential perl && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
+ARG UPROAR_COMMIT=
 RUN cargo build --release --locked --bin uproar && cargo build --release --locked -p loadgen \
     && cp target/release/uproar target/release/loadgen /usr/local/bin/
 

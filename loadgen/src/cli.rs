@@ -37,7 +37,8 @@ Exit codes:
   0    the audit is clean: everybody saw counted what was accepted
   1    it is not; the last lines say what differs
   2    wrong usage, the limit of open files is too low, or the server can't be reached at all
-  130  left early, by a second Ctrl-C (the first ends the posting and goes on to the audit), or before the posting";
+  130  interrupted: the first Ctrl-C ends the posting, and a partial report with a clean audit follows; before the posting,
+       or the second time, it leaves at once without a report";
 
 /// Loads an Uproar server as its clients do, and audits what it counts.
 #[derive(Debug, Parser)]

@@ -40,21 +40,21 @@ mod viewers;
 use anyhow::Context as _;
 use clap::Parser as _;
 use std::{process::ExitCode, time::Duration};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// The audit was not clean.
 const EXIT_NOT_CLEAN: u8 = 1;
 /// Wrong usage, or no connection at all.
 const EXIT_CANNOT_RUN: u8 = 2;
-/// Left without an audit, by a second Ctrl-C or before the posting. What a shell reports for SIGINT.
+/// Interrupted. What a shell reports for SIGINT.
 const EXIT_INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let ended = match cli::Cli::parse().command {
         cli::Command::Crowd(args) => on_one_thread(crowd_until_interrupted(args)),
-        cli::Command::Edge(args) => on_one_thread(until_interrupted(edge::run(args))),
-        cli::Command::Ingest(args) => on_one_thread(until_interrupted(ingest::run(args))),
+        cli::Command::Edge(args) => on_one_thread(until_interrupted(|stop| edge::run(args, stop))),
+        cli::Command::Ingest(args) => on_one_thread(until_interrupted(|stop| ingest::run(args, stop))),
         cli::Command::Floor { listen } => edge::servers::floor::run(listen).map(|()| ExitCode::SUCCESS),
         cli::Command::Bare { listen } => ingest::bare::run(listen).map(|()| ExitCode::SUCCESS),
         cli::Command::EdgeClient => edge::client::run().map(|()| ExitCode::SUCCESS),
@@ -71,24 +71,58 @@ fn on_one_thread(scenario: impl Future<Output = anyhow::Result<ExitCode>>) -> an
     code
 }
 
-/// Runs the scenario. Ctrl-C, SIGTERM or a terminal that is closed end it, with all that it has started.
-async fn until_interrupted(scenario: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<ExitCode> {
-    let mut terminated = signal(SignalKind::terminate())?;
-    let ends_on_hangup = !proc::ignores_hangup();
-    // The servers would live on: for them it means to read their configuration again.
-    let mut hung_up = ends_on_hangup.then(|| signal(SignalKind::hangup())).transpose()?;
-    let hung_up = async {
-        match &mut hung_up {
-            Some(hung_up) => hung_up.recv().await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        clean = scenario => Ok(code_of(clean?)),
-        _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
-        _ = terminated.recv() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
-        _ = hung_up => Ok(ExitCode::from(EXIT_INTERRUPTED)),
+/// What asks the program to leave: Ctrl-C, SIGTERM, or a terminal that is closed.
+struct Interrupts {
+    interrupted: Signal,
+    terminated: Signal,
+    hung_up: Option<Signal>,
+}
+
+impl Interrupts {
+    fn listen() -> anyhow::Result<Self> {
+        let ends_on_hangup = !proc::ignores_hangup();
+        Ok(Self {
+            interrupted: signal(SignalKind::interrupt())?,
+            terminated: signal(SignalKind::terminate())?,
+            // The servers would live on: for them it means to read their configuration again.
+            hung_up: ends_on_hangup.then(|| signal(SignalKind::hangup())).transpose()?,
+        })
     }
+
+    async fn next(&mut self) {
+        let hung_up = async {
+            match &mut self.hung_up {
+                Some(hung_up) => hung_up.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupted.recv() => {}
+            _ = self.terminated.recv() => {}
+            _ = hung_up => {}
+        }
+    }
+}
+
+/// Runs the scenario. The first interrupt ends it with a report of what was measured until then, the second leaves at once.
+/// Both end all that the scenario has started.
+async fn until_interrupted<S: Future<Output = anyhow::Result<bool>>>(
+    scenario: impl FnOnce(CancellationToken) -> S,
+) -> anyhow::Result<ExitCode> {
+    let (stop, mut interrupts) = (CancellationToken::new(), Interrupts::listen()?);
+    let mut scenario = std::pin::pin!(scenario(stop.clone()));
+    tokio::select! {
+        clean = &mut scenario => return Ok(code_of(clean?)),
+        () = interrupts.next() => stop.cancel(),
+    }
+    progress::note("interrupted: a partial report follows; Ctrl-C again leaves at once");
+    tokio::select! {
+        ended = scenario => if let Err(error) = ended {
+            complain(&error);
+        },
+        () = interrupts.next() => {}
+    }
+    Ok(ExitCode::from(EXIT_INTERRUPTED))
 }
 
 /// Runs the scenario. The first Ctrl-C ends the posting, the second leaves, and so does one before the posting.
@@ -101,8 +135,11 @@ async fn crowd_until_interrupted(args: cli::CrowdArgs) -> anyhow::Result<ExitCod
                 progress::note("left before anything was posted");
                 return Ok(ExitCode::from(EXIT_INTERRUPTED));
             };
-            report::hand_out(&report.to_text(), &report, plan.report.as_deref())?;
-            Ok(code_of(report.audit.clean))
+            let interrupted = stop.is_cancelled();
+            report::hand_out(&report.to_text(), &report, plan.report.as_deref(), interrupted)?;
+            // What was posted is audited all the same, and a loss is the worse news.
+            let is_cut_short = report.audit.clean && interrupted;
+            Ok(if is_cut_short { ExitCode::from(EXIT_INTERRUPTED) } else { code_of(report.audit.clean) })
         }
         interrupted = interrupted_twice(&stop) => interrupted.map(|()| ExitCode::from(EXIT_INTERRUPTED)),
     }

@@ -2,6 +2,7 @@
 
 use crate::{
     audit::Verdict,
+    clock::now_us,
     crowd::{Gallery, Plan},
     post::Poster,
     schedule::Schedule,
@@ -9,14 +10,74 @@ use crate::{
 };
 use anyhow::Context as _;
 use serde::Serialize;
-use std::{collections::BTreeMap, fmt::Write as _, io::Write as _, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    io::Write as _,
+    path::Path,
+    time::{Duration, UNIX_EPOCH},
+};
+
+/// The version of the JSON. It grows when a field changes its meaning or goes.
+const SCHEMA: u32 = 1;
+
+/// The commit that this program was built from (build.rs).
+const COMMIT: &str = env!("LOADGEN_COMMIT");
+
+/// What tells one report from another. Part of the report of every scenario.
+#[derive(Debug, Serialize)]
+struct Header {
+    schema: u32,
+    version: &'static str,
+    commit: &'static str,
+    command: String,
+    finished_unix_ms: u64,
+    /// The run was interrupted: the figures are those until then.
+    interrupted: bool,
+}
+
+impl Header {
+    fn new(interrupted: bool) -> Self {
+        Self {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION"),
+            commit: COMMIT,
+            command: std::env::args_os()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect::<Vec<_>>()
+                .join(" "),
+            finished_unix_ms: now_us() / 1_000,
+            interrupted,
+        }
+    }
+
+    fn to_text(&self) -> String {
+        let finished = UNIX_EPOCH + Duration::from_millis(self.finished_unix_ms);
+        let (version, commit) = (self.version, self.commit);
+        format!("loadgen {version} ({commit}), {}: {}", httpdate::fmt_http_date(finished), self.command)
+    }
+}
 
 /// Gives the report of a scenario to people, and to programs as JSON where a file is named. Either gets it where the other
-/// can't.
-pub(crate) fn hand_out(text: &str, report: &impl Serialize, file: Option<&Path>) -> anyhow::Result<()> {
-    let shown = writeln!(std::io::stdout().lock(), "{text}");
+/// can't. The report of a run that was `interrupted` says so.
+pub(crate) fn hand_out(
+    text: &str,
+    report: &impl Serialize,
+    file: Option<&Path>,
+    interrupted: bool,
+) -> anyhow::Result<()> {
+    #[derive(Serialize)]
+    struct File<'a, R> {
+        #[serde(flatten)]
+        header: &'a Header,
+        #[serde(flatten)]
+        report: &'a R,
+    }
+    let header = Header::new(interrupted);
+    let end = if interrupted { "\nINTERRUPTED: a partial report, with the figures until then" } else { "" };
+    let shown = writeln!(std::io::stdout().lock(), "{}\n{text}{end}", header.to_text());
     if let Some(path) = file {
-        let json = serde_json::to_string_pretty(report)?;
+        let json = serde_json::to_string_pretty(&File { header: &header, report })?;
         std::fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))?;
     }
     shown.context("cannot show the report")

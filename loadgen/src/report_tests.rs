@@ -122,7 +122,7 @@ fn an_audit_that_failed_says_what_differs() {
 fn the_saved_report_is_json_with_units_in_its_names() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("report.json");
-    hand_out("", &report(), Some(&path)).unwrap();
+    hand_out("", &report(), Some(&path), false).unwrap();
     let saved: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(saved["posts"]["by_status"]["503"], 9);
     assert_eq!(saved["posts"]["latency_from_schedule"]["p99_us"], 20_500);
@@ -134,6 +134,6 @@ fn the_saved_report_is_json_with_units_in_its_names() {
 
 #[test]
 fn a_report_that_cannot_be_saved_says_where() {
-    let error = hand_out("", &report(), Some(Path::new("/no/such/folder/report.json"))).unwrap_err();
+    let error = hand_out("", &report(), Some(Path::new("/no/such/folder/report.json")), false).unwrap_err();
     assert!(error.to_string().contains("/no/such/folder"));
 }

@@ -62,7 +62,7 @@ Exit codes:
        no connection be lost
   1    not so; the lines below the table say what differs
   2    wrong usage, or the system's limits are too low
-  130  left early";
+  130  interrupted: a partial report shows what was measured until then; a second Ctrl-C leaves without it";
 
 #[derive(Debug, Args)]
 pub(crate) struct IngestArgs {

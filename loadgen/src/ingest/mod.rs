@@ -31,34 +31,43 @@ use plan::{Case, Kind, Load, Mode, Plan};
 use report::{Conditions, Failure, Report};
 use servers::Server;
 use std::collections::BTreeMap;
+use tokio_util::sync::CancellationToken;
 use wire::RoomName;
 
 /// A rate that no server here comes near.
 const RATE_MAX: f64 = 1_000_000.0;
 
-/// Measures what is asked for. Whether all is clean.
-pub(crate) async fn run(args: cli::IngestArgs) -> anyhow::Result<bool> {
+/// Measures what is asked for, until `stop`. Whether all is clean.
+pub(crate) async fn run(args: cli::IngestArgs, stop: CancellationToken) -> anyhow::Result<bool> {
     let plan = args.plan(files::raise()?)?;
-    servers::check(&plan).await?;
     let conditions = Conditions::of(&plan);
-    let mut run = Run::start(&plan).await?;
+    let prepare = async {
+        servers::check(&plan).await?;
+        Run::start(&plan, &stop).await
+    };
+    let Some(prepared) = stop.run_until_cancelled(prepare).await else { return Ok(false) };
+    let mut run = prepared?;
     match &plan.mode {
         Mode::Compare => run.compare().await,
         Mode::Curve(rates) => run.curve(rates).await,
         Mode::Overload(multiples) => run.overload(multiples).await,
     }
-    run.find_gone().await;
-    let audits = if plan.audit { run.audit().await } else { Vec::new() };
+    let audits = match stop.run_until_cancelled(run.conclude()).await {
+        Some(audits) => audits,
+        // No audit: nobody has counted what was accepted in the round that was cut short.
+        None => run.fail_all("the run was interrupted"),
+    };
     let report = Report::new(&plan.mode, conditions, run.rows, audits, run.failures);
     for server in run.servers {
         server.end().await;
     }
-    hand_out(&report.to_text(), &report, plan.report.as_deref())?;
+    hand_out(&report.to_text(), &report, plan.report.as_deref(), stop.is_cancelled())?;
     Ok(report.clean)
 }
 
 struct Run<'a> {
     plan: &'a Plan,
+    stop: &'a CancellationToken,
     rooms: Vec<RoomName>,
     servers: Vec<Server>,
     sources: Sources,
@@ -68,7 +77,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// Starts all servers; one that fails does not keep the others from it.
-    async fn start(plan: &'a Plan) -> anyhow::Result<Self> {
+    async fn start(plan: &'a Plan, stop: &'a CancellationToken) -> anyhow::Result<Self> {
         let run = random::token();
         let rooms = (0..plan.rooms()).map(|room| format!("ingest-{run}-{room}").parse());
         let rooms = rooms.collect::<Result<Vec<RoomName>, _>>().context("the random room name")?;
@@ -83,7 +92,7 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        Ok(Self { plan, rooms, servers, sources: Sources::new(), rows: Vec::new(), failures })
+        Ok(Self { plan, stop, rooms, servers, sources: Sources::new(), rows: Vec::new(), failures })
     }
 
     async fn compare(&mut self) {
@@ -118,7 +127,8 @@ impl<'a> Run<'a> {
     }
 
     /// Rounds of one case. They go from server to server, so that what else happens on the machine hits all alike. Adds a
-    /// row for each server that got through, compared with the bare one, and returns them.
+    /// row for each server that got through, compared with the bare one, and returns them. Once the run is stopped it adds the
+    /// rounds that are done, and none after that.
     async fn contest(
         &mut self,
         case: &Case,
@@ -127,13 +137,15 @@ impl<'a> Run<'a> {
         load: impl Fn(&Server) -> Load,
     ) -> &[Row] {
         let mut done: Vec<Vec<_>> = self.servers.iter().map(|_| Vec::new()).collect();
-        for nth in 1..=rounds {
+        'rounds: for nth in 1..=rounds {
             for (server, done) in self.servers.iter_mut().zip(&mut done) {
                 if server.failed {
                     continue;
                 }
                 let load = load(server);
-                match measure::round(self.plan, server, case, load, &mut self.sources).await {
+                let round = measure::round(self.plan, server, case, load, &mut self.sources);
+                let Some(round) = self.stop.run_until_cancelled(round).await else { break 'rounds };
+                match round {
                     Ok(round) => {
                         note(&format!(
                             "{}, {label}, {nth}/{rounds}: {}",
@@ -157,6 +169,20 @@ impl<'a> Run<'a> {
             others.for_each(|(_, row)| row.compare(&rounds));
         }
         &self.rows[first..]
+    }
+
+    /// Marks all servers as failed. There are no audits of them.
+    fn fail_all(&mut self, why: &str) -> Vec<Audit> {
+        for server in self.servers.iter_mut().filter(|server| !server.failed) {
+            self.failures.push(server.fail(why.to_owned()));
+        }
+        Vec::new()
+    }
+
+    /// What is to be found out when all rounds are done.
+    async fn conclude(&mut self) -> Vec<Audit> {
+        self.find_gone().await;
+        if self.plan.audit { self.audit().await } else { Vec::new() }
     }
 
     /// A server that is gone in the end has failed, though the last figures are from before that.

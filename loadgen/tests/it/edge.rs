@@ -1,6 +1,6 @@
 //! `loadgen edge`, run as people run it.
 
-use super::{Run, run, wait_until};
+use super::{Run, run, run_interrupted_at, wait_until};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -147,4 +147,14 @@ async fn hung_up(before: &str, frames: u32) -> Option<i32> {
 async fn a_terminal_that_is_closed_ends_the_run_with_its_servers_unless_that_is_ignored() {
     assert_eq!(hung_up("", 100_000).await, Some(130));
     assert_eq!(hung_up("trap '' HUP;", 3).await, Some(0));
+}
+
+#[tokio::test]
+async fn an_interrupt_leaves_a_report_that_names_what_was_not_measured() {
+    let args = "edge --servers floor --viewers 2 --frames 100000 --interval 100ms";
+    let run = run_interrupted_at("broadcasting", args).await;
+    assert_eq!((run.code, &run.report["interrupted"]), (Some(130), &true.into()), "{}", run.text);
+    assert!(run.text.contains("floor was not measured: the run was interrupted"), "{}", run.text);
+    assert!(run.text.contains("INTERRUPTED"), "{}", run.text);
+    assert_eq!(run.report["clean"], false, "{}", run.text);
 }

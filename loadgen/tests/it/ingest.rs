@@ -1,6 +1,6 @@
 //! `loadgen ingest`, run as people run it.
 
-use super::{Run, run};
+use super::{Run, run, run_interrupted_at};
 use serde_json::Value;
 use std::{
     io::{Read as _, Write as _},
@@ -191,4 +191,16 @@ async fn a_configuration_that_uproar_refuses_is_said_before_anything_is_measured
         run.text
     );
     assert!(!run.text.contains("answers/s"), "{}", run.text);
+}
+
+#[tokio::test]
+async fn an_interrupt_leaves_a_report_of_the_rounds_that_are_done() {
+    let args =
+        "ingest --warm-up 50ms --duration 300ms --servers bare --connections 4 --body tap --rounds 1000";
+    let run = run_interrupted_at(", 2/1000: ", args).await;
+    assert_eq!((run.code, &run.report["interrupted"]), (Some(130), &true.into()), "{}", run.text);
+    assert!(run.text.contains("INTERRUPTED"), "{}", run.text);
+    let rounds = run.report["rows"][0]["rounds"].as_array().unwrap();
+    assert!((2..100).contains(&rounds.len()), "{}", run.text);
+    assert_eq!(run.report["clean"], false, "a part is not clean: {}", run.text);
 }

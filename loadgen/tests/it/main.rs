@@ -74,6 +74,26 @@ impl Run {
     }
 }
 
+/// A run with a report that is interrupted when it has told of `line`, to its end.
+async fn run_interrupted_at(line: &str, args: &str) -> Run {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report.json");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    command.args(args.split_whitespace()).arg("--report").arg(&report).stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut said = String::new();
+    let mut stderr = tokio::io::BufReader::new(child.stderr.take().unwrap());
+    while !said.contains(line) {
+        let read = tokio::io::AsyncBufReadExt::read_line(&mut stderr, &mut said).await.unwrap();
+        assert!(read > 0, "{said}");
+    }
+    kill(Pid::from_raw(child.id().unwrap() as i32), Signal::SIGINT).unwrap();
+    tokio::io::AsyncReadExt::read_to_string(&mut stderr, &mut said).await.unwrap();
+    let mut run = Run::of(child.wait_with_output().await.unwrap(), &report);
+    run.text.push_str(&said);
+    run
+}
+
 /// A run with a report, to its end.
 async fn run(args: &str) -> Run {
     let folder = tempfile::tempdir().unwrap();
@@ -288,10 +308,39 @@ async fn an_interrupt_ends_the_posting_and_goes_on_to_the_audit() {
     wait_until("posts arrive", || fake.posts() > 50).await;
     running.interrupt();
     let run = running.end().await;
-    assert_eq!(run.code, Some(0), "{}", run.text);
+    assert_eq!(run.code, Some(130), "{}", run.text);
+    assert!(run.text.contains("INTERRUPTED"), "{}", run.text);
+    assert_eq!((&run.report["interrupted"], &run.report["audit"]["clean"]), (&true.into(), &true.into()));
     let sent = run.report["posts"]["sent"].as_u64().unwrap();
     assert!((50..10_000).contains(&sent), "{sent}");
     assert_eq!(run.report["audit"]["counted"], sent);
+}
+
+#[tokio::test]
+async fn an_interrupt_does_not_hide_a_loss() {
+    let fake = Fake::start(Knobs { lose_every: 10, ..Knobs::default() }).await;
+    let running = start(&fake, "--rate 300 --duration 10m --viewers 4 --settle 1s");
+    wait_until("posts arrive", || fake.posts() > 50).await;
+    running.interrupt();
+    let run = running.end().await;
+    assert_eq!((run.code, &run.report["interrupted"]), (Some(1), &true.into()), "{}", run.text);
+}
+
+#[tokio::test]
+async fn a_report_says_what_made_it_and_when() {
+    let fake = Fake::start(Knobs::default()).await;
+    let run = crowd(&fake, SHORT).await;
+    let report = &run.report;
+    assert_eq!((&report["schema"], &report["interrupted"]), (&1.into(), &false.into()));
+    assert_eq!(report["version"], env!("CARGO_PKG_VERSION"));
+    let command = report["command"].as_str().unwrap();
+    assert!(command.contains(" crowd ") && command.contains("--rate 300"), "{command}");
+    assert!(report["finished_unix_ms"].as_u64() > Some(1_700_000_000_000), "{report}");
+    let commit = report["commit"].as_str().unwrap();
+    assert!(commit == "unknown" || commit.len() >= 7, "{commit}");
+    let line = format!("loadgen {} ({commit}), ", env!("CARGO_PKG_VERSION"));
+    assert!(run.text.contains(&line) && run.text.contains(command), "{}", run.text);
+    assert!(!run.text.contains("INTERRUPTED"), "{}", run.text);
 }
 
 #[tokio::test]
