@@ -75,8 +75,9 @@ class Sender {
 
   tap(reaction, count) {
     const at = this.now();
-    const same = this.taps.find((tap) => !tap.batch && tap.reaction === reaction && at - tap.at < POST_MS);
-    if (same) same.count = Math.min(same.count + count, COUNT_MAX);
+    const isSame = (tap) => !tap.batch && tap.reaction === reaction && at - tap.at < POST_MS;
+    const same = this.taps.find((tap) => isSame(tap) && tap.count + count <= COUNT_MAX);
+    if (same) same.count += count;
     else if (this.taps.length < TAPS_MAX) this.taps.push({ at, reaction, count });
     else return false;
     this.plan();
@@ -307,8 +308,7 @@ class Receiver {
     const cap = LIMIT_MS * Math.min(2 ** this.trials++, 10);
     clearTimeout(this.trialTimer);
     this.trialTimer = setTimeout(() => {
-      if (isHidden()) this.planTrial();
-      else this.trial = this.attempt(0);
+      this.trial = this.attempt(0);
     }, (cap * (1 + this.room.random())) / 2);
   }
 
@@ -411,7 +411,6 @@ class Receiver {
   hide() {
     this.hiddenAt = this.hiddenAt || this.now();
     this.hideTimer = setTimeout(() => isHidden() && this.rest(), HIDDEN_MS);
-    if (this.retry) this.rest();
   }
 
   /* At any sign of a visible page: no browser gives them all. */

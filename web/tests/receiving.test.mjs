@@ -35,7 +35,7 @@ test("frames that are old, repeated or malformed are passed over", () => {
   const seen = watch(uproar);
   browser.socket.hello();
   const [first, second] = [frame({ since: 5, seq: 7 }), frame({ since: 5, seq: 9 })];
-  [first, first, second, first, "no json", "null", "[]", '"x"', "7", { v: 2 }, { v: 1 }].forEach((message) =>
+  [first, first, second, first, "no json", "null", "[]", '"x"', "7", { v: 1 }, frame({ v: 2 })].forEach((message) =>
     browser.socket.send(message)
   );
   assert.deepEqual(seen.frames, [first, second]);

@@ -66,6 +66,15 @@ for (const number of ["#6578", "#6583"]) {
   });
 }
 
+test("a room is closed once, and tells it once", () => {
+  const [byApp, byServer] = [live(), live()];
+  byApp.room.close();
+  browser.socket.drop(1008, "no");
+  [byApp, byServer].forEach(({ room }) => [1, 2].forEach(() => room.close()));
+  assert.deepEqual(byApp.states.slice(2), [{ state: "closed", code: 0, reason: "closed by the app" }]);
+  assert.deepEqual(byServer.states.slice(2), [{ state: "closed", code: 1008, reason: "no" }]);
+});
+
 test("phoenix #6578: a room that is closed while hidden stays closed", async () => {
   const seen = live();
   browser.hide();
