@@ -326,7 +326,7 @@ class Receiver {
     if (code === 1008) this.room._close(code, reason);
     else if (isHidden()) this.rest();
     else if (code === 1013) {
-      this.rung = this.transports.length - 1; // full, but snapshots are cheap
+      this.rung = this.transports.length - 1;
       this.connectSoon();
     } else if (!link.upAt && hasFallback) this.probe(code, reason);
     else {
@@ -370,7 +370,8 @@ class Receiver {
   untilNextWindow() {
     const { start, end } = this.last ? this.last.window : { start: 0, end: 2000 };
     const length = within(end - start, 1000, LIMIT_MS);
-    const passed = Math.max(this.now() - end - this.skew, 0) % length;
+    const late = Math.min(this.skew, 200); // a poll is late by itself
+    const passed = Math.max(this.now() - end - late, 0) % length;
     return length - passed + (this.room.random() * length) / 2;
   }
 
@@ -417,7 +418,7 @@ class Receiver {
     clearTimeout(this.hideTimer);
     this.hiddenAt = 0;
     if (!this.isWanted() || (this.conn && this.conn.upAt && !isLong)) return;
-    this.end(); // it may be dead or stuck
+    this.end();
     this.snapshot();
     this.connectSoon();
   }

@@ -107,6 +107,12 @@ test("names that objects have of their own are reactions like others", async () 
   assert.equal(Object.keys(posted.reactions).length, 5);
 });
 
+test("fold: NFC, without presentation selectors and skin tones, never empty", () => {
+  const same = [["e\u0301", "\u00e9"], ["❤️", "❤"], ["❤\uFE0E", "❤"], ["👍🏿", "👍"], ["👩🏽‍🚀", "👩‍🚀"], ["#️⃣", "#⃣"], ["🏽", "🏽"]];
+  for (const [reaction, folded] of same) assert.equal(uproar.fold(reaction), folded);
+  assert.notEqual(uproar.fold("🏴󠁧󠁢󠁥󠁮󠁧󠁿"), uproar.fold("🏴"));
+});
+
 test("what is no reaction is refused at once", () => {
   const { room } = sender();
   for (const [reaction, count] of [["", 1], [null, 1], [7, 1], ["🔥", 0], ["🔥", -1], ["🔥", NaN], ["🔥", 1001]]) {
@@ -275,6 +281,27 @@ test("memory is bounded, whatever is tapped", async () => {
   let taken = 0;
   for (let kind = 0; kind < 5000; kind++) taken += room.react("r" + kind) ? 1 : 0;
   assert.equal(taken, 1000);
+});
+
+test("the forms of the viewer are remembered within bounds", async () => {
+  const { room } = sender();
+  for (let kind = 0; kind < 1500; kind++) {
+    room.react("r" + kind);
+    if (kind % 500 === 499) await browser.advance(120000);
+  }
+  assert.equal(room._tones.size, 1000);
+});
+
+test("a post that is refused after the room was closed is not repeated", async () => {
+  const { room } = sender();
+  let answer;
+  browser.onPost = () => new Promise((resolve) => (answer = resolve));
+  room.react("🔥");
+  await browser.advance(1000);
+  room.close();
+  answer({ status: 429, headers: { "retry-after": "1" } });
+  await browser.advance(5000);
+  assert.equal(browser.posts.length, 1);
 });
 
 test("a beacon takes what is pending when the page goes", async () => {
