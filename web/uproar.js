@@ -67,7 +67,7 @@ class Sender {
     this.taps = []; // {at, reaction, count, batch, done: when it was counted}
     this.repeat = null; // a batch of unknown outcome
     this.keys = 1; // 0: never; -1: not in the next post
-    this.timer = this.notBefore = 0;
+    this.timer = 0;
   }
 
   tap(reaction, count) {
@@ -81,16 +81,15 @@ class Sender {
     return true;
   }
 
-  plan() {
+  plan(delay = 0) {
     const isIdle = this.taps.every((tap) => tap.batch && tap.batch !== this.repeat);
     if (isIdle || this.timer || this.posting || this.room._isClosed) return;
     const period = this.room._postMs;
-    const from = Math.max(this.now(), this.notBefore);
-    const wait = from - this.now() + period - ((from + this.phase * period) % period);
+    const from = this.now() + delay + this.phase * period;
     this.timer = setTimeout(() => {
       this.timer = 0;
       this.post();
-    }, wait);
+    }, delay + period - (from % period));
   }
 
   collect() {
@@ -145,7 +144,6 @@ class Sender {
     if (left) header("ratelimit").replace(/"(\w+)";r=(\d+)/g, (_, name, rest) => (left[name] = +rest));
     const limits = { status, wait_ms: wait, left, detail: parse(body).detail };
     this.posting = false;
-    this.notBefore = this.now() + wait;
     if (status === 202) taps.forEach((tap) => (tap.done = this.now()));
     else if (batch.key && (status === 504 || (batch.isUnsure && isRefused))) {
       batch.isUnsure = true; // a refused repeat tells nothing of the first
@@ -154,7 +152,7 @@ class Sender {
       if (batch.key && status !== 429) this.keys = status === 400 ? 0 : -1; // too many keys, or none are taken
       taps.forEach((tap) => (tap.batch = null));
     } else this.drop(taps, limits);
-    this.plan();
+    this.plan(wait);
     if (status !== 202 || left) this.tell(limits);
   }
 

@@ -241,6 +241,27 @@ test("an answer that never comes holds nothing up for ever", async () => {
   assert.equal(browser.posts[1].reactions["🔥"], undefined);
 });
 
+test("a clock that jumps neither stops the posts nor hurries them", async () => {
+  for (const jump of [-3600000, 3600000]) {
+    browser.reset();
+    let offset = 0;
+    const now = () => browser.clock.now + offset;
+    const room = uproar("https://live.example.com", { ...options(), now }).room("final");
+    room.react("🔥");
+    await browser.advance(1000);
+    offset = jump;
+    room.react("🔥");
+    await browser.advance(1000);
+    assert.equal(browser.posts.length, 2, String(jump));
+    browser.onPost = () => ({ status: 429, headers: { "retry-after": "3" } });
+    room.react("🔥");
+    await browser.advance(1000);
+    offset = 0;
+    await browser.advance(2000);
+    assert.equal(browser.posts.length, 3, "Retry-After holds");
+  }
+});
+
 test("offline, nothing is posted; what is young enough is posted after", async () => {
   const { room } = sender();
   browser.navigator.onLine = false;
