@@ -39,7 +39,8 @@ class Page {
 
 export async function chromium() {
   const { chromium: driver } = await import("playwright-core");
-  const browser = await driver.launch({ executablePath: CHROMIUM, args: CHROMIUM_ARGS });
+  const ignoreDefaultArgs = ["--disable-back-forward-cache"];
+  const browser = await driver.launch({ executablePath: CHROMIUM, args: CHROMIUM_ARGS, ignoreDefaultArgs });
   return {
     async open(url) {
       const page = await browser.newPage();
