@@ -64,6 +64,9 @@ impl Quota {
             return Taken::Never;
         }
         let size = self.burst.saturating_mul(self.token_ns);
+        // A bucket lacks at most all that it holds. After a reload the time may stem from a larger or slower bucket. It is
+        // also lowered for a request that is refused: otherwise the bucket would not fill at the new rate.
+        *full_at = (*full_at).min(now.saturating_add(size));
         let lacks = full_at.saturating_sub(now);
         let wanted = lacks.saturating_add(cost.saturating_mul(self.token_ns));
         if wanted > size {
@@ -73,14 +76,10 @@ impl Quota {
         Taken::Granted(self.left(size, wanted))
     }
 
+    /// What a bucket of `size` still holds; `lacks` is at most `size`.
     fn left(&self, size: u64, lacks: u64) -> Left {
-        // After a change of the configuration it may lack more than it holds.
-        let held = size.saturating_sub(lacks);
-        let next = match lacks {
-            0 => 0,
-            _ if lacks > size => lacks - size + self.token_ns,
-            _ => self.token_ns - held % self.token_ns,
-        };
+        let held = size - lacks;
+        let next = if lacks == 0 { 0 } else { self.token_ns - held % self.token_ns };
         Left { tokens: held / self.token_ns, next: Duration::from_nanos(next) }
     }
 }

@@ -52,10 +52,22 @@ fn much_at_once_waits_until_all_of_it_is_there_and_then_takes_it_whole() {
 }
 
 #[test]
-fn a_smaller_bucket_after_a_change_is_empty_until_the_debt_is_gone() {
-    let mut full_at = 0;
-    assert_eq!(quota(10, 100).take(&mut full_at, 100, 0), Taken::Granted(left(0, 100)));
-    assert_eq!(quota(10, 10).take(&mut full_at, 1, 0), Taken::Wait(ms(9_100), left(0, 9_100)));
+fn a_client_never_owes_more_than_one_bucket_of_the_limit_in_force() {
+    // The limit that emptied the bucket, the limit after a reload, and when the next token is there.
+    for (before, after, wait_ms) in [
+        (quota(1, 20), quota(100, 20), 10),
+        (quota(1, 20), quota(2, 20), 500),
+        (quota(100, 2_000), quota(1_000, 2_000), 1),
+        (quota(10, 100), quota(10, 10), 100),
+    ] {
+        let mut full_at = 0;
+        let all = before.burst();
+        assert!(matches!(before.take(&mut full_at, all, 0), Taken::Granted(_)));
+        let (now, wait) = (S / 1_000, ms(wait_ms));
+        let taken = after.take(&mut full_at, 1, now);
+        assert_eq!(taken, Taken::Wait(wait, left(0, wait_ms)), "{before:?} -> {after:?}");
+        assert!(matches!(after.take(&mut full_at, 1, now + S * wait_ms / 1_000), Taken::Granted(_)));
+    }
 }
 
 #[test]
@@ -184,6 +196,37 @@ proptest! {
                 sum += u128::from(*cost);
                 let filled = u128::from(to - from) * u128::from(per_s) / u128::from(S);
                 prop_assert!(sum <= u128::from(burst) + filled, "{sum} within {} ns", to - from);
+            }
+        }
+    }
+
+    /// Reloads change the limit at any moment. A refused client waits for its tokens alone, never for an older limit's
+    /// debt, and each stretch under one limit lets no more through than that limit.
+    #[test]
+    fn reloads_leave_no_debt_behind_and_lift_no_limit(
+        quotas in prop::collection::vec((1_u64..2_000, 1_u64..50), 1..6),
+        steps in prop::collection::vec((0_u64..200_000_000, 1_u64..20, prop::option::weighted(0.1, any::<usize>())), 1..200),
+    ) {
+        let quotas: Vec<_> = quotas.into_iter().map(|(per_s, burst)| quota(per_s, burst)).collect();
+        let (mut quota, mut full_at, mut now) = (quotas[0], 0, 0);
+        let mut granted = Vec::new();
+        for (pause, cost, reload) in steps {
+            now += pause;
+            if let Some(n) = reload {
+                quota = quotas[n % quotas.len()];
+                granted.clear();
+            }
+            match quota.take(&mut full_at, cost, now) {
+                Taken::Granted(_) => granted.push((now, cost)),
+                Taken::Wait(time, left) => {
+                    prop_assert!(time <= Duration::from_nanos(cost * quota.token_ns));
+                    prop_assert!(left.next <= time && left.tokens < cost);
+                }
+                Taken::Never => prop_assert!(cost > quota.burst()),
+            }
+            for (i, (from, _)) in granted.iter().enumerate() {
+                let sum: u64 = granted[i..].iter().map(|(_, cost)| cost).sum();
+                prop_assert!(sum <= quota.burst() + (now - from) / quota.token_ns + 1);
             }
         }
     }
