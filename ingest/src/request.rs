@@ -176,15 +176,17 @@ impl<'de> Visitor<'de> for Body {
                 Field::Reactions if reactions.is_some() => {
                     return Err(A::Error::duplicate_field("reactions"));
                 }
-                Field::Reaction => reaction = Some(map.next_value::<Text<'de>>()?.0),
-                Field::Count => count = Some(map.next_value::<Count>()?.0),
+                Field::Reaction => {
+                    reaction = Some(map.next_value::<Option<Text<'de>>>()?.map(|text| text.0));
+                }
+                Field::Count => count = Some(map.next_value::<Option<Count>>()?.map(|count| count.0)),
                 Field::Reactions => {
                     let max_distinct = self.max_distinct;
-                    reactions = Some(map.next_value_seed(Reactions { max_distinct })?);
+                    reactions = Some(map.next_value_seed(Nullable(Reactions { max_distinct }))?);
                 }
             }
         }
-        match (reaction, count, reactions) {
+        match (reaction.flatten(), count.flatten(), reactions.flatten()) {
             (Some(reaction), count, None) => {
                 Ok(Pairs { list: smallvec![(reaction, count.unwrap_or(1))], surplus: false })
             }
@@ -195,6 +197,36 @@ impl<'de> Visitor<'de> for Body {
             }
             (None, _, None) => Err(A::Error::custom("neither `reaction` nor `reactions` is there")),
         }
+    }
+}
+
+/// A value that may be `null`: many serialisers write that for a member that is left out.
+struct Nullable<S>(S);
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Nullable<S> {
+    type Value = Option<S::Value>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_option(self)
+    }
+}
+
+impl<'de, S: DeserializeSeed<'de>> Visitor<'de> for Nullable<S> {
+    type Value = Option<S::Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value or null")
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        self.0.deserialize(deserializer).map(Some)
     }
 }
 
@@ -261,6 +293,12 @@ mod tests {
     }
 
     #[test]
+    fn null_says_that_a_member_is_left_out() {
+        assert_eq!(reads(r#"{"reaction":"🔥","count":null,"reactions":null}"#), [("🔥".into(), 1)]);
+        assert_eq!(reads(r#"{"reaction":null,"count":null,"reactions":{"🔥":7}}"#), [("🔥".into(), 7)]);
+    }
+
+    #[test]
     fn what_comes_most_needs_no_reader_of_json() {
         let reads = |body: &str| plain(body.as_bytes(), 3).map(|list| list.len());
         assert_eq!(reads(r#"{"reaction":"🔥"}"#), Some(1));
@@ -298,7 +336,9 @@ mod tests {
             (r#"{"count":1}"#, "neither"),
             (r#"{"reaction":"a"} x"#, "trailing characters at line 1 column 18"),
             (r#"{"reaction":7}"#, "invalid type: integer `7`, expected a string at line 1 column 13"),
-            (r#"{"reaction":null}"#, "invalid type: null"),
+            (r#"{"reaction":null}"#, "neither"),
+            (r#"{"reaction":null,"reaction":"a"}"#, "duplicate field `reaction`"),
+            (r#"{"reactions":{"a":null}}"#, "invalid type: null"),
             (r#"{"reaction":"a","count":"1"}"#, "expected a whole number above 0 at line 1"),
             (r#"{"reaction":"a","count":1.5}"#, "expected a whole number"),
             (r#"{"reaction":"a","count":-1}"#, "expected a whole number"),
