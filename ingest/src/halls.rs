@@ -7,7 +7,7 @@
 //! The bell is rung by whoever tells the end of a record, on the log's own thread. Nobody has a timer either: the herald also
 //! wakes those who have waited too long, and the committer rings for these.
 
-use crate::verdict::{Outcome, Verdict};
+use crate::verdict::{Outcome, RoomVerdict};
 use slab::Slab;
 use std::{
     cell::Cell,
@@ -15,7 +15,7 @@ use std::{
     mem,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
     },
     task::{Context, Poll, Waker},
@@ -48,7 +48,7 @@ struct Seats {
 }
 
 struct Seat {
-    verdict: Arc<Verdict>,
+    verdict: RoomVerdict,
     deadline: Instant,
     /// Gone once it was woken.
     waker: Option<Waker>,
@@ -56,7 +56,7 @@ struct Seat {
 
 impl Halls {
     /// Waits for a verdict until the deadline, or a moment longer: `None`.
-    pub(crate) fn wait(&self, verdict: Arc<Verdict>, deadline: Instant) -> Wait<'_> {
+    pub(crate) fn wait(&self, verdict: RoomVerdict, deadline: Instant) -> Wait<'_> {
         let number = thread_index() % HALLS;
         if self.used.load(Relaxed) <= number {
             self.used.fetch_max(number + 1, SeqCst);
@@ -143,7 +143,7 @@ impl Seats {
 /// Waits for a verdict.
 pub(crate) struct Wait<'a> {
     hall: &'a Hall,
-    verdict: Arc<Verdict>,
+    verdict: RoomVerdict,
     deadline: Instant,
     seat: Option<usize>,
 }
@@ -173,7 +173,7 @@ impl Future for Wait<'_> {
 
 impl Wait<'_> {
     fn sit_down(&mut self, waker: Waker) {
-        let seat = Seat { verdict: Arc::clone(&self.verdict), deadline: self.deadline, waker: Some(waker) };
+        let seat = Seat { verdict: self.verdict.clone(), deadline: self.deadline, waker: Some(waker) };
         self.seat = Some(self.hall.seats().sit_down(seat));
     }
 }
@@ -200,7 +200,12 @@ fn thread_index() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{sync::atomic::AtomicBool, task::Wake, time::Duration};
+    use crate::verdict::Verdict;
+    use std::{
+        sync::{Arc, atomic::AtomicBool},
+        task::Wake,
+        time::Duration,
+    };
     use tokio::{
         task::{JoinSet, yield_now},
         time::{advance, timeout},
@@ -218,7 +223,7 @@ mod tests {
 
         /// One more who waits, for a second.
         async fn wait(&mut self, verdict: &Arc<Verdict>) -> tokio::task::AbortHandle {
-            let (halls, verdict) = (Arc::clone(&self.halls), Arc::clone(verdict));
+            let (halls, verdict) = (Arc::clone(&self.halls), RoomVerdict::new(verdict, 0));
             let deadline = Instant::now() + Duration::from_secs(1);
             let task = self.waiting.spawn(async move { halls.wait(verdict, deadline).await });
             yield_now().await;
@@ -306,7 +311,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_was_asked_again_is_woken_the_way_it_was_asked_last() {
         let (halls, verdict) = (Halls::default(), Arc::<Verdict>::default());
-        let mut wait = halls.wait(Arc::clone(&verdict), Instant::now() + Duration::from_secs(1));
+        let mut wait = halls.wait(RoomVerdict::new(&verdict, 0), Instant::now() + Duration::from_secs(1));
         // As when a future is moved from one task to another.
         let [first, second] = [(); 2].map(|()| Arc::<Sleeper>::default());
         for task in [&first, &second] {
@@ -328,7 +333,8 @@ mod tests {
             for n in 0..8 {
                 let (halls, verdict) = (Arc::clone(&halls), Arc::clone(&verdict));
                 let deadline = Instant::now() + Duration::from_secs(60);
-                let task = waiting.spawn(async move { halls.wait(verdict, deadline).await });
+                let task =
+                    waiting.spawn(async move { halls.wait(RoomVerdict::new(&verdict, 0), deadline).await });
                 if n == round % 11 {
                     task.abort();
                 }

@@ -12,7 +12,7 @@ pub(crate) use key::{IDEMPOTENCY_KEY, key, pattern};
 use crate::{
     ids::{Hashed, Id},
     refusal::Refusal,
-    verdict::{Outcome, Verdict},
+    verdict::{Outcome, RoomVerdict},
 };
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -50,7 +50,7 @@ pub(crate) struct Counted {
     /// How many.
     pub(crate) count: u64,
     /// What its answer depends on. `None`: it is answered 202 already (`ack = "received"`).
-    pub(crate) verdict: Option<Arc<Verdict>>,
+    pub(crate) verdict: Option<RoomVerdict>,
     /// Whether it or one of its repeats was answered 202. Without a key there are none.
     pub(crate) told: Option<Arc<AtomicBool>>,
 }

@@ -19,13 +19,13 @@ use crate::{
     config::{Ack, Config},
     refusal::Refusal,
     request::Ask,
-    verdict::{Outcome, Verdict},
+    verdict::{Outcome, RoomVerdict},
 };
 use partition::Partition;
 use std::{
     mem,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
     },
     time::Instant,
@@ -86,16 +86,18 @@ impl Batches {
         ack: Ack,
         config: &Config,
         now: Instant,
-    ) -> Result<Arc<Verdict>, Refusal> {
+    ) -> Result<RoomVerdict, Refusal> {
         let slots = self.slots();
         let number = eventlog::partition_of(room, slots.len() as u32);
         let slot = slots.get(number as usize).ok_or(Refusal::Starting)?;
-        let may_come = || {
-            if self.rooms.fetch_add(1, Relaxed) < config.max_rooms {
-                return Ok(());
+        // An equal share for each partition: made-up rooms of one that the log doesn't take can't shut out the others.
+        let share = config.max_rooms.div_ceil(slots.len());
+        let may_come = |open: usize| {
+            if open >= share {
+                return Err(Refusal::TooManyRooms(share));
             }
-            self.rooms.fetch_sub(1, Relaxed);
-            Err(Refusal::TooManyRooms(config.max_rooms))
+            self.rooms.fetch_add(1, Relaxed);
+            Ok(())
         };
         let mut slot = slot.lock();
         let verdict = slot.partition.add(room, (ask, ack), config, now, may_come)?;
@@ -142,8 +144,7 @@ impl Batches {
         all
     }
 
-    /// A record has ended: takes back what was promised and not written. All who wait get their verdict with the last record
-    /// of what was sealed together.
+    /// A record has ended: takes back what was promised and not written, and gives the verdict of its batches.
     pub(crate) fn end(&self, sealed: Sealed, outcome: Outcome, now: Instant) {
         let Some(slot) = self.slots().get(sealed.partition as usize) else { return };
         let mut slot = slot.lock();

@@ -5,7 +5,7 @@ use crate::{
     config::{Ack, Config},
     refusal::Refusal,
     request::Ask,
-    verdict::{Outcome, Verdict},
+    verdict::{Outcome, RoomVerdict, Verdict},
 };
 use bytes::Bytes;
 use std::{
@@ -44,9 +44,16 @@ pub(super) struct Partition {
 
 /// The open batches, one a room.
 struct Open {
-    rooms: HashMap<RoomName, Combined>,
+    rooms: HashMap<RoomName, OpenBatch>,
     since: Instant,
     verdict: Arc<Verdict>,
+}
+
+/// The open batch of a room.
+struct OpenBatch {
+    /// How many rooms came before this one.
+    number: u32,
+    combined: Combined,
 }
 
 /// What was sealed at a time.
@@ -54,8 +61,6 @@ struct Flight {
     verdict: Arc<Verdict>,
     /// Records that have not ended.
     records: usize,
-    /// How those ended that have.
-    outcome: Option<Outcome>,
 }
 
 /// A record that is to be appended. It has to come back to [`super::Batches::end`].
@@ -73,6 +78,8 @@ pub(crate) struct Sealed {
     /// What of it was answered already.
     pub(super) promised: Vec<(RoomName, Combined)>,
     verdict: Arc<Verdict>,
+    /// Its number among the records that have this verdict.
+    number: u32,
 }
 
 /// What was given up.
@@ -89,7 +96,7 @@ pub(crate) struct Abandoned {
 impl Sealed {
     fn new(partition: u32, since: Instant, verdict: Arc<Verdict>) -> Self {
         let (value, promised) = (Bytes::new(), Vec::new());
-        Self { partition, value, batches: 0, count: 0, since, promised, verdict }
+        Self { partition, value, batches: 0, count: 0, since, promised, verdict, number: 0 }
     }
 
     /// Adds a batch. `value` is what becomes its value.
@@ -106,7 +113,7 @@ impl Sealed {
             return None;
         }
         if self.promised() == self.count {
-            return Some(Self { verdict: Arc::default(), ..self });
+            return Some(Self { verdict: Arc::default(), number: 0, ..self });
         }
         let (mut again, mut value) = (Self::new(self.partition, self.since, Arc::default()), Vec::new());
         for (room, promised) in self.promised {
@@ -123,28 +130,30 @@ impl Sealed {
 }
 
 impl Partition {
-    /// Adds to the room's open batch. `may_come` is asked where the room has none.
+    /// Adds to the room's open batch. `may_come` is asked where the room has none; it gets the number of those that have one.
     pub(super) fn add(
         &mut self,
         room: &RoomName,
         (ask, ack): (&Ask, Ack),
         config: &Config,
         now: Instant,
-        may_come: impl FnOnce() -> Result<(), Refusal>,
-    ) -> Result<Arc<Verdict>, Refusal> {
+        may_come: impl FnOnce(usize) -> Result<(), Refusal>,
+    ) -> Result<RoomVerdict, Refusal> {
         self.refuse_if_stalled(config, now)?;
         if let Some(open) = &mut self.open
             && let Some(known) = open.rooms.get_mut(room)
         {
-            known.add(ask, ack, config.max_distinct_per_batch)?;
-            return Ok(Arc::clone(&open.verdict));
+            known.combined.add(ask, ack, config.max_distinct_per_batch)?;
+            return Ok(RoomVerdict::new(&open.verdict, known.number));
         }
         let mut new = Combined::default();
         new.add(ask, ack, config.max_distinct_per_batch)?;
-        may_come()?;
+        may_come(self.open.as_ref().map_or(0, |open| open.rooms.len()))?;
         let open = self.open.get_or_insert_with(|| Open::new(now, self.rooms_expected));
-        open.rooms.insert(room.clone(), new);
-        Ok(Arc::clone(&open.verdict))
+        // At most `Config::max_rooms`, 10,000,000.
+        let number = open.rooms.len() as u32;
+        open.rooms.insert(room.clone(), OpenBatch { number, combined: new });
+        Ok(RoomVerdict::new(&open.verdict, number))
     }
 
     /// The log takes nothing more of this partition, and has not for a while: a request would only wait.
@@ -203,14 +212,14 @@ impl Partition {
         }
     }
 
-    /// A record has ended: takes back what was promised and not written, and gives the verdict, if it was the last one.
+    /// A record has ended: takes back what was promised and not written, and gives its verdict.
     pub(super) fn end(&mut self, sealed: Sealed, outcome: Outcome, now: Instant) {
         if outcome == Outcome::Committed {
             self.progress_at = Some(now);
             self.retry_at = None;
         }
         if let Some(at) = self.in_flight.iter().position(|flight| flight.is_of(&sealed.verdict))
-            && self.in_flight[at].ends(outcome)
+            && self.in_flight[at].ends(sealed.number, outcome)
         {
             self.in_flight.remove(at);
         }
@@ -239,7 +248,7 @@ impl Partition {
         if let Some(open) = self.open.take() {
             open.verdict.give(Outcome::NotWritten);
             all.rooms = open.rooms.len();
-            let promised = open.rooms.into_values().filter_map(Combined::into_promised);
+            let promised = open.rooms.into_values().filter_map(|batch| batch.combined.into_promised());
             all.lost += promised.map(|promised| promised.count()).sum::<u64>();
         }
         all
@@ -248,25 +257,17 @@ impl Partition {
 
 impl Flight {
     fn of(verdict: &Arc<Verdict>) -> Self {
-        Self { verdict: Arc::clone(verdict), records: 1, outcome: None }
+        Self { verdict: Arc::clone(verdict), records: 1 }
     }
 
     fn is_of(&self, verdict: &Arc<Verdict>) -> bool {
         Arc::ptr_eq(&self.verdict, verdict)
     }
 
-    /// One of its records has ended. Whether it was the last: then the verdict is given. Who waits doesn't know which of the
-    /// records he is in.
-    fn ends(&mut self, outcome: Outcome) -> bool {
-        let outcome = match self.outcome {
-            Some(before) if before != outcome => Outcome::Unknown,
-            _ => outcome,
-        };
-        self.outcome = Some(outcome);
+    /// One of its records has ended. Whether it was the last.
+    fn ends(&mut self, number: u32, outcome: Outcome) -> bool {
+        self.verdict.give_record(number, outcome);
         self.records = self.records.saturating_sub(1);
-        if self.records == 0 {
-            self.verdict.give(outcome);
-        }
         self.records == 0
     }
 }
@@ -293,19 +294,29 @@ impl Sealing {
     pub(super) fn into_records(self) -> Vec<Sealed> {
         let Open { rooms, since, verdict } = self.open;
         let record = || Sealed::new(self.partition, since, Arc::clone(&verdict));
-        let reactions: usize = rooms.values().map(Combined::distinct).sum();
+        let reactions: usize = rooms.values().map(|batch| batch.combined.distinct()).sum();
         let expected = rooms.len() * ROOM_BYTES_OFTEN + reactions * REACTION_BYTES_OFTEN;
         let expected = expected.min(2 * RECORD_BYTES_ENOUGH);
         let (mut records, mut last, mut value) = (Vec::new(), record(), Vec::with_capacity(expected));
-        for (room, combined) in rooms {
+        // Which record each room is in; empty while there is one.
+        let (mut of_room, count) = (Vec::new(), rooms.len());
+        for (room, OpenBatch { number, combined }) in rooms {
             if value.len() >= RECORD_BYTES_ENOUGH {
                 last.value = mem::take(&mut value).into();
-                records.push(mem::replace(&mut last, record()));
+                let next = Sealed { number: last.number + 1, ..record() };
+                records.push(mem::replace(&mut last, next));
+                of_room.resize(count, 0);
+            }
+            if let Some(record) = of_room.get_mut(number as usize) {
+                *record = last.number;
             }
             last.add(&mut value, room, combined);
         }
         last.value = value.into();
         records.push(last);
+        if records.len() > 1 {
+            verdict.split(of_room, records.len());
+        }
         records
     }
 }

@@ -33,7 +33,7 @@ impl Table {
         table
     }
 
-    fn add(&self, name: &str, reaction: &str, ack: Ack) -> Result<Arc<Verdict>, Refusal> {
+    fn add(&self, name: &str, reaction: &str, ack: Ack) -> Result<RoomVerdict, Refusal> {
         self.batches.add(&room(name), &ask(reaction, 1), ack, &self.config, self.now)
     }
 
@@ -136,45 +136,45 @@ fn all_who_wait_for_a_record_get_its_verdict_and_others_do_not() {
 }
 
 #[test]
-fn what_would_be_a_long_record_becomes_several_and_the_verdict_is_that_of_all() {
+fn what_would_be_a_long_record_becomes_several_and_each_has_its_verdict() {
     let rooms: Vec<_> = (0..3_000).map(|n| format!("a-room-with-a-long-name-{n}")).collect();
-    let ends = [
-        ([Outcome::Committed, Outcome::Committed], Outcome::Committed),
-        ([Outcome::NotWritten, Outcome::NotWritten], Outcome::NotWritten),
-        ([Outcome::Committed, Outcome::NotWritten], Outcome::Unknown),
-        ([Outcome::Unknown, Outcome::Committed], Outcome::Unknown),
-    ];
-    for ([first, others], expected) in ends {
-        let table = Table::new(1);
-        let waits = rooms.iter().map(|name| table.add(name, "x", Ack::Durable).unwrap());
-        let waits: Vec<_> = waits.collect();
-        let sealed = table.seal();
-        assert!(sealed.len() > 2);
-        assert!(sealed.iter().all(|record| record.value.len() < 100_000));
-        let all: BTreeMap<_, _> = sealed.iter().flat_map(counts_of).collect();
-        assert_eq!(all, rooms.iter().map(|name| (format!("{name}/x"), 1)).collect());
-        table.add("a", "x", Ack::Durable).unwrap();
-        assert!(table.seal().is_empty(), "more than two are in flight");
-        for (n, record) in sealed.into_iter().enumerate() {
-            assert_eq!(waits[0].get(), None);
-            table.end(record, if n == 0 { first } else { others });
+    let table = Table::new(1);
+    let mut waits: Vec<_> = rooms.iter().map(|name| table.add(name, "x", Ack::Durable).unwrap()).collect();
+    // Those who come to a room that has a batch wait for the same record.
+    waits.extend(rooms.iter().map(|name| table.add(name, "x", Ack::Durable).unwrap()));
+    let sealed = table.seal();
+    assert!(sealed.len() > 2);
+    assert!(sealed.iter().all(|record| record.value.len() < 100_000));
+    let all: BTreeMap<_, _> = sealed.iter().flat_map(counts_of).collect();
+    assert_eq!(all, rooms.iter().map(|name| (format!("{name}/x"), 2)).collect());
+    table.add("a", "x", Ack::Durable).unwrap();
+    assert!(table.seal().is_empty(), "more than two are in flight");
+    let mut expected = BTreeMap::new();
+    let outcomes = [Outcome::Committed, Outcome::NotWritten, Outcome::Unknown];
+    // In any order, and each at once.
+    for (record, outcome) in sealed.into_iter().rev().zip(outcomes.into_iter().cycle()) {
+        expected.extend(counts_of(&record).into_keys().map(|entry| (entry, outcome)));
+        table.end(record, outcome);
+        for (name, wait) in rooms.iter().chain(&rooms).zip(&waits) {
+            assert_eq!(wait.get(), expected.get(&format!("{name}/x")).copied(), "{name}");
         }
-        assert!(waits.iter().all(|verdict| verdict.get() == Some(expected)));
-        assert_eq!(table.seal().len(), 1);
     }
+    assert_eq!((expected.len(), table.seal().len()), (rooms.len(), 1));
 }
 
 #[test]
-fn rooms_with_an_open_batch_are_limited_and_known_ones_go_on() {
-    let mut table = Table::new(4);
-    table.config.max_rooms = 1;
+fn rooms_with_an_open_batch_are_limited_in_each_partition_and_known_ones_go_on() {
+    // Rooms a and b are of one partition.
+    let mut table = Table::new(8);
+    table.config.max_rooms = 8;
     table.add("a", "x", Ack::Durable).unwrap();
     assert_eq!(table.add("b", "x", Ack::Durable).unwrap_err(), Refusal::TooManyRooms(1));
     table.add("a", "x", Ack::Durable).unwrap();
-    let sealed = table.seal_one();
+    table.add("c", "x", Ack::Durable).expect("another partition has its own share");
+    let mut sealed = table.seal();
     table.add("b", "x", Ack::Durable).expect("the other one is in a record");
-    table.end(sealed, Outcome::Committed);
-    table.end(table.seal_one(), Outcome::Committed);
+    sealed.push(table.seal_one());
+    sealed.into_iter().for_each(|sealed| table.end(sealed, Outcome::Committed));
     assert!(table.is_at_rest());
 }
 
@@ -413,7 +413,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Books {
     answered: BTreeMap<(RoomName, Reaction), u64>,
     committed: BTreeMap<(RoomName, Reaction), u64>,
-    waiting: Vec<(RoomName, Ask, Arc<Verdict>)>,
+    waiting: Vec<(RoomName, Ask, RoomVerdict)>,
 }
 
 fn book(side: &mut BTreeMap<(RoomName, Reaction), u64>, room: &RoomName, reaction: &Reaction, count: u64) {

@@ -1,7 +1,7 @@
 //! What counts, what is a repeat, and what is forgotten.
 
 use super::*;
-use crate::ids::Secret;
+use crate::{ids::Secret, verdict::Verdict};
 use std::cell::Cell;
 
 const TTL: Duration = Duration::from_secs(120);
@@ -44,7 +44,7 @@ impl Desk {
     /// A request whose verdict is still to come.
     fn first(&self, key: u32, at_s: u64) -> (Arc<Verdict>, Fared) {
         let verdict = Arc::<Verdict>::default();
-        let counted = Counted { count: 7, verdict: Some(Arc::clone(&verdict)), told: None };
+        let counted = Counted { count: 7, verdict: Some(RoomVerdict::new(&verdict, 0)), told: None };
         (verdict, self.ask(key, "body", at_s, || Ok(counted)))
     }
 
@@ -68,7 +68,7 @@ fn a_repeat_is_not_counted_and_has_the_verdict_of_the_first() {
     let (verdict, first) = desk.first(1, 0);
     assert!(!repeats(&first));
     let (counted, repeat) = desk.first(1, 60).1.unwrap();
-    assert!(repeat && Arc::ptr_eq(&counted.verdict.unwrap(), &verdict));
+    assert!(repeat && counted.verdict.unwrap().is_of(&verdict));
     assert_eq!((counted.count, desk.counts.get()), (7, 1));
     assert!(!repeats(&desk.first(2, 60).1), "another key is another request");
 }
