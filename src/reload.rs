@@ -112,7 +112,6 @@ impl Live {
             ("log", old.log != new.log),
             ("ingest.listen", old.ingest.listen != new.ingest.listen),
             ("fanout.listen", old.fanout.listen != new.fanout.listen),
-            ("fanout.cors_origins", old.fanout.cors_origins != new.fanout.cors_origins),
             // Of MQTT and server-sent events, both.
             ("fanout.write_timeout_ms", old.fanout.write_timeout_ms != new.fanout.write_timeout_ms),
             ("fanout.send_buffer_bytes", old.fanout.send_buffer_bytes != new.fanout.send_buffer_bytes),
@@ -145,13 +144,17 @@ mod tests {
             ("http.max_connections=5", "http"),
             ("log.partitions=5", "log"),
             ("ingest.listen=127.0.0.1:1", "ingest.listen"),
-            ("fanout.cors_origins=[]", "fanout.cors_origins"),
             ("fanout.send_buffer_bytes=8192", "fanout.send_buffer_bytes"),
             ("fanout.write_timeout_ms=30000", "fanout.write_timeout_ms"),
         ] {
             assert_eq!(named(set), [section]);
         }
-        for set in ["aggregator.interval_ms=500", "ingest.cors_origins=[]", "fanout.top_n=3"] {
+        for set in [
+            "aggregator.interval_ms=500",
+            "ingest.cors_origins=[]",
+            "fanout.cors_origins=[]",
+            "fanout.top_n=3",
+        ] {
             assert!(named(set).is_empty(), "{set}");
         }
     }

@@ -4,7 +4,7 @@ use crate::BridgeConfig;
 use serde::Deserialize;
 use service::{
     config::{check_listen, check_range, within},
-    cors::check_origins,
+    cors::Origins,
 };
 use std::net::SocketAddr;
 
@@ -29,7 +29,7 @@ pub struct Config {
     /// How long caches may keep a snapshot.
     pub snapshot_max_age_s: u32,
     /// Origins whose pages may read snapshots; `*`: all; empty: none but the own.
-    pub cors_origins: Vec<String>,
+    pub cors_origins: Origins,
     /// Viewers are told to wait a random time up to this before they connect again.
     pub reconnect_jitter_ms: u64,
     /// A viewer that was not heard for so long is asked whether it is there. A change applies to all viewers.
@@ -104,7 +104,7 @@ impl Config {
         ] {
             check_range(key, value, (least, most), refuse);
         }
-        check_origins("cors_origins", &self.cors_origins, refuse);
+        self.cors_origins.validate("cors_origins", refuse);
         self.mqtt.validate(refuse);
         self.broker.validate(refuse);
         self.bridge.validate(&mut within("bridge", refuse));
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn a_good_config_has_nothing_to_refuse() {
         assert_eq!(violations(|_| {}), [""; 0]);
-        assert_eq!(violations(|c| c.cors_origins = vec!["https://a.example:8443".into()]), [""; 0]);
+        assert_eq!(violations(|c| c.cors_origins = vec!["https://a.example:8443".into()].into()), [""; 0]);
     }
 
     #[test]
@@ -157,7 +157,7 @@ mod tests {
             c.listen = "8081".into();
             c.top_n = 0;
             c.drain_viewers_per_s = 0;
-            c.cors_origins = vec!["*".into(), "example.com".into(), "https://a.example/".into()];
+            c.cors_origins = vec!["*".into(), "example.com".into(), "https://a.example/".into()].into();
             c.mqtt.listen = "localhost:1883".into();
             c.mqtt.max_packet_bytes = 1;
             c.broker.listen = "localhost:1884".into();

@@ -7,7 +7,7 @@ use crate::{
 use serde::Deserialize;
 use service::{
     config::{check_listen, check_range},
-    cors::check_origins,
+    cors::Origins,
 };
 use std::{collections::HashSet, sync::Arc};
 use wire::{Reaction, RoomName};
@@ -55,7 +55,7 @@ pub struct Config {
     /// The reactions that are allowed; empty: any.
     pub catalogue: Vec<String>,
     /// Web origins that may post; `*`: any.
-    pub cors_origins: Vec<String>,
+    pub cors_origins: Origins,
     /// Addresses and networks of proxies that are believed about clients.
     pub trusted_proxies: Vec<String>,
     /// Which header of theirs tells a client's address.
@@ -169,7 +169,7 @@ impl Config {
                 refuse("catalogue", format!("{reaction:?}: {error}"));
             }
         }
-        check_origins("cors_origins", &self.cors_origins, refuse);
+        self.cors_origins.validate("cors_origins", refuse);
     }
 }
 
@@ -201,7 +201,7 @@ impl Live {
 
     /// Whether a web page of `origin` may post.
     pub(crate) fn trusts(&self, origin: &[u8]) -> bool {
-        self.config.cors_origins.iter().any(|trusted| trusted == "*" || trusted.as_bytes() == origin)
+        self.config.cors_origins.allows(origin)
     }
 
     /// The catalogue for people, shortened.
@@ -238,7 +238,7 @@ pub(crate) mod tests {
             in_flight_per_partition: 4,
             rooms: vec![],
             catalogue: vec![],
-            cors_origins: vec!["*".into()],
+            cors_origins: vec!["*".into()].into(),
             trusted_proxies: vec![],
             forwarded_header: ForwardedHeader::XForwardedFor,
             subject_header: String::new(),
@@ -265,7 +265,9 @@ pub(crate) mod tests {
     fn the_usual_values_are_valid() {
         assert_eq!(violations(|_| {}), Vec::<String>::new());
         assert_eq!(
-            violations(|c| c.cors_origins = vec!["https://a.example".into(), "http://127.0.0.1:3000".into()]),
+            violations(
+                |c| c.cors_origins = vec!["https://a.example".into(), "http://127.0.0.1:3000".into()].into()
+            ),
             Vec::<String>::new()
         );
         // A bucket has to hold the largest request, if there is a limit.
@@ -291,8 +293,14 @@ pub(crate) mod tests {
             (|c| c.max_distinct_per_batch = 10_001, "max_distinct_per_batch: must be 1 to 10000, is 10001"),
             (|c| c.rooms = vec!["a".into(), "a b".into()], "rooms: \"a b\": a room name may hold"),
             (|c| c.catalogue = vec![String::new()], "catalogue: \"\": a reaction needs"),
-            (|c| c.cors_origins = vec!["https://a.example/".into()], "cors_origins: must be \"*\" or"),
-            (|c| c.cors_origins = vec!["a.example".into()], "cors_origins: must be \"*\" or"),
+            (
+                |c| c.cors_origins = vec!["https://a.example/".into()].into(),
+                "cors_origins: must be \"*\", \"null\" or",
+            ),
+            (
+                |c| c.cors_origins = vec!["a.example".into()].into(),
+                "cors_origins: must be \"*\", \"null\" or",
+            ),
             (|c| c.in_flight_per_partition = 0, "in_flight_per_partition: must be 1 to 64"),
             (|c| c.trusted_proxies = vec!["lb.example".into()], "trusted_proxies: must be addresses or"),
             (|c| c.subject_header = "X-Subject".into(), "subject_header: needs trusted_proxies"),

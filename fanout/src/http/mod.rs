@@ -16,14 +16,14 @@ use crate::{edge::Edge, fanout::Shared};
 use axum::{
     Router,
     extract::FromRef,
-    http::{HeaderName, HeaderValue, Method, header},
+    http::{HeaderName, Method, header},
     routing::{MethodRouter, get},
 };
 pub use openapi::openapi;
 use refusal::Refusal;
-use service::cors::RealPreflights;
+use service::cors::LiveCors;
 use std::{sync::Arc, time::Duration};
-use tower_http::cors::{Any, CorsLayer};
+use tower_http::cors::CorsLayer;
 
 /// How long browsers may remember what the routes allow.
 const CORS_MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -43,14 +43,8 @@ impl FromRef<Routes> for Arc<Shared> {
 
 /// The routes of viewers.
 pub(crate) fn router(routes: Routes) -> Router {
-    let cors = cors(&routes.shared.config().cors_origins);
-    let readable = |route: MethodRouter<Routes>| {
-        let route = route.fallback(wrong_method);
-        match &cors {
-            Some(cors) => route.layer(RealPreflights(cors.clone())),
-            None => route,
-        }
-    };
+    let cors = cors(&routes.shared);
+    let readable = |route: MethodRouter<Routes>| route.fallback(wrong_method).layer(cors.clone());
     Router::new()
         .route("/v1/rooms/{room}", readable(get(snapshot::snapshot)))
         .route("/v1/rooms/{room}/events", readable(get(events::events)))
@@ -71,19 +65,12 @@ fn websocket(route: MethodRouter<Routes>) -> MethodRouter<Routes> {
 }
 
 /// WebSockets know no CORS: what they give is as public as the snapshot.
-fn cors(origins: &[String]) -> Option<CorsLayer> {
-    if origins.is_empty() {
-        return None;
-    }
+fn cors(shared: &Arc<Shared>) -> LiveCors {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::HEAD])
         .allow_headers([header::IF_NONE_MATCH, HeaderName::from_static("last-event-id")])
         .expose_headers([header::ETAG, HeaderName::from_static("retry-after")])
         .max_age(CORS_MAX_AGE);
-    Some(if origins.iter().any(|origin| origin == "*") {
-        layer.allow_origin(Any)
-    } else {
-        let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
-        layer.allow_origin(origins.collect::<Vec<_>>())
-    })
+    let shared = Arc::clone(shared);
+    LiveCors::new(layer, move || shared.config().cors_origins.clone())
 }

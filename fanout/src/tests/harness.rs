@@ -36,7 +36,7 @@ pub(crate) fn config() -> Config {
         max_rooms_per_viewer: 4,
         max_rooms_watched: 10,
         snapshot_max_age_s: 1,
-        cors_origins: vec!["*".into()],
+        cors_origins: vec!["*".into()].into(),
         reconnect_jitter_ms: 5_000,
         ping_interval_ms: 60_000,
         pong_timeout_ms: 60_000,

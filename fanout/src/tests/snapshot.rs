@@ -114,7 +114,7 @@ async fn before_the_log_is_read_nobody_is_told_that_a_room_is_empty() {
 async fn pages_of_the_named_origins_may_read_snapshots() {
     let allowed = async |origins: &[&str], origin: &str| {
         let mut config = config();
-        config.cors_origins = origins.iter().map(ToString::to_string).collect();
+        config.cors_origins = origins.iter().map(ToString::to_string).collect::<Vec<_>>().into();
         let stage = Stage::start(config).await;
         let response = get(&stage, "/v1/rooms/final", &[("origin", origin)]).await;
         header(&response, "access-control-allow-origin").to_owned()

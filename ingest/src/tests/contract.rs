@@ -180,7 +180,7 @@ async fn browsers_may_post_from_trusted_origins_and_read_refusals() {
     ] {
         assert_eq!(answer.header(header), Some(value));
     }
-    rig.reload(Config { cors_origins: vec!["https://b.example".into()], ..config() }).await;
+    rig.reload(Config { cors_origins: vec!["https://b.example".into()].into(), ..config() }).await;
     assert_eq!(rig.ask(preflight("https://a.example")).await.header("access-control-allow-origin"), None);
     for path in [PATH, "/nowhere"] {
         let headers = [("origin", "https://b.example")];

@@ -86,7 +86,7 @@ const JSON: &str = "content-type: application/json\r\n";
 async fn answers_are_the_same() {
     let strict = Config {
         rooms: vec!["final".into()],
-        cors_origins: vec!["https://a.example".into()],
+        cors_origins: vec!["https://a.example".into()].into(),
         max_distinct_per_request: 2,
         ..config()
     };
