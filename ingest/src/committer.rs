@@ -12,6 +12,9 @@ use tokio::{
 /// While there is something to do, those who have waited too long are looked for so often, and gauges are set.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// Idempotency keys that fill half of their table or more are warned of so often.
+const KEYS_WARNING: Duration = Duration::from_secs(60);
+
 /// The one task that appends what no request appends.
 pub(crate) struct Committer {
     shared: Arc<Shared>,
@@ -19,13 +22,15 @@ pub(crate) struct Committer {
     ready: Condition,
     /// When it was last looked for those who have waited too long.
     looked_at: Instant,
+    /// When idempotency keys were warned of last.
+    keys_warned_at: Option<Instant>,
     /// Nobody waits and nothing is open, and the gauges say so.
     at_rest: bool,
 }
 
 impl Committer {
     pub(crate) fn new(shared: Arc<Shared>, writer: Arc<dyn Writer>, ready: Condition) -> Self {
-        Self { shared, writer, ready, looked_at: Instant::now(), at_rest: true }
+        Self { shared, writer, ready, looked_at: Instant::now(), keys_warned_at: None, at_rest: true }
     }
 
     /// Lets requests in. Commits until the shutdown, then what was accepted before it.
@@ -85,9 +90,11 @@ impl Committer {
         halls.ring();
         let mut troubles = self.shared.troubles();
         troubles.report(self.looked_at.into_std());
+        let keys = (ledger.keys(), self.shared.live().config.max_idempotency_keys);
+        warn_of_keys(keys, &mut self.keys_warned_at, self.looked_at);
         let inside = gate.inside();
         meters.open_rooms.set(batches.rooms() as f64);
-        meters.idempotency_keys.set(ledger.keys() as f64);
+        meters.idempotency_keys.set(keys.0 as f64);
         meters.waiting.set(inside as f64);
         self.at_rest = batches.is_empty() && inside == 0 && troubles.are_told();
     }
@@ -135,4 +142,34 @@ async fn due(shared: &Shared) -> bool {
     }
     shared.batches.until_filled().await;
     shared.handover.passed_at() == passed_at && shared.batches.is_filled()
+}
+
+/// Warns, once a minute at the most, while the table of idempotency keys is half full. Whether it did.
+fn warn_of_keys((kept, max): (usize, usize), warned_at: &mut Option<Instant>, now: Instant) -> bool {
+    let is_half_full = max > 0 && kept >= max.div_ceil(2);
+    if !is_half_full || warned_at.is_some_and(|at| now.saturating_duration_since(at) < KEYS_WARNING) {
+        return false;
+    }
+    *warned_at = Some(now);
+    tracing::warn!(
+        kept,
+        max,
+        "half of the places for idempotency keys are taken; raise ingest.max_idempotency_keys or lower idempotency_ttl_ms"
+    );
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_warned_of_from_half_full_on_and_once_a_minute() {
+        let (start, mut warned_at) = (Instant::now(), None);
+        let second = Duration::from_secs(1);
+        let warned = [(49, 0), (50, 1), (99, 2), (100, 60), (60, 61), (10, 200), (50, 201)]
+            .map(|(kept, at)| warn_of_keys((kept, 100), &mut warned_at, start + at * second));
+        assert_eq!(warned, [false, true, false, false, true, false, true]);
+        assert!(!warn_of_keys((0, 0), &mut None, start), "no keys are taken");
+    }
 }

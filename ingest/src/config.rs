@@ -248,8 +248,8 @@ pub(crate) mod tests {
             reactions_per_s: 0,
             reactions_burst: 2_000,
             max_tracked_clients: 100_000,
-            idempotency_ttl_ms: 120_000,
-            max_idempotency_keys: 100_000,
+            idempotency_ttl_ms: 30_000,
+            max_idempotency_keys: 1_000_000,
         }
     }
 
@@ -281,7 +281,7 @@ pub(crate) mod tests {
     #[test]
     fn each_violation_names_its_key_and_what_would_be_right() {
         type Change = fn(&mut Config);
-        let cases: [(Change, &str); 21] = [
+        let cases: [(Change, &str); 22] = [
             (|c| c.listen = "8080".into(), "listen: must be host:port"),
             (|c| c.listen = ":8080".into(), "listen: must be host:port"),
             (|c| c.commit_interval_ms = 0, "commit_interval_ms: must be 1 to 1000, is 0"),
@@ -311,6 +311,7 @@ pub(crate) mod tests {
             ),
             (|c| c.max_tracked_clients = 63, "max_tracked_clients: must be 64 to"),
             (|c| c.idempotency_ttl_ms = 5_000, "idempotency_ttl_ms: must be above ack_timeout_ms (5000)"),
+            (|c| c.max_idempotency_keys = 63, "max_idempotency_keys: must be 0 or at least 64, is 63"),
             (|c| c.ipv6_prefix_bits = 129, "ipv6_prefix_bits: must be 16 to 128"),
         ];
         for (change, expected) in cases {

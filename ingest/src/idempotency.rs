@@ -2,8 +2,13 @@
 //!
 //! What is kept of a request is the verdict of its batch, and not an answer. So a repeat waits for the same verdict as
 //! the first, and one that comes after a 504 learns what became of it since. A request that was not written may be
-//! counted anew: its key is free again. Bounded in number and time; beyond the bound requests with new keys are
-//! refused, as to count them unprotected would break what the key promises.
+//! counted again: its key is free.
+//!
+//! The table is bounded in number and time. Nothing is evicted before its time, because a repeat of it would count twice.
+//! Beyond the bound a new key is refused, because to count it unprotected would break what the key promises. One client
+//! can't fill the table: it gets a new place only while it holds less than a part of what is free (`SHARE`), the dynamic
+//! threshold that switches use for shared buffers (Choudhury and Hahne, 1998). A client that holds nothing is taken
+//! until the last place is gone.
 
 mod key;
 
@@ -11,7 +16,7 @@ pub(crate) use key::{IDEMPOTENCY_KEY, key, pattern};
 
 use crate::{
     ids::{Hashed, Id},
-    refusal::Refusal,
+    refusal::{Refusal, retry_after_s},
     verdict::{Outcome, RoomVerdict},
 };
 use std::{
@@ -27,10 +32,16 @@ use std::{
 const SHARDS: usize = 32;
 /// Old requests that are forgotten when a new one comes, at the most: faster than they come.
 const EXPIRIES: usize = 8;
+/// A client may hold a new place while it holds less than this part of the free ones: alone it gets a ninth of the table.
+const SHARE: usize = 8;
+/// Fewer keys than this can't be shared out among clients: each table needs two places.
+pub(crate) const KEYS_MIN: usize = 2 * SHARDS;
 
 /// How a request with a key is known again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Keyed {
+    /// The client, whose places are counted.
+    pub(crate) client: Id,
     /// Of client, room and key.
     pub(crate) id: Id,
     /// Of the body.
@@ -61,8 +72,9 @@ impl Counted {
         self.told.as_ref().is_none_or(|told| !told.swap(true, Ordering::Relaxed))
     }
 
-    fn is_written_never(&self) -> bool {
-        self.verdict.as_ref().is_some_and(|verdict| verdict.get() == Some(Outcome::NotWritten))
+    /// How its batch ended, if that is known. One that was answered already is as good as written.
+    fn outcome(&self) -> Option<Outcome> {
+        self.verdict.as_ref().map_or(Some(Outcome::Committed), RoomVerdict::get)
     }
 }
 
@@ -77,9 +89,12 @@ struct Shard {
     requests: HashMap<Id, Kept, Hashed>,
     /// Each request once, about in the order in which they expire.
     order: VecDeque<(Instant, Id)>,
+    /// How many places each client holds here, at least one.
+    places: HashMap<Id, u32, Hashed>,
 }
 
 struct Kept {
+    client: Id,
     fingerprint: u64,
     counted: Counted,
     since: Instant,
@@ -105,10 +120,11 @@ impl Idempotency {
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         let expired = shard.expire(bounds.ttl, now);
         self.kept.fetch_sub(expired, Ordering::Relaxed);
-        let is_full = shard.requests.len() >= bounds.max.div_ceil(SHARDS);
+        let place = shard.place(request.client, bounds, now);
         let shard = &mut *shard;
         let count = || count().map(|counted| Counted { told: Some(Arc::default()), ..counted });
         let kept = |counted: &Counted| Kept {
+            client: request.client,
             fingerprint: request.fingerprint,
             counted: counted.clone(),
             since: now,
@@ -124,11 +140,12 @@ impl Idempotency {
                 Err(Refusal::KeyReused)
             }
             Entry::Occupied(entry) => Ok((entry.get().counted.clone(), true)),
-            Entry::Vacant(_) if is_full => Err(Refusal::KeysFull(bounds.max)),
             Entry::Vacant(entry) => {
+                place?;
                 let counted = count()?;
                 entry.insert(kept(&counted));
                 shard.order.push_back((now, request.id));
+                *shard.places.entry(request.client).or_default() += 1;
                 self.kept.fetch_add(1, Ordering::Relaxed);
                 Ok((counted, false))
             }
@@ -142,13 +159,49 @@ impl Idempotency {
 }
 
 impl Kept {
-    /// Whether its key may be used as if for the first time.
+    /// Whether its key may be used as if for the first time. While the log may still write the first, it may not, however
+    /// long the log takes.
     fn is_free(&self, ttl: Duration, now: Instant) -> bool {
-        now.saturating_duration_since(self.since) >= ttl || self.counted.is_written_never()
+        match self.counted.outcome() {
+            Some(Outcome::NotWritten) => true,
+            Some(_) => now.saturating_duration_since(self.since) >= ttl,
+            None => false,
+        }
+    }
+
+    /// Whether it may be forgotten.
+    fn is_over(&self, ttl: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= ttl && self.counted.outcome().is_some()
     }
 }
 
 impl Shard {
+    /// Whether there is a place for a new request of `client`.
+    fn place(&self, client: Id, bounds: Bounds, now: Instant) -> Result<(), Refusal> {
+        let free = bounds.max.div_ceil(SHARDS).saturating_sub(self.requests.len());
+        let held = self.places.get(&client).map_or(0, |places| *places as usize);
+        if held * SHARE < free {
+            return Ok(());
+        }
+        // No place becomes free before the oldest request is forgotten.
+        let age = self.order.front().map(|(since, _)| now.saturating_duration_since(*since));
+        let wait_s = retry_after_s(bounds.ttl.saturating_sub(age.unwrap_or_default()));
+        Err(match free {
+            0 => Refusal::KeysFull { max: bounds.max, wait_s },
+            _ => Refusal::KeysShare { wait_s },
+        })
+    }
+
+    /// Gives a place of `client` back.
+    fn give_back(&mut self, client: Id) {
+        if let Entry::Occupied(mut places) = self.places.entry(client) {
+            *places.get_mut() -= 1;
+            if *places.get() == 0 {
+                places.remove();
+            }
+        }
+    }
+
     /// Forgets requests whose time is over: how many.
     fn expire(&mut self, ttl: Duration, now: Instant) -> usize {
         let before = self.requests.len();
@@ -159,12 +212,14 @@ impl Shard {
             }
             let Some((_, id)) = self.order.pop_front() else { break };
             match self.requests.get(&id) {
-                // It was counted anew since.
-                Some(kept) if now.saturating_duration_since(kept.since) < ttl => {
+                // It was counted again since, or its outcome is open.
+                Some(kept) if !kept.is_over(ttl, now) => {
                     self.order.push_back((kept.since, id));
                 }
                 _ => {
-                    self.requests.remove(&id);
+                    if let Some(kept) = self.requests.remove(&id) {
+                        self.give_back(kept.client);
+                    }
                 }
             }
         }

@@ -1,22 +1,24 @@
 //! What a client may do: how fast it may send, and which of its requests are repeats. Puts together who it is
 //! ([`crate::client`]), its buckets ([`crate::rate`]) and its keys ([`crate::idempotency`]) for the way of a request.
 //!
-//! Where no limit is set and no key is sent, nothing is looked up, not even who the client is.
+//! Each request is charged before anything else of it is looked at. Where no limit is set and no key is sent, nothing is looked up,
+//! not even who the client is.
 
 use crate::{
     client::{self, Trust},
     config::Config,
-    idempotency::{self, Bounds, Counted, IDEMPOTENCY_KEY, Idempotency, Keyed},
+    idempotency::{self, Bounds, Counted, IDEMPOTENCY_KEY, Idempotency, KEYS_MIN, Keyed},
     ids::{Id, Secret},
     metrics::{REPEATED, UNTRACKED},
     rate::{Kind, Left, Quota, Taken, Tracker, seconds},
-    refusal::Refusal,
+    refusal::{Refusal, retry_after_s},
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use metrics::{Counter, counter};
 use service::http::Answer;
 use std::{
     fmt::Write as _,
+    mem,
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -99,6 +101,10 @@ pub(crate) fn validate(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
     if config.reactions_per_s > 0 && burst < most {
         refuse("reactions_burst", format!("must be at least max_count ({most}), is {burst}"));
     }
+    let keys = config.max_idempotency_keys;
+    if (1..KEYS_MIN).contains(&keys) {
+        refuse("max_idempotency_keys", format!("must be 0 or at least {KEYS_MIN}, is {keys}"));
+    }
     let (ttl, timeout) = (config.idempotency_ttl_ms, config.ack_timeout_ms);
     if ttl <= timeout {
         refuse("idempotency_ttl_ms", format!("must be above ack_timeout_ms ({timeout}), is {ttl}"));
@@ -138,6 +144,8 @@ pub(crate) struct Caller {
     client: Option<Id>,
     /// Of client, room and key.
     key: Option<Id>,
+    /// It was counted as a request of a client that shares a limit.
+    counted_as_untracked: bool,
 }
 
 /// What is remembered of clients. Lives as long as the tier, through all changes of the configuration.
@@ -161,51 +169,62 @@ impl Ledger {
         }
     }
 
-    /// A request has come, whose body is still to be read: who it is from, and whether it comes too soon.
-    pub(crate) fn arrive(
+    /// Charges a request to its client, before anything else of it is looked at: mistakes cost as much as posts.
+    pub(crate) fn charge(
         &self,
         limits: &Limits,
-        room: &str,
         (headers, peer): (&HeaderMap, IpAddr),
         now: impl FnOnce() -> Instant,
         standing: &mut Standing,
     ) -> Result<Caller, Refusal> {
-        let key = idempotency::key(headers).map_err(|_| Refusal::KeyMalformed)?;
-        if key.is_some() && limits.keys.is_none() {
+        let mut caller = Caller::default();
+        if limits.policy.is_some() {
+            standing.policy.clone_from(&limits.policy);
+            caller.client = Some(self.secret.id(limits.trust.client(peer, headers)));
+            self.take(limits, &mut caller, Kind::Requests, 1, now(), standing)?;
+        }
+        Ok(caller)
+    }
+
+    /// Reads the idempotency key of a request.
+    pub(crate) fn read_key(
+        &self,
+        limits: &Limits,
+        room: &str,
+        (headers, peer): (&HeaderMap, IpAddr),
+        caller: &mut Caller,
+    ) -> Result<(), Refusal> {
+        let Some(key) = idempotency::key(headers).map_err(|_| Refusal::KeyMalformed)? else { return Ok(()) };
+        if limits.keys.is_none() {
             return Err(Refusal::KeysOff);
         }
-        if limits.policy.is_none() && key.is_none() {
-            return Ok(Caller::default());
-        }
-        let client = self.secret.id(limits.trust.client(peer, headers));
-        standing.policy.clone_from(&limits.policy);
-        self.take(limits, client, Kind::Requests, 1, now(), standing)?;
-        let key = key.map(|key| self.secret.id((client.parts(), room, key)));
-        Ok(Caller { client: Some(client), key })
+        let identify = || self.secret.id(limits.trust.client(peer, headers));
+        let client = *caller.client.get_or_insert_with(identify);
+        caller.key = Some(self.secret.id((client.parts(), room, key)));
+        Ok(())
     }
 
     /// Lets `add` count what the request asks for, unless it is a repeat of one that was, or too much.
     pub(crate) fn count(
         &self,
         limits: &Limits,
-        caller: &Caller,
+        caller: &mut Caller,
         (body, count): (&[u8], u64),
         now: Instant,
         standing: &mut Standing,
         add: impl FnOnce() -> Result<Counted, Refusal>,
     ) -> Result<Counted, Refusal> {
+        let keyed = caller.client.zip(caller.key);
         let taken_and_added = || {
-            if let Some(client) = caller.client {
-                self.take(limits, client, Kind::Reactions, count, now, standing)?;
-            }
+            self.take(limits, caller, Kind::Reactions, count, now, standing)?;
             add()
         };
-        let Some(id) = caller.key else {
+        let Some((client, id)) = keyed else {
             return taken_and_added();
         };
         // They may have been turned off while the body came.
         let bounds = limits.keys.ok_or(Refusal::KeysOff)?;
-        let request = Keyed { id, fingerprint: self.secret.fingerprint(body) };
+        let request = Keyed { client, id, fingerprint: self.secret.fingerprint(body) };
         let (counted, repeat) = self.idempotency.once(request, bounds, now, taken_and_added)?;
         if repeat {
             self.repeated.increment(1);
@@ -221,7 +240,7 @@ impl Ledger {
     fn take(
         &self,
         limits: &Limits,
-        client: Id,
+        caller: &mut Caller,
         kind: Kind,
         cost: u64,
         now: Instant,
@@ -231,9 +250,9 @@ impl Ledger {
             Kind::Requests => (&limits.requests, &mut standing.requests),
             Kind::Reactions => (&limits.reactions, &mut standing.reactions),
         };
-        let Some(quota) = quota else { return Ok(()) };
+        let (Some(quota), Some(client)) = (quota, caller.client) else { return Ok(()) };
         let (taken, shared) = self.tracker.take(client, kind, quota, cost, now, limits.max_clients);
-        if shared {
+        if shared && !mem::replace(&mut caller.counted_as_untracked, true) {
             self.untracked.increment(1);
         }
         let (what, per_s) = (kind.name(), quota.per_s());
@@ -241,10 +260,10 @@ impl Ledger {
             Taken::Granted(now_left) => *left = Some(now_left),
             Taken::Wait(wait, now_left) => {
                 *left = Some(now_left);
-                let wait_s = u32::try_from(seconds(wait).max(1)).unwrap_or(u32::MAX);
                 return Err(if shared {
-                    Refusal::TooFastTogether { what, per_s, wait_s }
+                    Refusal::TooFastTogether { what, per_s, wait_s: retry_after_s(wait) }
                 } else {
+                    let wait_s = u32::try_from(seconds(wait).max(1)).unwrap_or(u32::MAX);
                     Refusal::TooFast { what, per_s, wait_s }
                 });
             }

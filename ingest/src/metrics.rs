@@ -21,24 +21,26 @@ pub const IDEMPOTENCY_KEYS: &str = "uproar_ingest_idempotency_keys";
 pub const OPEN_ROOMS: &str = "uproar_ingest_open_rooms";
 /// Counter: requests that were not answered with 202, by cause: for what they are (`body`, `body_broken`, `body_slow`, `body_too_long`,
 /// `content_encoding`, `content_type`, `count`, `idempotency_key`, `idempotency_off`, `idempotency_reused`, `method`, `no_reaction`,
-/// `not_in_catalogue`, `over_burst`, `reaction`, `room_name`, `room_unknown`, `route_unknown`, `too_many_reactions`), for the limits of
-/// a client (`too_fast`, `too_fast_together`) or a room (`room_too_diverse`, `room_too_many`), or for the server's sake (`draining`,
+/// `not_in_catalogue`, `origin`, `over_burst`, `reaction`, `room_name`, `room_unknown`, `route_unknown`, `too_many_reactions`), for the
+/// limits of a client (`idempotency_share`, `too_fast`, `too_fast_together`) or a room (`room_too_diverse`, `room_too_many`), or for the server's sake (`draining`,
 /// `idempotency_full`, `not_written`, `stalled`, `starting`, `timed_out`, `too_many_rooms`, `too_many_waiting`, `unknown`).
 pub const REFUSED: &str = "uproar_ingest_refused_total";
 /// Counter: requests that were repeats of others by their idempotency key, and not counted again.
 pub const REPEATED: &str = "uproar_ingest_repeated_requests_total";
-/// Counter: requests, by status.
+/// Counter: requests that ingest answered, by status: posts of reactions, other methods on their path
+/// (405), and requests to paths that the listener doesn't have (404). Not in it: preflights, what fanout answers, requests that the HTTP
+/// library refuses (400, 408, 431), and posts whose client left before the answer.
 pub const REQUESTS: &str = "uproar_ingest_requests_total";
-/// Counter: looks at a limit that clients share, as there are more of them than `ingest.max_tracked_clients`.
+/// Counter: requests of clients without buckets of their own, which share a limit because `ingest.max_tracked_clients` are known.
 pub const UNTRACKED: &str = "uproar_ingest_untracked_total";
 /// Gauge: requests that wait for their reactions to be durable.
 pub const WAITING: &str = "uproar_ingest_waiting_requests";
 
 /// Every status that a request may be answered with.
-pub(crate) const STATUSES: [&str; 11] =
-    ["202", "400", "404", "405", "408", "413", "415", "422", "429", "503", "504"];
-/// Every cause of a refusal.
-pub(crate) const CAUSES: [&str; 32] = [
+pub(crate) const STATUSES: [&str; 12] =
+    ["202", "400", "403", "404", "405", "408", "413", "415", "422", "429", "503", "504"];
+/// Every cause of a refusal, sorted.
+pub(crate) const CAUSES: [&str; 34] = [
     "body",
     "body_broken",
     "body_slow",
@@ -51,10 +53,12 @@ pub(crate) const CAUSES: [&str; 32] = [
     "idempotency_key",
     "idempotency_off",
     "idempotency_reused",
+    "idempotency_share",
     "method",
     "no_reaction",
     "not_in_catalogue",
     "not_written",
+    "origin",
     "over_burst",
     "reaction",
     "room_name",
@@ -73,6 +77,11 @@ pub(crate) const CAUSES: [&str; 32] = [
     "unknown",
 ];
 
+/// The place of a cause among [`CAUSES`].
+pub(crate) fn cause_index(cause: &str) -> Option<usize> {
+    CAUSES.binary_search(&cause).ok()
+}
+
 /// Registers help texts, and starts the counters at zero.
 pub fn describe() {
     describe_counter!(ACCEPTED, "Reactions answered with 202");
@@ -87,8 +96,8 @@ pub fn describe() {
     describe_gauge!(OPEN_ROOMS, "Rooms with reactions that wait for a record");
     describe_counter!(REFUSED, "Requests not answered with 202, by cause");
     describe_counter!(REPEATED, "Repeats by idempotency key, not counted again");
-    describe_counter!(REQUESTS, "Requests by status");
-    describe_counter!(UNTRACKED, "Looks at a limit that clients share beyond the bound");
+    describe_counter!(REQUESTS, "Requests that ingest answered, by status");
+    describe_counter!(UNTRACKED, "Requests of clients that share a limit beyond the bound");
     describe_gauge!(WAITING, "Requests that wait for their reactions to be durable");
     counter!(ACCEPTED).absolute(0);
     counter!(COMMITTED).absolute(0);
@@ -122,6 +131,10 @@ pub(crate) struct Meters {
     pub(crate) idempotency_keys: Gauge,
     pub(crate) open_rooms: Gauge,
     pub(crate) waiting: Gauge,
+    /// By status, as [`STATUSES`].
+    requests: [Counter; STATUSES.len()],
+    /// By cause, as [`CAUSES`].
+    refused: [Counter; CAUSES.len()],
 }
 
 impl Meters {
@@ -139,6 +152,18 @@ impl Meters {
             idempotency_keys: gauge!(IDEMPOTENCY_KEYS),
             open_rooms: gauge!(OPEN_ROOMS),
             waiting: gauge!(WAITING),
+            requests: STATUSES.map(|status| counter!(REQUESTS, "status" => status)),
+            refused: CAUSES.map(|cause| counter!(REFUSED, "cause" => cause)),
+        }
+    }
+
+    /// Counts a request that is answered with `status` for `cause`.
+    pub(crate) fn refuse(&self, status: &str, cause: &str) {
+        if let Some(index) = STATUSES.iter().position(|known| *known == status) {
+            self.requests[index].increment(1);
+        }
+        if let Some(index) = cause_index(cause) {
+            self.refused[index].increment(1);
         }
     }
 }

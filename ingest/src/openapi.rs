@@ -165,10 +165,7 @@ fn responses(config: &Config, part: &mut Part) -> Map<String, Value> {
         wrong_method["headers"]["Allow"] = json!({ "required": true, "schema": { "const": "POST" } });
     }
     if config.rate_per_s > 0 || config.reactions_per_s > 0 {
-        // The others come before anybody asks who the client is.
-        let told =
-            responses.iter_mut().filter(|(status, _)| !["404", "405", "415"].contains(&status.as_str()));
-        told.for_each(|(_, response)| tell_limits(response));
+        responses.iter_mut().for_each(|(_, response)| tell_limits(response));
     }
     responses
 }
@@ -202,7 +199,7 @@ macro_rules! refusals {
 }
 
 /// Each refusal, with what it would say under `config`.
-fn one_of_each(config: &Config) -> Vec<Refusal> {
+pub(crate) fn one_of_each(config: &Config) -> Vec<Refusal> {
     let live = Live::of(Arc::new(config.clone()));
     let reaction = || "🔥".to_owned();
     refusals! {
@@ -212,6 +209,7 @@ fn one_of_each(config: &Config) -> Vec<Refusal> {
         BodyBroken;
         BodySlow(config.ack_timeout_ms);
         BodyTooLong(config.max_body_bytes);
+        Origin;
         RoomUnknown("ind-pak-semi".into());
         RouteUnknown;
         Method;
@@ -234,7 +232,8 @@ fn one_of_each(config: &Config) -> Vec<Refusal> {
         Draining;
         TooManyWaiting(config.max_waiting);
         TooManyRooms(config.max_rooms);
-        KeysFull(config.max_idempotency_keys);
+        KeysShare { wait_s: 1 };
+        KeysFull { max: config.max_idempotency_keys, wait_s: 1 };
         Stalled(config.stall_ms);
         NotWritten;
         TimedOut(config.ack_timeout_ms);
@@ -252,7 +251,10 @@ fn is_possible(refusal: &Refusal, config: &Config) -> bool {
             config.rate_per_s > 0 || config.reactions_per_s > 0
         }
         Refusal::KeysOff => config.max_idempotency_keys == 0,
-        Refusal::KeyMalformed | Refusal::KeyReused | Refusal::KeysFull(_) => config.max_idempotency_keys > 0,
+        Refusal::KeyMalformed | Refusal::KeyReused | Refusal::KeysShare { .. } | Refusal::KeysFull { .. } => {
+            config.max_idempotency_keys > 0
+        }
+        Refusal::Origin => !config.cors_origins.is_any(),
         Refusal::NotWritten | Refusal::TimedOut(_) | Refusal::Unknown => config.ack == Ack::Durable,
         _ => true,
     }
@@ -325,10 +327,11 @@ mod tests {
         };
         let list = || vec!["x".to_owned()];
         let too_fast = ["too_fast", "too_fast_together"];
-        let keys = ["idempotency_full", "idempotency_key", "idempotency_reused"];
+        let keys = ["idempotency_full", "idempotency_key", "idempotency_reused", "idempotency_share"];
         let usual = causes(&config());
         for (config, more, less) in [
             (Config { rooms: list(), ..config() }, vec!["room_unknown"], vec![]),
+            (Config { cors_origins: vec![].into(), ..config() }, vec!["origin"], vec![]),
             (Config { catalogue: list(), ..config() }, vec!["not_in_catalogue"], vec![]),
             (Config { rate_per_s: 1, ..config() }, too_fast.into(), vec![]),
             (Config { reactions_per_s: 1, ..config() }, [&["over_burst"][..], &too_fast].concat(), vec![]),
@@ -346,7 +349,7 @@ mod tests {
         let key = |config: &Config| operation(&of(config))["parameters"][1].clone();
         let taken = key(&config());
         assert_eq!(taken["name"], "Idempotency-Key");
-        assert!(taken["description"].to_string().contains("within 120000 ms"), "{taken}");
+        assert!(taken["description"].to_string().contains("within 30000 ms"), "{taken}");
         assert_eq!(taken["schema"]["pattern"], idempotency::pattern());
         assert_eq!(idempotency::pattern().matches("{1,64}").count(), 2, "bare, and in quotes");
         let off = key(&Config { max_idempotency_keys: 0, ..config() });
@@ -363,7 +366,7 @@ mod tests {
         let limited = [Config { rate_per_s: 1, ..config() }, Config { reactions_per_s: 1, ..config() }];
         for config in &limited {
             assert_eq!((limits(config, "202"), limits(config, "429")), ([true; 2], [true; 2]));
-            assert_eq!(limits(config, "404"), [false; 2]);
+            assert_eq!(limits(config, "415"), [true; 2]);
         }
         assert_eq!(limits(&config(), "202"), [false; 2]);
     }

@@ -1,7 +1,7 @@
 //! The short way to this tier, past the router and its layers: what nearly every request takes.
 
 use super::{Arrival, Head, Joined, finish};
-use crate::{config::Live, crowd::Guest, shared::Shared};
+use crate::{config::Live, crowd::Guest, refusal::Refusal, shared::Shared};
 use axum::{
     BoxError, Router,
     body::{Bytes, HttpBody},
@@ -63,9 +63,9 @@ impl Front {
         let room = room.parse().ok()?;
         self.shared.crowd.comes(guest);
         let live = self.shared.live();
-        let (head, origin, others) = heads(request, &live);
-        let origin = origin.and_then(|origin| trusted_origin(&live, origin));
-        let arrival = Arrival::check(&self.shared, &live, room, &head, (&others, peer.ip()));
+        let (head, others) = heads(request, &live);
+        let origin = head.origin.and_then(|origin| trusted_origin(&live, origin));
+        let arrival = Arrival::check(&self.shared, &live, Ok(room), &head, (&others, peer.ip()));
         let mut joined = arrival.and_then(|arrival| Joined::join(&self.shared, &live, arrival, request.body));
         Some(async move {
             // By reference: else it would be here twice.
@@ -102,7 +102,8 @@ impl Front {
         // What is not needed any more is dropped before anything is waited for: it would hold the connection's buffer.
         let origin = request.headers().get(header::ORIGIN);
         let origin = origin.and_then(|origin| trusted_origin(&shared.live(), origin.as_bytes()));
-        let arrival = Arrival::of(&shared, room, request.headers(), peer.ip());
+        let room = room.parse().map_err(Refusal::RoomName);
+        let arrival = Arrival::from_headers(&shared, room, &request, peer.ip());
         let body = request.into_body();
         Either::Right(async move {
             let mut answer = match arrival {
@@ -121,10 +122,9 @@ fn room(path: &str) -> Option<&str> {
     (!room.contains(['/', '%'])).then_some(room)
 }
 
-/// What is looked at in the head of a request: the origin is the second, and what limits and keys look at is the last, in
-/// which nearly always nothing is.
-fn heads<'a>(request: &Plain<'a>, live: &Live) -> (Head<'a>, Option<&'a [u8]>, HeaderMap) {
-    let (mut head, mut origin, mut others) = (Head::default(), None, HeaderMap::new());
+/// What is looked at in the head of a request, and the headers that limits and keys look at: nearly always none.
+fn heads<'a>(request: &Plain<'a>, live: &Live) -> (Head<'a>, HeaderMap) {
+    let (mut head, mut others) = (Head::default(), HeaderMap::new());
     for (name, value) in request.headers() {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         // Of several the first one is looked at, as in a map.
@@ -133,7 +133,9 @@ fn heads<'a>(request: &Plain<'a>, live: &Live) -> (Head<'a>, Option<&'a [u8]>, H
         } else if is("content-encoding") {
             head.content_encoding.get_or_insert(value);
         } else if is("origin") {
-            origin.get_or_insert(value);
+            head.origin.get_or_insert(value);
+        } else if is("host") {
+            head.host.get_or_insert(value);
         }
         if live.limits.look_at(name)
             && let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value))
@@ -141,7 +143,7 @@ fn heads<'a>(request: &Plain<'a>, live: &Live) -> (Head<'a>, Option<&'a [u8]>, H
             others.append(name, value);
         }
     }
-    (head, origin, others)
+    (head, others)
 }
 
 /// A copy of the origin, if its pages may read the answer.

@@ -12,7 +12,6 @@ use crate::{
     halls::Wait,
     idempotency::{Counted, IDEMPOTENCY_KEY},
     limits::{Caller, Standing},
-    metrics::{REFUSED, REQUESTS},
     refusal::Refusal,
     request,
     shared::Shared,
@@ -49,8 +48,8 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .max_age(PREFLIGHT_MAX_AGE);
     Router::new()
         .route("/v1/rooms/{room}/reactions", post(post_reactions))
-        .fallback(|| async { refuse(&Refusal::RouteUnknown) })
-        .method_not_allowed_fallback(|| async { refuse(&Refusal::Method) })
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
         .layer(service::cors::RealPreflights(cors))
         .with_state(Arc::clone(shared))
 }
@@ -61,18 +60,37 @@ async fn post_reactions(
     Peer(peer): Peer,
     request: Request,
 ) -> Answer {
-    let Ok(Path(room)) = room else { return refuse(&Refusal::RoomEncoding) };
-    match Arrival::of(&shared, &room, request.headers(), peer) {
+    let room = room.map(|Path(room)| room).map_err(|_| Refusal::RoomEncoding);
+    let room = room.and_then(|room| room.parse().map_err(Refusal::RoomName));
+    match Arrival::from_headers(&shared, room, &request, peer) {
         Ok(arrival) => finish(&shared, arrival, request.into_body()).await,
         Err(refused) => refused,
     }
 }
 
-fn refuse(refusal: &Refusal) -> Answer {
-    let problem = refusal.problem();
-    metrics::counter!(REQUESTS, "status" => problem.status().as_str().to_owned()).increment(1);
-    metrics::counter!(REFUSED, "cause" => refusal.cause()).increment(1);
-    problem.into()
+async fn unknown_route(State(shared): State<Arc<Shared>>, Peer(peer): Peer, request: Request) -> Answer {
+    charge_and_refuse(&shared, (request.headers(), peer), &Refusal::RouteUnknown)
+}
+
+async fn wrong_method(State(shared): State<Arc<Shared>>, Peer(peer): Peer, request: Request) -> Answer {
+    charge_and_refuse(&shared, (request.headers(), peer), &Refusal::Method)
+}
+
+/// Refuses a request that isn't a post. It counts for the limits of its client too.
+fn charge_and_refuse(shared: &Shared, from: (&HeaderMap, IpAddr), refusal: &Refusal) -> Answer {
+    let mut standing = Standing::default();
+    match shared.ledger.charge(&shared.live().limits, from, now, &mut standing) {
+        Ok(_) => refuse(shared, refusal, standing),
+        Err(too_fast) => refuse(shared, &too_fast, standing),
+    }
+}
+
+/// Counts the refusal, and makes the answer.
+fn refuse(shared: &Shared, refusal: &Refusal, standing: Standing) -> Answer {
+    shared.meters.refuse(refusal.status().as_str(), refusal.cause());
+    let mut answer = refusal.answer();
+    standing.tell(&mut answer);
+    answer
 }
 
 /// What is looked at in the head of each request.
@@ -80,6 +98,36 @@ fn refuse(refusal: &Refusal) -> Answer {
 struct Head<'a> {
     content_type: Option<&'a [u8]>,
     content_encoding: Option<&'a [u8]>,
+    /// The page that sent the request, if it was one.
+    origin: Option<&'a [u8]>,
+    /// Host and port that the client wanted to reach.
+    host: Option<&'a [u8]>,
+}
+
+impl<'a> Head<'a> {
+    fn from_request<B>(request: &'a axum::http::Request<B>) -> Self {
+        let value = |name| request.headers().get(name).map(HeaderValue::as_bytes);
+        // HTTP/2 has the host in the target.
+        let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+        Self {
+            content_type: value(header::CONTENT_TYPE),
+            content_encoding: value(header::CONTENT_ENCODING),
+            origin: value(header::ORIGIN),
+            host: value(header::HOST).or(authority),
+        }
+    }
+
+    /// Whether a page sent the request that may not post. A page that came from this host may; the scheme can't be compared
+    /// because a balancer may have ended TLS.
+    fn is_foreign(&self, live: &Live) -> bool {
+        let Some(origin) = self.origin else { return false };
+        if live.trusts(origin) {
+            return false;
+        }
+        let authority = origin.windows(3).position(|three| three == b"://").map(|at| &origin[at + 3..]);
+        let is_same = authority.zip(self.host).is_some_and(|(page, host)| page.eq_ignore_ascii_case(host));
+        !is_same
+    }
 }
 
 /// A request whose head is right; all that is kept of it.
@@ -92,44 +140,47 @@ struct Arrival {
 }
 
 impl Arrival {
-    /// Checks the head of a request. An error is the answer.
-    fn of(shared: &Shared, room: &str, headers: &HeaderMap, peer: IpAddr) -> Result<Self, Answer> {
-        let room = room.parse().map_err(|error| refuse(&Refusal::RoomName(error)))?;
-        let value = |name| headers.get(name).map(HeaderValue::as_bytes);
-        let head = Head {
-            content_type: value(header::CONTENT_TYPE),
-            content_encoding: value(header::CONTENT_ENCODING),
-        };
-        Self::check(shared, &shared.live(), room, &head, (headers, peer))
+    /// Checks the head of a request that came through the HTTP library. An error is the answer.
+    fn from_headers<B>(
+        shared: &Shared,
+        room: Result<RoomName, Refusal>,
+        request: &axum::http::Request<B>,
+        peer: IpAddr,
+    ) -> Result<Self, Answer> {
+        let head = Head::from_request(request);
+        Self::check(shared, &shared.live(), room, &head, (request.headers(), peer))
     }
 
-    /// Checks the head of a request; `headers` are those that limits and keys look at.
+    /// Charges a request to its client, then checks its head. `headers` are those that limits and keys look at.
     fn check(
         shared: &Shared,
         live: &Live,
-        room: RoomName,
+        room: Result<RoomName, Refusal>,
         head: &Head<'_>,
         (headers, peer): (&HeaderMap, IpAddr),
     ) -> Result<Self, Answer> {
-        if !live.has_room(&room) {
-            return Err(refuse(&Refusal::RoomUnknown(room.to_string())));
-        }
-        check_type(head).map_err(|refusal| refuse(&refusal))?;
         let mut standing = Standing::default();
-        match shared.ledger.arrive(&live.limits, &room, (headers, peer), now, &mut standing) {
-            Ok(caller) => {
+        let checked = || -> Result<(RoomName, Caller), Refusal> {
+            let mut caller = shared.ledger.charge(&live.limits, (headers, peer), now, &mut standing)?;
+            if head.is_foreign(live) {
+                return Err(Refusal::Origin);
+            }
+            let room = room?;
+            if !live.has_room(&room) {
+                return Err(Refusal::RoomUnknown(room.to_string()));
+            }
+            check_type(head)?;
+            shared.ledger.read_key(&live.limits, &room, (headers, peer), &mut caller)?;
+            Ok((room, caller))
+        };
+        match checked() {
+            Ok((room, caller)) => {
                 let Config { max_body_bytes, ack_timeout_ms, .. } = *live.config;
                 Ok(Self { room, caller, standing, max_body_bytes, patience_ms: ack_timeout_ms })
             }
-            Err(refusal) => Err(refuse_with(&refusal, standing)),
+            Err(refusal) => Err(refuse(shared, &refusal, standing)),
         }
     }
-}
-
-fn refuse_with(refusal: &Refusal, standing: Standing) -> Answer {
-    let mut answer = refuse(refusal);
-    standing.tell(&mut answer);
-    answer
 }
 
 /// From a right head to the answer.
@@ -139,7 +190,7 @@ async fn finish<B: HttpBody<Data = Bytes>>(shared: &Arc<Shared>, arrival: Arriva
         // The body is dropped here, and not kept while the request waits.
         Ok(body) => Joined::join(shared, &shared.live(), arrival, &body),
         Err(refusal) => {
-            let mut refused = refuse_with(&refusal, arrival.standing);
+            let mut refused = refuse(shared, &refusal, arrival.standing);
             if matches!(refusal, Refusal::BodySlow(_)) {
                 // Its rest isn't waited for (RFC 9110, 15.5.9). HTTP/2 has no such header: the library leaves it out there.
                 refused.add(header::CONNECTION, HeaderValue::from_static("close"));
@@ -170,7 +221,7 @@ impl<'a> Joined<'a> {
     /// Adds the body to its room's open batch. An error is the answer.
     fn join(shared: &'a Arc<Shared>, live: &Live, mut arrival: Arrival, body: &[u8]) -> Result<Self, Answer> {
         Self::try_join(shared, live, &mut arrival, body)
-            .map_err(|refusal| refuse_with(&refusal, arrival.standing))
+            .map_err(|refusal| refuse(shared, &refusal, arrival.standing))
     }
 
     fn try_join(
@@ -183,6 +234,8 @@ impl<'a> Joined<'a> {
         if body.len() > *max_body_bytes {
             return Err(Refusal::BodyTooLong(*max_body_bytes));
         }
+        // A reader may pass over a byte order mark (RFC 8259, 8.1); some programs write one.
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         let ask = request::parse(body, live)?;
         let ticket = Some(shared.gate.enter(live.config.max_waiting)?);
         let now = Instant::now();
@@ -230,7 +283,7 @@ impl<'a> Joined<'a> {
             Some(Outcome::Unknown) => Refusal::Unknown,
             None => Refusal::TimedOut(self.patience_ms),
         };
-        refuse_with(&refusal, standing)
+        refuse(self.shared, &refusal, standing)
     }
 }
 
@@ -249,7 +302,8 @@ fn now() -> std::time::Instant {
 
 /// JSON, or the plain text that `navigator.sendBeacon` can send without a preflight; in UTF-8, not compressed.
 fn check_type(head: &Head<'_>) -> Result<(), Refusal> {
-    if head.content_encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
+    let is_plain = |encoding: &[u8]| encoding.is_empty() || encoding.eq_ignore_ascii_case(b"identity");
+    if head.content_encoding.is_some_and(|encoding| !is_plain(encoding)) {
         return Err(Refusal::ContentEncoding);
     }
     let value = head.content_type.unwrap_or_default();
@@ -260,11 +314,13 @@ fn check_type(head: &Head<'_>) -> Result<(), Refusal> {
     let mut parts = value.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
     let known = ["application/json", "text/plain"].iter().any(|known| essence.eq_ignore_ascii_case(known));
-    let utf_8 = |parameter: &str| match parameter.split_once('=') {
+    let is_utf_8 = |parameter: &str| match parameter.split_once('=') {
         Some((name, set)) if name.trim().eq_ignore_ascii_case("charset") => {
-            set.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+            let set = set.trim().trim_matches('"');
+            // `utf8` is a label of UTF-8 too (Encoding standard, 4.2), and ASCII is a part of it.
+            ["utf-8", "utf8", "us-ascii"].iter().any(|known| set.eq_ignore_ascii_case(known))
         }
         _ => true,
     };
-    if known && parts.all(utf_8) { Ok(()) } else { Err(Refusal::ContentType) }
+    if known && parts.all(is_utf_8) { Ok(()) } else { Err(Refusal::ContentType) }
 }

@@ -163,6 +163,43 @@ async fn clients_beyond_the_bound_share_a_limit_and_can_be_seen() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_flood_of_mistakes_is_limited_as_posts_are() {
+    let json = ("content-type", "application/json");
+    let cases: [(Method, &str, (&str, &str), u16); 9] = [
+        (Method::POST, "/v1/rooms/r/reactions", ("content-type", "text/html"), 415),
+        (Method::POST, "/v1/rooms/r/reactions", ("content-encoding", "gzip"), 415),
+        (Method::POST, "/v1/rooms/r/reactions", ("origin", "https://evil.example"), 403),
+        (Method::POST, "/v1/rooms/other/reactions", json, 404),
+        (Method::POST, "/v1/rooms/a b/reactions", json, 400),
+        (Method::POST, "/v1/rooms/%ff/reactions", json, 400),
+        (Method::POST, "/v1/rooms/r/reactions", ("idempotency-key", "a b"), 415),
+        (Method::PUT, "/v1/rooms/r/reactions", json, 405),
+        (Method::GET, "/nothing/here", json, 404),
+    ];
+    for (method, path, header, status) in cases {
+        let (handle, _recording) = recorded();
+        let config = Config { rate_per_s: 1, rate_burst: 5, rooms: vec!["r".into()], ..config() };
+        let rig = Rig::open(Config { cors_origins: vec!["https://a.example".into()].into(), ..config }).await;
+        let mut seen = std::collections::BTreeMap::new();
+        for _ in 0..1_000 {
+            let path = path.replace(' ', "%20");
+            let answer = rig.ask(request(method.clone(), &path, &[header], FIRE)).await;
+            assert_eq!(answer.header("ratelimit-policy"), Some("\"requests\";q=5;w=5"), "{answer:?}");
+            *seen.entry(answer.status.as_u16()).or_insert(0) += 1;
+        }
+        assert_eq!(seen, [(status, 5), (429, 995)].into(), "{method} {path} {header:?}");
+        let text = handle.render();
+        for line in [
+            format!("uproar_ingest_requests_total{{status=\"{status}\"}} 5\n"),
+            "uproar_ingest_requests_total{status=\"429\"} 995\n".into(),
+            "uproar_ingest_refused_total{cause=\"too_fast\"} 995\n".into(),
+        ] {
+            assert!(text.contains(&line), "{line} in\n{text}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_count_over_the_limit_can_be_clamped_and_the_answer_says_so() {
     let rig = Rig::open(Config { count_over_max: CountOverMax::Clamp, max_count: 10, ..config() }).await;
     let answer = rig.post("r", r#"{"reactions":{"a":1000,"b":3}}"#).await;

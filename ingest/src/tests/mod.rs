@@ -46,6 +46,11 @@ impl Answer {
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
+
+    /// Whether it says to come again after so many seconds.
+    fn retries_within(&self, seconds: std::ops::RangeInclusive<u32>) -> bool {
+        self.header("retry-after").is_some_and(|after| seconds.contains(&after.parse().unwrap()))
+    }
 }
 
 impl Rig {

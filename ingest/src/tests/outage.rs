@@ -10,7 +10,7 @@ async fn requests_are_refused_until_the_log_is_open() {
     log.fail_opens(3);
     let rig = Rig::start(log, config());
     let answer = rig.post("r", FIRE).await;
-    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("5")));
+    assert_eq!((answer.status, answer.retries_within(5..=10)), (StatusCode::SERVICE_UNAVAILABLE, true));
     assert_eq!(rig.readiness.missing()[0].0, "ingest");
     until(|| rig.readiness.missing().is_empty()).await;
     assert_eq!(rig.post("r", FIRE).await.status, 202);
@@ -58,7 +58,7 @@ async fn in_an_outage_memory_stays_flat_and_nobody_is_told_a_lie() {
     assert_eq!((rig.log.held_appends(), rig.shared.batches.rooms()), (4, 1));
     sleep(Duration::from_millis(1_100)).await;
     let answer = rig.post("r", FIRE).await;
-    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("5")));
+    assert_eq!((answer.status, answer.retries_within(5..=10)), (StatusCode::SERVICE_UNAVAILABLE, true));
     assert!(
         answer.body.contains("took nothing of this room's partition for 2000 ms; not counted"),
         "{answer:?}"
@@ -77,7 +77,7 @@ async fn what_the_log_did_not_take_is_answered_503_and_not_counted() {
     let rig = Rig::open(config()).await;
     rig.log.fail_appends(Some(AppendError::NotWritten("the queue is full".into())));
     let answer = rig.post("r", FIRE).await;
-    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
+    assert_eq!((answer.status, answer.retries_within(1..=3)), (StatusCode::SERVICE_UNAVAILABLE, true));
     assert!(answer.body.contains("not counted, try again"));
     rig.log.fail_appends(None);
     assert_eq!(rig.post("r", FIRE).await.status, 202);
@@ -120,27 +120,31 @@ async fn with_ack_received_what_was_not_taken_is_tried_again_until_it_is() {
 
 #[tokio::test(start_paused = true)]
 async fn requests_and_rooms_over_their_limits_are_refused_at_once() {
-    let settings = Config { max_waiting: 5, max_rooms: 2, in_flight_per_partition: 1, ..config() };
+    let settings = Config { max_waiting: 5, max_rooms: 8, in_flight_per_partition: 1, ..config() };
     let rig = Rig::open(settings).await;
     rig.log.hold_appends(true);
-    // The first two go out; what comes behind them waits, if they share a partition or not.
-    let rooms = ["a", "b", "c"];
+    // Three rooms of one partition, which has two places.
+    let home = |room: &str| rig.log.partition_of(&room.parse().unwrap());
+    let mut others = (0..).map(|n| format!("room-{n}")).filter(|room| home(room) == home("a"));
+    let rooms = ["a".to_owned(), others.next().unwrap(), others.next().unwrap()];
+    let [first, second, third] = rooms.each_ref().map(String::as_str);
     let mut crowd = JoinSet::new();
-    for (n, room) in ["a", "b", "a", "b"].into_iter().enumerate() {
+    // The first goes out; what comes behind it waits.
+    for (n, room) in [first, first, second, second].into_iter().enumerate() {
         crowd.spawn(post(rig.front.clone(), room.into(), FIRE.into()));
         until(|| rig.inside() == n + 1).await;
         sleep(Duration::from_millis(20)).await;
     }
-    let answer = rig.post("c", FIRE).await;
-    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
-    assert!(answer.body.contains("2 rooms have reactions waiting"), "{answer:?}");
+    let answer = rig.post(third, FIRE).await;
+    assert_eq!((answer.status, answer.retries_within(1..=3)), (StatusCode::SERVICE_UNAVAILABLE, true));
+    assert!(answer.body.contains("2 rooms of this room's partition have reactions waiting"), "{answer:?}");
     crowd.spawn(post(rig.front.clone(), "a".into(), FIRE.into()));
     until(|| rig.inside() == 5).await;
     let answer = rig.post("a", FIRE).await;
-    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
+    assert_eq!((answer.status, answer.retries_within(1..=3)), (StatusCode::SERVICE_UNAVAILABLE, true));
     assert!(answer.body.contains("5 requests are waiting"), "{answer:?}");
     rig.log.hold_appends(false);
     assert_eq!(statuses(crowd).await, [202; 5]);
-    assert_eq!(rig.post("c", FIRE).await.status, 202);
-    assert_eq!(rooms.map(|room| rig.total(room)), [3, 2, 1]);
+    assert_eq!(rig.post(third, FIRE).await.status, 202);
+    assert_eq!(rooms.map(|room| rig.total(&room)), [3, 2, 1]);
 }

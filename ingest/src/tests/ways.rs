@@ -1,6 +1,7 @@
 //! The short way and the long one give the same answers.
 
 use super::*;
+use eventlog::AppendError;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -103,7 +104,12 @@ async fn answers_are_the_same() {
         (post("final", "content-type: application/json; v=1\r\n", FIRE), 202),
         (with("Content-Encoding: identity\r\n"), 202),
         (with("Origin: https://a.example\r\n"), 202),
-        (with("origin: https://b.example\r\n"), 202),
+        (with("origin: https://b.example\r\n"), 403),
+        (with("origin: null\r\n"), 403),
+        (with("origin: http://x\r\n"), 202),
+        (with("content-encoding:\r\n"), 202),
+        (post("final", "content-type: text/plain; charset=utf8\r\n", FIRE), 202),
+        (with_body("\u{feff}{\"reaction\":\"🔥\"}"), 202),
         (with("connection: keep-alive\r\n"), 202),
         (with_body("{"), 400),
         (with_body(""), 400),
@@ -140,11 +146,12 @@ async fn limits_and_keys_are_the_same() {
         (with("idempotency-key: a b\r\n", other), 400),
         (with("idempotency-key: a\r\nidempotency-key: a\r\n", FIRE), 400),
         (with("", FIRE), 202),
+        (post("final", "content-type: x\r\n", FIRE), 415),
         (with("origin: https://a.example\r\n", FIRE), 429),
     ];
     let (requests, expected): (Vec<_>, Vec<_>) = cases.into_iter().unzip();
     // So slow that no token comes back meanwhile.
-    let limited = Config { rate_per_s: 1, rate_burst: 4, ..config() };
+    let limited = Config { rate_per_s: 1, rate_burst: 7, ..config() };
     let statuses = compare(limited, &requests).await;
     assert_eq!(statuses, expected);
 
@@ -183,6 +190,71 @@ async fn each_request_is_counted_once_whatever_its_way() {
         answers.iter().all(|(lines, body)| lines[0] == "HTTP/1.1 202 Accepted" && body == "{\"accepted\":1}")
     );
     until(|| rig.total("final") == 22).await;
+}
+
+/// Requests of one 🔥 over connections of their own: their status lines.
+fn crowd(address: SocketAddr, way: &str, n: usize) -> JoinSet<String> {
+    let mut crowd = JoinSet::new();
+    for _ in 0..n {
+        let request = post("r", &[JSON, way].concat(), FIRE);
+        crowd.spawn(async move { asked(address, &[request]).await.remove(0).0.remove(0) });
+    }
+    crowd
+}
+
+#[tokio::test]
+async fn nobody_is_answered_before_the_record_is_durable_whatever_the_way() {
+    for way in ["", LONG] {
+        let rig = Rig::open(config()).await;
+        let (address, _server) = rig.serve().await;
+        rig.log.hold_appends(true);
+        let mut waiting = crowd(address, way, 3);
+        until(|| rig.inside() == 3 && rig.log.held_appends() > 0).await;
+        assert!(waiting.try_join_next().is_none());
+        rig.log.hold_appends(false);
+        assert_eq!(waiting.join_all().await, ["HTTP/1.1 202 Accepted"; 3]);
+        until(|| rig.inside() == 0).await;
+        assert_eq!(rig.total("r"), 3);
+    }
+}
+
+#[tokio::test]
+async fn what_the_log_did_not_take_is_answered_503_or_504_whatever_the_way() {
+    let full = AppendError::NotWritten("the queue is full".into());
+    let lost = AppendError::Unknown("the broker is gone".into());
+    for (error, status) in
+        [(full, "HTTP/1.1 503 Service Unavailable"), (lost, "HTTP/1.1 504 Gateway Timeout")]
+    {
+        for way in ["", LONG] {
+            let rig = Rig::open(config()).await;
+            let (address, _server) = rig.serve().await;
+            rig.log.fail_appends(Some(error.clone()));
+            assert_eq!(crowd(address, way, 3).join_all().await, [status; 3]);
+            rig.log.fail_appends(None);
+            assert_eq!(crowd(address, way, 3).join_all().await, ["HTTP/1.1 202 Accepted"; 3]);
+            assert_eq!(rig.total("r"), 3);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_answers_all_who_wait_whatever_the_way() {
+    for way in ["", LONG] {
+        let rig = Rig::open(config()).await;
+        let (address, _server) = rig.serve().await;
+        rig.log.hold_appends(true);
+        let waiting = crowd(address, way, 3);
+        until(|| rig.inside() == 3).await;
+        rig.shutdown.cancel();
+        until(|| !rig.readiness.missing().is_empty()).await;
+        rig.log.hold_appends(false);
+        assert_eq!(waiting.join_all().await, ["HTTP/1.1 202 Accepted"; 3]);
+        let log = Arc::clone(&rig.log);
+        rig.stop().await.unwrap();
+        let records = log.reactions(log.partition_of(&"r".parse().unwrap()));
+        let count = |record: &eventlog::Record| Batch::decode(&record.value).unwrap().count;
+        assert_eq!(records.iter().map(count).sum::<u64>(), 3);
+    }
 }
 
 /// With an interval so long that no batch closes by it.
