@@ -64,7 +64,44 @@ async fn a_page_of_another_origin_is_not_let_in() {
     for (origin, allowed) in [(PAGE, Some(PAGE)), ("https://evil.example", None), ("null", None)] {
         let answer = options(&uproar.http, &posts, &preflight(origin, "POST", "content-type"));
         assert_eq!(answer.header("access-control-allow-origin"), allowed, "{origin}");
+        // A browser sends text without asking first.
+        let body = r#"{"reaction":"a"}"#;
+        let length = body.len();
+        let answer = ask(
+            &uproar.http,
+            &format!(
+                "POST {posts} HTTP/1.1\r\nhost: a\r\norigin: {origin}\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\n\r\n{body}"
+            ),
+        );
+        assert_eq!(answer.status, if allowed.is_some() { 202 } else { 403 }, "{origin}");
     }
+}
+
+#[tokio::test]
+async fn the_origins_that_may_post_and_read_change_while_running() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("uproar.toml");
+    let write = |origins: &str| {
+        let text = format!("[ingest]\ncors_origins = {origins}\n[fanout]\ncors_origins = {origins}\n");
+        std::fs::write(&file, text).unwrap();
+    };
+    write("[\"*\"]");
+    let uproar = plan(&dir).config(&file).start().await;
+    let allowed = |path: &str, method: &str| {
+        let answer = options(&uproar.http, path, &preflight(PAGE, method, "content-type"));
+        answer.header("access-control-allow-origin").map(str::to_owned)
+    };
+    let both = || {
+        [
+            allowed(&format!("/v1/rooms/{ROOM}/reactions"), "POST"),
+            allowed(&format!("/v1/rooms/{ROOM}"), "GET"),
+        ]
+    };
+    assert_eq!(both(), [Some(PAGE.into()), Some("*".into())]);
+    write("[\"capacitor://localhost\"]");
+    uproar.until_log("configuration of ingest is in force").await;
+    assert_eq!(both(), [None, None]);
+    assert!(!uproar.log().contains("takes effect at the next start"), "{}", uproar.log());
 }
 
 #[tokio::test]
