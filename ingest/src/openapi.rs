@@ -79,14 +79,15 @@ fn body(config: &Config, part: &mut Part) -> Value {
         json!({ "type": "string", "enum": config.catalogue })
     };
     let count = json!({ "type": "integer", "minimum": 1, "maximum": config.max_count });
-    let mut counted = count.clone();
+    let (mut counted, left_out) = (count.clone(), json!({ "type": "null" }));
+    counted["type"] = json!(["integer", "null"]);
     // Not as `default`: for generators of clients what has one is always there, and would have to be sent.
-    counted["description"] = json!("1 where it is left out.");
+    counted["description"] = json!("1 where it is left out or null.");
     let one = json!({
         "description": "One reaction, `count` times.",
         "type": "object",
         "required": ["reaction"],
-        "properties": { "reaction": reaction, "count": counted },
+        "properties": { "reaction": reaction, "count": counted, "reactions": left_out },
         "additionalProperties": false,
     });
     let several = json!({
@@ -101,6 +102,8 @@ fn body(config: &Config, part: &mut Part) -> Value {
                 "minProperties": 1,
                 "maxProperties": config.max_distinct_per_request,
             },
+            "reaction": left_out,
+            "count": left_out,
         },
         "additionalProperties": false,
     });
