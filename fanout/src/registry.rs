@@ -1,6 +1,10 @@
-//! The newest frame of each room, and how many watch.
+//! The newest frame of each room, and how many viewers watch it.
 //!
 //! A viewer has no queue: it is shown what its room shows. A room that has neither a frame nor a viewer is not here.
+//!
+//! Anybody may watch a room that shows nothing, also under a name that nobody will ever use. `max_rooms_watched` bounds these
+//! rooms only. A room with a frame never counts: the aggregator bounds how many there are, so strangers can't keep
+//! viewers out of it.
 
 use crate::{
     Config,
@@ -28,8 +32,9 @@ pub(crate) struct Registry {
     /// Seats by address, counted only where there is a limit.
     addresses: DashMap<IpAddr, usize>,
     viewers: watch::Sender<usize>,
-    rooms_watched: AtomicUsize,
-    /// Those who watch all rooms.
+    /// Watched rooms that show nothing. Changed only under the lock of the room that begins or ceases to be one.
+    empty_rooms_watched: AtomicUsize,
+    /// Viewers that watch all rooms.
     all_watches: AtomicUsize,
     meters: Arc<Meters>,
 }
@@ -37,7 +42,7 @@ pub(crate) struct Registry {
 #[derive(Debug, Default)]
 struct Room {
     shown: Shown,
-    /// While somebody does.
+    /// While somebody watches it.
     watched: Option<Watched>,
 }
 
@@ -64,6 +69,7 @@ pub(crate) struct Limits {
     pub(crate) max_viewers: usize,
     /// 0: no limit.
     pub(crate) max_viewers_per_address: usize,
+    /// Watched rooms that show nothing.
     pub(crate) max_rooms_watched: usize,
 }
 
@@ -74,7 +80,7 @@ pub(crate) enum Full {
     Viewers,
     /// There are as many viewers from this address as there may be.
     Address,
-    /// Nobody watches this room, and as many rooms are watched as may be.
+    /// This room shows nothing, nobody watches it, and viewers watch as many such rooms as they may.
     Rooms,
 }
 
@@ -121,7 +127,7 @@ impl Full {
         match self {
             Self::Viewers => ("viewers", "this node has as many viewers as it may have"),
             Self::Address => ("address", "this node has as many viewers from your address as it may have"),
-            Self::Rooms => ("rooms", "viewers of this node watch as many rooms as they may"),
+            Self::Rooms => ("rooms", "viewers of this node watch as many rooms without a frame as they may"),
         }
     }
 }
@@ -132,13 +138,13 @@ impl Registry {
             rooms: DashMap::new(),
             addresses: DashMap::new(),
             viewers: watch::Sender::new(0),
-            rooms_watched: AtomicUsize::new(0),
+            empty_rooms_watched: AtomicUsize::new(0),
             all_watches: AtomicUsize::new(0),
             meters,
         })
     }
 
-    /// Shows `frame` in its room, unless the room already shows it or a newer one. Who comes to watch later finds it there.
+    /// Shows `frame` in its room, unless the room already shows it or a newer one. Later viewers find it there.
     pub(crate) fn publish(&self, frame: &Arc<Encoded>) -> Published {
         let mut room = match self.rooms.get_mut(&frame.room) {
             Some(room) => room,
@@ -149,7 +155,10 @@ impl Registry {
         }
         let before = room.shown.replace(Arc::clone(frame));
         let news = room.watched.as_ref().map(|watched| watched.news.clone());
-        // Watchers are woken after that: other rooms and snapshots go on.
+        if before.is_none() && news.is_some() {
+            self.empty_rooms_watched.fetch_sub(1, Ordering::Relaxed);
+        }
+        // Viewers are woken without the lock, so that other rooms and snapshots go on.
         drop(room);
         if before.is_none() {
             self.meters.rooms.increment(1.0);
@@ -161,7 +170,8 @@ impl Registry {
         if is_watched { Published::Watched } else { Published::Unwatched }
     }
 
-    /// Forgets what the room shows. Its viewers stay, and wait for its next life.
+    /// Forgets what the room shows. Its viewers stay, and wait for its next life: the room counts as empty then, also beyond
+    /// the bound.
     pub(crate) fn forget(&self, room: &RoomName) -> bool {
         let Entry::Occupied(mut entry) = self.rooms.entry(room.clone()) else { return false };
         let Room { shown, watched } = entry.get_mut();
@@ -170,7 +180,12 @@ impl Registry {
             self.meters.rooms.decrement(1.0);
         }
         match watched {
-            Some(watched) => drop(watched.news.send_replace(None)),
+            Some(watched) => {
+                if forgotten {
+                    self.empty_rooms_watched.fetch_add(1, Ordering::Relaxed);
+                }
+                drop(watched.news.send_replace(None));
+            }
             None => drop(entry.remove()),
         }
         forgotten
@@ -223,11 +238,16 @@ impl Registry {
     }
 
     /// Watches a room, whether it shows something or not.
+    ///
+    /// # Errors
+    /// [`Full::Rooms`] where the room shows nothing, nobody watches it, and the bound is reached.
     pub(crate) fn watch(self: &Arc<Self>, name: &RoomName, limits: Limits) -> Result<Watch, Full> {
         let entry = self.rooms.entry(name.clone());
-        if !matches!(&entry, Entry::Occupied(room) if room.get().watched.is_some()) {
-            let one_more = |watched| (watched < limits.max_rooms_watched).then_some(watched + 1);
-            let counted = self.rooms_watched.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        // A room is not here unless it shows something or is watched.
+        if matches!(entry, Entry::Vacant(_)) {
+            let one_more = |empty| (empty < limits.max_rooms_watched).then_some(empty + 1);
+            let counted =
+                self.empty_rooms_watched.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
             counted.map_err(|_| Full::Rooms)?;
         }
         let mut room = entry.or_default();
@@ -286,8 +306,8 @@ impl Drop for Watch {
             });
             if left == 0 {
                 *watched = None;
-                self.registry.rooms_watched.fetch_sub(1, Ordering::Relaxed);
                 if shown.is_none() {
+                    self.registry.empty_rooms_watched.fetch_sub(1, Ordering::Relaxed);
                     entry.remove();
                 }
             }
@@ -299,6 +319,7 @@ impl Drop for Watch {
 mod tests {
     use super::*;
     use crate::tests::harness::aggregate;
+    use proptest::{collection::vec, prelude::*};
     use std::net::Ipv4Addr;
     use wire::Aggregate;
 
@@ -405,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn watched_rooms_have_a_bound_and_their_places_come_back() {
+    fn empty_rooms_that_are_watched_have_a_bound_and_their_places_come_back() {
         let registry = registry();
         let (a, _b) = (watch(&registry, "a").unwrap(), watch(&registry, "b").unwrap());
         assert_eq!(watch(&registry, "c").unwrap_err(), Full::Rooms);
@@ -414,6 +435,69 @@ mod tests {
         assert_eq!(watch(&registry, "c").unwrap_err(), Full::Rooms, "a is still watched");
         drop(again);
         assert!(watch(&registry, "c").is_ok(), "a was left by all");
+    }
+
+    #[test]
+    fn rooms_that_show_something_do_not_count() {
+        let registry = registry();
+        let _strangers = [watch(&registry, "x").unwrap(), watch(&registry, "y").unwrap()];
+        registry.publish(&frame("final", 5, 1));
+        let _final = watch(&registry, "final").expect("it shows something");
+        assert_eq!(watch(&registry, "z").unwrap_err(), Full::Rooms);
+        registry.publish(&frame("x", 5, 1));
+        let z = watch(&registry, "z").expect("x shows something now");
+        registry.forget(&"x".parse().unwrap());
+        drop(z);
+        assert_eq!(watch(&registry, "z").unwrap_err(), Full::Rooms, "x counts again");
+    }
+
+    /// Watched rooms that show nothing, counted one by one.
+    fn recount(registry: &Registry) -> usize {
+        registry.rooms.iter().filter(|room| room.watched.is_some() && room.shown.is_none()).count()
+    }
+
+    /// Does one thing to one of eight rooms, as `choice` says.
+    fn step(registry: &Arc<Registry>, watches: &mut Vec<Watch>, choice: u8, seq: u64) {
+        let name = format!("r{}", choice & 7);
+        match choice >> 3 & 3 {
+            0 => drop(registry.publish(&frame(&name, 5, seq))),
+            1 => drop(registry.forget(&name.parse().unwrap())),
+            2 => watches.extend(watch(registry, &name)),
+            _ if watches.is_empty() => {}
+            _ => drop(watches.swap_remove(usize::from(choice) % watches.len())),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_count_of_empty_rooms_is_right_whatever_happens(choices in vec(any::<u8>(), 0..200)) {
+            let (registry, mut watches) = (registry(), Vec::new());
+            for (seq, choice) in (1..).zip(choices) {
+                step(&registry, &mut watches, choice, seq);
+                prop_assert_eq!(registry.empty_rooms_watched.load(Ordering::Relaxed), recount(&registry));
+            }
+            drop(watches);
+            prop_assert_eq!(registry.empty_rooms_watched.load(Ordering::Relaxed), 0);
+        }
+    }
+
+    #[test]
+    fn the_count_of_empty_rooms_is_right_when_threads_meet() {
+        let registry = registry();
+        std::thread::scope(|scope| {
+            for thread in 0..4_u64 {
+                let registry = &registry;
+                scope.spawn(move || {
+                    let (mut watches, mut dice) = (Vec::new(), thread + 1);
+                    for seq in 1..2_000 {
+                        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(thread | 1);
+                        step(registry, &mut watches, (dice >> 56) as u8, seq);
+                    }
+                });
+            }
+        });
+        assert_eq!(registry.empty_rooms_watched.load(Ordering::Relaxed), recount(&registry));
+        assert_eq!(recount(&registry), 0, "all watches are gone");
     }
 
     #[test]

@@ -18,3 +18,4 @@ mod mqtt_websocket;
 mod raw;
 mod rooms;
 mod snapshot;
+mod strangers;
