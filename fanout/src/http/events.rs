@@ -25,7 +25,11 @@ use axum::{
 use bytes::Bytes;
 use futures_util::stream;
 use service::http::{Offer, Peer};
-use std::{sync::Arc, time::Duration};
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep_until, timeout},
@@ -58,7 +62,7 @@ pub(super) async fn events(
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     if let Some(Extension(offer)) = offer {
-        let greeting = Greeting::Events { room, start: start(&shared).into() };
+        let greeting = Greeting::Events { room, start: start(&shared) };
         offer.accept(move |stream, read| admit(Ok((stream, read)), &routes, seat, greeting));
         return headers.into_response();
     }
@@ -69,9 +73,17 @@ pub(super) async fn events(
     (headers, Body::from_stream(body)).into_response()
 }
 
-/// How long to wait before connecting again; EventSource does that by itself.
-fn start(shared: &Shared) -> String {
-    format!("retry: {}\n\n", shared.config().reconnect_jitter_ms)
+/// What a stream begins with: how long to wait before connecting again.
+fn start(shared: &Shared) -> Vec<u8> {
+    let random = RandomState::new().hash_one(());
+    format!("retry: {}\n\n", retry_ms(shared.config().reconnect_jitter_ms, random)).into_bytes()
+}
+
+/// An EventSource waits exactly as long as it is told. So the server chooses at random, between a fifth of `jitter_ms` and all of
+/// it: otherwise all viewers of a node that dies would come back in the same moment.
+fn retry_ms(jitter_ms: u64, random: u64) -> u64 {
+    let shortest_ms = jitter_ms / 5;
+    shortest_ms + random % (jitter_ms - shortest_ms + 1)
 }
 
 struct Viewer {
@@ -172,6 +184,12 @@ mod tests {
     use crate::tests::harness::{Log, PATIENCE, Stage, config};
     use futures_util::FutureExt as _;
     use std::pin::pin;
+
+    #[test]
+    fn the_time_to_retry_is_anywhere_between_a_fifth_of_the_jitter_and_all_of_it() {
+        assert_eq!([0, 4_000, 4_001].map(|random| retry_ms(5_000, random)), [1_000, 5_000, 1_000]);
+        assert_eq!([0, 1, u64::MAX].map(|random| retry_ms(0, random)), [0, 0, 0]);
+    }
 
     #[tokio::test]
     async fn who_comes_while_the_log_is_read_waits_as_a_browser_that_is_refused_does_not_come_back() {

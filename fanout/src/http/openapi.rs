@@ -87,9 +87,11 @@ fn events(config: &Config, part: &mut Part) -> Value {
         "parameters": [room(part)],
         "responses": { "200": {
             "description": format!(
-                "Events whose `data` is a frame in JSON and whose `id` is its `since` and `seq`. `retry` comes first: {} ms. \
-                 A comment comes where nothing else does for {} ms.",
-                config.reconnect_jitter_ms, config.ping_interval_ms
+                "Events whose `data` is a frame in JSON and whose `id` is its `since` and `seq`. `retry` comes first: a random \
+                 time from {} to {} ms. A comment comes where nothing else does for {} ms.",
+                config.reconnect_jitter_ms / 5,
+                config.reconnect_jitter_ms,
+                config.ping_interval_ms
             ),
             "content": { "text/event-stream": { "schema": {
                 "type": "string",
