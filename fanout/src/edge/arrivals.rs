@@ -32,12 +32,13 @@ impl Shard {
             Greeting::Json { rooms, hello } => {
                 websocket::put_message(answers, Opcode::Text, &hello);
                 rooms.iter().try_for_each(|room| {
-                    join(room, audience).inspect_err(|_| websocket::put_close(answers, 1013, FULL))
+                    join(room, Snapshot::Send, audience)
+                        .inspect_err(|_| websocket::put_close(answers, 1013, FULL))
                 })
             }
-            Greeting::Events { room, start } => {
+            Greeting::Events { room, start, seen } => {
                 answers.extend(start);
-                join(&room, audience)
+                join(&room, seen.map_or(Snapshot::Send, Snapshot::SendUnless), audience)
             }
             Greeting::Mqtt => Ok(()),
         });
@@ -104,8 +105,8 @@ impl Shard {
 }
 
 /// Joins a room that has been watched for the viewer until now.
-fn join(room: &Watch, audience: &mut dyn Audience) -> Result<(), End> {
-    let how = How { snapshot: Snapshot::Send, retain_as_published: false };
+fn join(room: &Watch, snapshot: Snapshot, audience: &mut dyn Audience) -> Result<(), End> {
+    let how = How { snapshot, retain_as_published: false };
     audience.join(&room.room, how).map_err(|full| {
         full.refuse();
         End::Refused

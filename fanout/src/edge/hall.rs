@@ -230,11 +230,6 @@ impl Wishes<'_> {
 impl Audience for Wishes<'_> {
     fn join(&mut self, room: &RoomName, how: How) -> Result<(), Full> {
         let known = self.slot_of(room);
-        let snapshot = match how.snapshot {
-            Snapshot::Send => true,
-            Snapshot::SendIfNew => known.is_none(),
-            Snapshot::DontSend => false,
-        };
         let Some(viewer) = self.hall.viewers.get_mut(self.key) else { return Ok(()) };
         let slot = match known {
             Some(slot) => slot,
@@ -250,7 +245,14 @@ impl Audience for Wishes<'_> {
         };
         let subscription = &mut viewer.subscriptions[slot];
         subscription.retain_as_published = how.retain_as_published;
-        if snapshot {
+        let is_due = match how.snapshot {
+            Snapshot::Send => true,
+            Snapshot::SendIfNew => known.is_none(),
+            Snapshot::DontSend => false,
+            // Asked now: later frames are offered to members.
+            Snapshot::SendUnless(seen) => self.hall.rooms.shown(subscription.place.room) != Some(seen),
+        };
+        if is_due {
             subscription.due = Due::Snapshot;
         }
         Ok(())

@@ -92,6 +92,11 @@ impl Rooms {
         self.rooms.get_mut(index as usize)
     }
 
+    /// `since` and `seq` of the room's newest frame.
+    pub(super) fn shown(&self, index: u32) -> Option<(u64, u64)> {
+        self.rooms.get(index as usize)?.newest.as_ref().map(|newest| newest.place())
+    }
+
     pub(super) fn index_of(&self, name: &str) -> Option<u32> {
         self.by_name.get(name).copied()
     }

@@ -42,6 +42,8 @@ pub(super) enum Snapshot {
     Send,
     SendIfNew,
     DontSend,
+    /// Unless it is this frame, which the viewer has: `since` and `seq`.
+    SendUnless((u64, u64)),
 }
 
 /// How a viewer that comes over HTTP begins.
@@ -49,8 +51,9 @@ pub(super) enum Snapshot {
 pub(crate) enum Greeting {
     /// JSON, about these rooms, which are kept until it has joined; with what it is greeted by.
     Json { rooms: Vec<Watch>, hello: Vec<u8> },
-    /// Server-sent events, about a room, which is kept until it has joined; with what the stream begins with.
-    Events { room: Watch, start: Vec<u8> },
+    /// Server-sent events, about a room, which is kept until it has joined; with what the stream begins with. `seen`: the frame
+    /// that the viewer received last, before it came back.
+    Events { room: Watch, start: Vec<u8>, seen: Option<(u64, u64)> },
     /// MQTT.
     Mqtt,
 }

@@ -19,7 +19,7 @@ use axum::{
     Extension,
     body::Body,
     extract::State,
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -43,8 +43,10 @@ pub(super) async fn events(
     State(routes): State<Routes>,
     Room(room): Room,
     Peer(peer): Peer,
+    headers: HeaderMap,
     offer: Option<Extension<Offer>>,
 ) -> Response {
+    let seen = last_seen(&headers);
     let shared = Arc::clone(&routes.shared);
     tokio::select! {
         _ = timeout(START_PATIENCE, shared.until_caught_up()) => {}
@@ -55,22 +57,28 @@ pub(super) async fn events(
         Ok(seated) => seated,
         Err(refusal) => return refusal.into_response(),
     };
-    let headers = [
+    let answer = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store"),
         // Proxies such as nginx would collect events otherwise.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     if let Some(Extension(offer)) = offer {
-        let greeting = Greeting::Events { room, start: start(&shared) };
+        let greeting = Greeting::Events { room, start: start(&shared), seen };
         offer.accept(move |stream, read| admit(Ok((stream, read)), &routes, seat, greeting));
-        return headers.into_response();
+        return answer.into_response();
     }
-    let body = stream::unfold(Viewer::new(shared, seat, room), |mut viewer| async move {
+    let body = stream::unfold(Viewer::new(shared, seat, room, seen), |mut viewer| async move {
         let chunk = viewer.next().await?;
         Some((Ok::<_, std::convert::Infallible>(chunk), viewer))
     });
-    (headers, Body::from_stream(body)).into_response()
+    (answer, Body::from_stream(body)).into_response()
+}
+
+/// The frame that the viewer received last, if it says so: `since` and `seq`, which are the `id` of its event.
+fn last_seen(headers: &HeaderMap) -> Option<(u64, u64)> {
+    let (since, seq) = headers.get("last-event-id")?.to_str().ok()?.split_once('-')?;
+    Some((since.parse().ok()?, seq.parse().ok()?))
 }
 
 /// What a stream begins with: how long to wait before connecting again.
@@ -90,7 +98,7 @@ struct Viewer {
     shared: Arc<Shared>,
     _seat: Seat,
     watch: Watch,
-    /// What it was given last.
+    /// The frame that it was given last.
     last: Option<Arc<Encoded>>,
     greeted: bool,
     /// Has a permit when nothing is in HTTP's buffers.
@@ -111,11 +119,15 @@ impl AsRef<[u8]> for Chunk {
 }
 
 impl Viewer {
-    fn new(shared: Arc<Shared>, seat: Seat, mut watch: Watch) -> Self {
-        // What the room shows is due at once.
-        watch.shown.mark_changed();
+    fn new(shared: Arc<Shared>, seat: Seat, mut watch: Watch, seen: Option<(u64, u64)>) -> Self {
+        // What the room shows is due at once, unless the viewer has it.
+        let shown = watch.shown.borrow_and_update().clone();
+        let last = shown.filter(|frame| Some(frame.place()) == seen);
+        if last.is_none() {
+            watch.shown.mark_changed();
+        }
         let buffers = Arc::new(Semaphore::new(1));
-        Self { shared, _seat: seat, watch, last: None, greeted: false, buffers, leave_at: None }
+        Self { shared, _seat: seat, watch, last, greeted: false, buffers, leave_at: None }
     }
 
     /// The next part of the body; `None` when the viewer has to leave.
@@ -197,7 +209,8 @@ mod tests {
         log.log.fail_opens(u32::MAX);
         let stage = Stage::over_unready(log, config()).await;
         let room = Room("final".parse().unwrap());
-        let mut answer = pin!(events(State(stage.routes.clone()), room, Peer([127, 0, 0, 1].into()), None));
+        let (routes, peer) = (State(stage.routes.clone()), Peer([127, 0, 0, 1].into()));
+        let mut answer = pin!(events(routes, room, peer, HeaderMap::new(), None));
         assert!(answer.as_mut().now_or_never().is_none());
         stage.log.log.fail_opens(0);
         assert_eq!(timeout(PATIENCE, answer).await.unwrap().status(), 200);

@@ -5,7 +5,7 @@ use super::{
     harness::{PATIENCE, Stage, aggregate, config, large_aggregate, recorded},
 };
 use crate::Config;
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -39,16 +39,37 @@ impl Viewer {
         Self::over(TcpStream::connect(stage.address).await.unwrap(), room, way).await
     }
 
+    /// A viewer that saw an event before, with its greeting.
+    async fn back(stage: &Stage, way: Way, last_event_id: &str) -> Self {
+        let stream = TcpStream::connect(stage.address).await.unwrap();
+        let headers = format!("Last-Event-ID: {last_event_id}\r\n");
+        let mut viewer = Self::over_with(stream, "final", way, &headers).await;
+        viewer.head().await;
+        viewer.retry_ms().await;
+        viewer
+    }
+
+    /// How long to wait before connecting again: what a stream begins with.
+    async fn retry_ms(&mut self) -> u64 {
+        let event = self.event().await;
+        let [retry] = &event[..] else { panic!("no retry: {event:?}") };
+        retry.strip_prefix("retry: ").unwrap().parse().unwrap()
+    }
+
     async fn connect_small(address: SocketAddr, room: &str, way: Way) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(1).unwrap();
         Self::over(socket.connect(address).await.unwrap(), room, way).await
     }
 
-    async fn over(mut stream: TcpStream, room: &str, way: Way) -> Self {
+    async fn over(stream: TcpStream, room: &str, way: Way) -> Self {
+        Self::over_with(stream, room, way, "").await
+    }
+
+    async fn over_with(mut stream: TcpStream, room: &str, way: Way, headers: &str) -> Self {
         let version = if way == Way::Edge { "1.1" } else { "1.0" };
         let request = format!(
-            "GET /v1/rooms/{room}/events HTTP/{version}\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+            "GET /v1/rooms/{room}/events HTTP/{version}\r\nHost: x\r\nAccept: text/event-stream\r\n{headers}\r\n"
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         Self { stream, came: Vec::new() }
@@ -95,7 +116,7 @@ impl Viewer {
         let mut viewer = Self::connect(stage, room, way).await;
         let head = viewer.head().await;
         assert_eq!(head.contains("connection: close"), way == Way::Edge, "who serves it: {head}");
-        assert_eq!(viewer.event().await, ["retry: 5000"]);
+        viewer.retry_ms().await;
         viewer
     }
 }
@@ -108,12 +129,15 @@ async fn a_viewer_is_told_when_to_retry_and_gets_the_snapshot_and_each_frame_in_
         stage.show(&aggregate("final", 1)).await;
         let mut viewer = Viewer::connect(&stage, "final", way).await;
         let head = viewer.head().await;
-        for line in
-            ["content-type: text/event-stream", "cache-control: no-store", "access-control-allow-origin: *"]
-        {
+        for line in [
+            "content-type: text/event-stream",
+            "cache-control: no-store",
+            "access-control-allow-origin: *",
+            "x-accel-buffering: no",
+        ] {
             assert!(head.contains(line), "{head}");
         }
-        assert_eq!(viewer.event().await, ["retry: 5000"]);
+        viewer.retry_ms().await;
         assert_eq!(viewer.frame().await, Frame::of(&aggregate("final", 1), 10));
         for seq in 2..=20 {
             stage.show(&aggregate("final", seq)).await;
@@ -121,6 +145,54 @@ async fn a_viewer_is_told_when_to_retry_and_gets_the_snapshot_and_each_frame_in_
         }
         drop(viewer);
         stage.until_viewers(0).await;
+    }
+}
+
+#[tokio::test]
+async fn viewers_are_told_different_times_so_that_they_do_not_come_back_together() {
+    for way in WAYS {
+        println!("{way:?}");
+        let stage = Stage::start(config()).await;
+        let (mut viewers, mut times) = (Vec::new(), BTreeSet::new());
+        for _ in 0..20 {
+            let mut viewer = Viewer::connect(&stage, "final", way).await;
+            viewer.head().await;
+            times.insert(viewer.retry_ms().await);
+            viewers.push(viewer);
+        }
+        assert!(times.iter().all(|ms| (1_000..=5_000).contains(ms)), "{times:?}");
+        assert!(times.len() > 10, "{times:?}");
+        stage.reload(|config| config.reconnect_jitter_ms = 0);
+        let mut viewer = Viewer::connect(&stage, "final", way).await;
+        viewer.head().await;
+        assert_eq!(viewer.retry_ms().await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_viewer_that_comes_back_does_not_get_the_event_again_that_it_has() {
+    for way in WAYS {
+        println!("{way:?}");
+        let stage = Stage::start(config()).await;
+        for seq in [1, 2] {
+            stage.show(&aggregate("final", seq)).await;
+        }
+        let since = aggregate("final", 2).since;
+        let mut has_newest = [
+            Viewer::back(&stage, way, &format!("{since}-2")).await,
+            // The shards know the room now.
+            Viewer::back(&stage, way, &format!("{since}-2")).await,
+            Viewer::back(&stage, way, &format!("{since}-2")).await,
+        ];
+        for id in [format!("{since}-1"), format!("{}-2", since - 1), "2".into(), String::new()] {
+            assert_eq!(Viewer::back(&stage, way, &id).await.frame().await.seq, 2, "{id}");
+        }
+        for seq in [3, 4] {
+            stage.show(&aggregate("final", seq)).await;
+            for viewer in &mut has_newest {
+                assert_eq!(viewer.frame().await.seq, seq);
+            }
+        }
     }
 }
 
