@@ -26,8 +26,9 @@ use std::{
 };
 use wire::{FORMAT_VERSION, Hello, RoomName};
 
-/// The WebSocket subprotocol of MQTT (MQTT 5, section 6).
-const MQTT: &str = "mqtt";
+/// The WebSocket subprotocols of MQTT, the preferred one first: that of the standard (MQTT 5, section 6), and its name before
+/// 3.1.1, which some clients still offer alone although they speak 3.1.1.
+pub(super) const MQTT: [&str; 2] = ["mqtt", "mqttv3.1"];
 
 /// JSON about one room.
 pub(super) async fn live(
@@ -51,12 +52,13 @@ pub(super) async fn live_rooms(
 
 /// MQTT in a WebSocket.
 pub(super) async fn mqtt(State(routes): State<Routes>, Peer(peer): Peer, request: Request) -> Response {
-    if !Words::of(request.headers()).handshake().offers(MQTT) {
+    let words = Words::of(request.headers());
+    let Some(subprotocol) = MQTT.into_iter().find(|name| words.handshake().offers(name)) else {
         return Refusal::Subprotocol.into_response();
-    }
+    };
     let mut response = open(routes, Protocol::MqttWebSocket, None, peer, request);
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(MQTT));
+        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
     }
     response
 }
@@ -78,6 +80,9 @@ fn open(
         Ok(accept) => accept,
         Err(unfit) => return Refusal::Unfit(unfit).into_response(),
     };
+    if announces_body(request.headers()) {
+        return Refusal::Unfit(Unfit::Body).into_response();
+    }
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return Refusal::Unfit(Unfit::NoUpgrade).into_response();
     };
@@ -95,6 +100,12 @@ fn open(
         (header::SEC_WEBSOCKET_ACCEPT, &accept),
     ];
     (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+}
+
+/// Whether a body follows the request. It may come later than the request, and would be taken for frames.
+fn announces_body(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    headers.contains_key(header::TRANSFER_ENCODING) || lengths.any(|length| length != "0")
 }
 
 /// How the viewer begins: with places in the rooms of its hello, or with MQTT.

@@ -3,7 +3,7 @@
 //! - `GET /v1/rooms/{room}`: the newest frame.
 //! - `GET /v1/rooms/{room}/live`, `GET /v1/live?room=a&room=b`: each new frame, as texts of a WebSocket.
 //! - `GET /v1/rooms/{room}/events`: each new frame, as server-sent events.
-//! - `GET /mqtt`: MQTT in a WebSocket.
+//! - `GET /mqtt`, `GET /mqtt/`: MQTT in a WebSocket.
 
 mod events;
 mod live;
@@ -51,6 +51,8 @@ pub(crate) fn router(routes: Routes) -> Router {
         .route("/v1/rooms/{room}/live", websocket(get(live::live)))
         .route("/v1/live", websocket(get(live::live_rooms)))
         .route("/mqtt", websocket(get(live::mqtt)))
+        // Some clients add a slash to a URL without a path of its own.
+        .route("/mqtt/", websocket(get(live::mqtt)))
         .with_state(routes)
 }
 

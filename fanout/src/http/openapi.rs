@@ -154,8 +154,8 @@ fn mqtt() -> Value {
         "description": "Topics are reactions/{room}; QoS 0; viewers can't publish.",
         "parameters": [{
             "name": "Sec-WebSocket-Protocol", "in": "header", "required": true,
-            "description": "Has to offer mqtt.",
-            "schema": { "type": "string", "const": "mqtt" },
+            "description": "Has to offer mqtt, or mqttv3.1, which is agreed to where mqtt is not offered.",
+            "schema": { "type": "string", "enum": super::live::MQTT },
         }],
         "responses": { "101": switching("Binary messages hold MQTT packets (MQTT 5, section 6).") },
     })
@@ -186,7 +186,7 @@ fn refusals(kind: Kind, config: &Config, part: &mut Part) -> Map<String, Value> 
         Draining;
         Full(Full::Viewers);
     };
-    let unfit = [Unfit::Version, Unfit::Key].map(Refusal::Unfit);
+    let unfit = [Unfit::Version, Unfit::Key, Unfit::Body].map(Refusal::Unfit);
     let full = [Full::Address, Full::Rooms].map(Refusal::Full);
     let mine: Vec<_> =
         refusals.into_iter().chain(unfit).chain(full).filter(|refusal| concerns(refusal, kind)).collect();

@@ -57,6 +57,7 @@ fn why(unfit: Unfit) -> &'static str {
         Unfit::NoUpgrade => "ask with Connection: upgrade, Upgrade: websocket",
         Unfit::Version => "Sec-WebSocket-Version has to be 13",
         Unfit::Key => "Sec-WebSocket-Key has to be 16 bytes in Base64",
+        Unfit::Body => "the request that opens it has no body",
     }
 }
 
@@ -68,7 +69,9 @@ impl Refusal {
             Self::RoomName(_) | Self::RoomEncoding => (S::BAD_REQUEST, "room_name", true),
             Self::Parameter(_) | Self::TooManyRooms(_) | Self::NoRoom => (S::BAD_REQUEST, "room_name", true),
             Self::Method(_) | Self::NotGet(_) => (S::METHOD_NOT_ALLOWED, "method", false),
-            Self::Subprotocol | Self::Unfit(Unfit::Key) => (S::BAD_REQUEST, "not_websocket", true),
+            Self::Subprotocol | Self::Unfit(Unfit::Key | Unfit::Body) => {
+                (S::BAD_REQUEST, "not_websocket", true)
+            }
             Self::Unfit(_) => (S::UPGRADE_REQUIRED, "not_websocket", true),
             Self::NoFrame(_) => (S::NOT_FOUND, "no_frame", false),
             Self::Starting => (S::SERVICE_UNAVAILABLE, "starting", true),

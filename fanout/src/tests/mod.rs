@@ -6,6 +6,7 @@ mod broker;
 mod counted;
 mod counted_mqtt;
 mod events;
+mod handshake;
 pub(crate) mod harness;
 mod hostile;
 mod live;

@@ -176,7 +176,7 @@ async fn who_breaks_the_protocol_is_closed_with_the_right_codes() {
 #[tokio::test]
 async fn the_subprotocol_has_to_be_offered() {
     let stage = Stage::start(config()).await;
-    for protocols in [None, Some("mqttv3.1"), Some("soap")] {
+    for protocols in [None, Some("MQTT"), Some("soap")] {
         match Client::open(&stage, protocols).await.err() {
             Some(Error::Http(response)) => assert_eq!(response.status(), 400, "{protocols:?}"),
             other => panic!("{protocols:?}: {other:?}"),

@@ -1,11 +1,19 @@
 //! The opening handshake (RFC 6455, 4.2).
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine, alphabet,
+    engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD},
+};
 use sha1::{Digest, Sha1};
 
 /// Appended to the client's key (1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const KEY_BYTES: usize = 16;
+/// The key is only hashed, so its last bits may be anything: the example of the standard (4.1, item 7) is not canonical Base64.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 /// The headers that open a WebSocket, as they came.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,6 +35,8 @@ pub(crate) enum Unfit {
     Version,
     /// Its key is not 16 bytes of Base64.
     Key,
+    /// It announces a body, which would be read as frames.
+    Body,
 }
 
 impl Handshake<'_> {
@@ -40,7 +50,7 @@ impl Handshake<'_> {
             return Err(Unfit::Version);
         }
         let key = self.key.trim();
-        match STANDARD.decode(key) {
+        match LENIENT.decode(key) {
             Ok(bytes) if bytes.len() == KEY_BYTES => Ok(accept_key(key)),
             _ => Err(Unfit::Key),
         }
@@ -72,6 +82,15 @@ mod tests {
     #[test]
     fn the_example_of_the_standard_is_answered_as_it_says() {
         assert_eq!(GOOD.accept(), Ok("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned()));
+    }
+
+    #[test]
+    fn a_keys_last_bits_may_be_anything_but_no_byte_may_be_missing() {
+        let key = "AQIDBAUGBwgJCgsMDQ4PEC==";
+        assert_eq!(Handshake { key, ..GOOD }.accept(), Ok(accept_key(key)));
+        for key in ["AQIDBAUGBwgJCgsMDQ4P", "AQIDBAUGBwgJCgsMDQ4PEC", "AQIDBAUGBwgJCgsMDQ4PEBE="] {
+            assert_eq!(Handshake { key, ..GOOD }.accept(), Err(Unfit::Key), "{key}");
+        }
     }
 
     #[test]
