@@ -3,7 +3,7 @@
 //! because a frame is given to HTTP only when the one before has left its buffers.
 
 use super::{
-    Routes,
+    NOSNIFF, Routes,
     live::{admit, seat, watch},
     room::Room,
 };
@@ -60,6 +60,7 @@ pub(super) async fn events(
     let answer = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store"),
+        NOSNIFF,
         // Proxies such as nginx would collect events otherwise.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];

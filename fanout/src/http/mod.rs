@@ -28,6 +28,9 @@ use tower_http::cors::CorsLayer;
 /// How long browsers may remember what the routes allow.
 const CORS_MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Browsers take a body for what its type says, and don't guess: refusals repeat what clients sent.
+const NOSNIFF: (HeaderName, &str) = (header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+
 /// What the routes need.
 #[derive(Debug, Clone)]
 pub(crate) struct Routes {

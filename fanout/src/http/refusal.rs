@@ -1,5 +1,6 @@
 //! Why a request got no frame: one variant a cause.
 
+use super::NOSNIFF;
 use crate::{metrics::refused, registry::Full, websocket::Unfit};
 use axum::{
     http::{HeaderValue, Method, StatusCode, header},
@@ -100,6 +101,8 @@ impl IntoResponse for Refusal {
             refused(cause);
         }
         let mut response = self.problem().into_response();
+        let (name, value) = NOSNIFF;
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
         if let Self::NotGet(_) = self {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
         }

@@ -1,6 +1,6 @@
 //! The newest frame of a room, for those who join or poll.
 
-use super::{refusal::Refusal, room::Room};
+use super::{NOSNIFF, refusal::Refusal, room::Room};
 use crate::fanout::Shared;
 use axum::{
     extract::State,
@@ -26,7 +26,7 @@ pub(super) async fn snapshot(
     if knows(&headers, &etag) {
         return (StatusCode::NOT_MODIFIED, cache, [(header::ETAG, etag)]).into_response();
     }
-    let kind = [(header::CONTENT_TYPE, "application/json")];
+    let kind = [(header::CONTENT_TYPE, "application/json"), NOSNIFF];
     (cache, [(header::ETAG, etag)], kind, frame.json()).into_response()
 }
 

@@ -74,6 +74,8 @@ async fn refusals_are_problems_that_say_why() {
         let response = get(&stage, path, &[]).await;
         assert_eq!(response.status(), status, "{path}");
         assert_eq!(header(&response, "content-type"), "application/problem+json");
+        let may_be_cached = if status == StatusCode::NOT_FOUND { "public, max-age=1" } else { "" };
+        assert_eq!(header(&response, "cache-control"), may_be_cached, "{path}");
         let body = body(response).await;
         assert!(body.contains(text), "{body}");
     }
@@ -95,6 +97,29 @@ async fn a_plain_request_for_the_live_stream_is_told_to_upgrade() {
 }
 
 #[tokio::test]
+async fn browsers_are_told_not_to_guess_the_type_of_any_body() {
+    let stage = Stage::start(config()).await;
+    stage.show(&aggregate("final", 1)).await;
+    for (method, path, status) in [
+        ("GET", "/v1/rooms/final", 200),
+        ("GET", "/v1/rooms/empty", 404),
+        ("GET", "/v1/rooms/a%20b", 400),
+        ("POST", "/v1/rooms/final", 405),
+        ("GET", "/v1/rooms/final/events", 200),
+        ("POST", "/v1/rooms/final/events", 405),
+        ("GET", "/v1/rooms/final/live", 426),
+        ("POST", "/v1/rooms/final/live", 405),
+        ("GET", "/v1/live?<script>=1", 400),
+        ("GET", "/mqtt", 400),
+    ] {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let response = router(&stage).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), status, "{method} {path}");
+        assert_eq!(header(&response, "x-content-type-options"), "nosniff", "{method} {path}");
+    }
+}
+
+#[tokio::test]
 async fn before_the_log_is_read_nobody_is_told_that_a_room_is_empty() {
     let log = Log::new().await;
     log.log.fail_opens(u32::MAX);
@@ -108,6 +133,26 @@ async fn before_the_log_is_read_nobody_is_told_that_a_room_is_empty() {
     stage.log.log.fail_opens(0);
     stage.until(|stage| stage.readiness.missing().is_empty()).await;
     assert_eq!(get(&stage, "/v1/rooms/final", &[]).await.status(), 404);
+}
+
+#[tokio::test]
+async fn pages_may_send_what_reads_need_and_no_credentials() {
+    let stage = Stage::start(config()).await;
+    for path in ["/v1/rooms/final", "/v1/rooms/final/events"] {
+        let preflight = Request::options(path)
+            .header("origin", "https://a.example")
+            .header("access-control-request-method", "GET")
+            .header("access-control-request-headers", "if-none-match,last-event-id");
+        let response = router(&stage).oneshot(preflight.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        let mut allowed: Vec<_> = header(&response, "access-control-allow-headers").split(',').collect();
+        allowed.sort_unstable();
+        assert_eq!(allowed, ["if-none-match", "last-event-id"], "{path}");
+        assert_eq!(header(&response, "access-control-allow-credentials"), "", "{path}");
+        let response = get(&stage, path, &[("origin", "https://a.example")]).await;
+        assert_eq!(header(&response, "access-control-expose-headers"), "etag,retry-after", "{path}");
+        assert_eq!(header(&response, "access-control-allow-credentials"), "", "{path}");
+    }
 }
 
 #[tokio::test]
