@@ -241,7 +241,7 @@ fn hear_websocket(
     let mut taken = 0;
     loop {
         let (piece, bytes) = reader.next(&mut input[taken..]).map_err(|violation| {
-            websocket::put_close(out, 1002, violation.0);
+            websocket::put_close(out, violation.code, violation.reason);
             End::Malformed
         })?;
         taken += bytes;

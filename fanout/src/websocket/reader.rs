@@ -29,7 +29,17 @@ pub(crate) enum Piece<'a> {
 
 /// How a client violates the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Violation(pub(crate) &'static str);
+pub(crate) struct Violation {
+    /// The code with which it is closed (7.4.1).
+    pub(crate) code: u16,
+    pub(crate) reason: &'static str,
+}
+
+impl Violation {
+    fn protocol(reason: &'static str) -> Self {
+        Self { code: 1002, reason }
+    }
+}
 
 struct Header {
     fin: bool,
@@ -50,9 +60,9 @@ impl Reader {
             return control(&header, input);
         }
         match (header.opcode, self.fragmented) {
-            (Opcode::Continuation, false) => return Err(Violation("a continuation of nothing")),
+            (Opcode::Continuation, false) => return Err(Violation::protocol("a continuation of nothing")),
             (Opcode::Text | Opcode::Binary, true) => {
-                return Err(Violation("a new message inside a fragmented one"));
+                return Err(Violation::protocol("a new message inside a fragmented one"));
             }
             (Opcode::Text, false) => return Ok((Piece::Text, header.header_bytes)),
             _ => {}
@@ -79,10 +89,10 @@ impl Header {
     fn read(input: &[u8]) -> Result<Option<Self>, Violation> {
         let &[first, second, ref rest @ ..] = input else { return Ok(None) };
         if first & 0x70 != 0 {
-            return Err(Violation("a reserved bit without an extension"));
+            return Err(Violation::protocol("a reserved bit without an extension"));
         }
         if second & 0x80 == 0 {
-            return Err(Violation("a frame of a client that is not masked"));
+            return Err(Violation::protocol("a frame of a client that is not masked"));
         }
         let opcode = match first & 0x0f {
             0 => Opcode::Continuation,
@@ -91,22 +101,26 @@ impl Header {
             8 => Opcode::Close,
             9 => Opcode::Ping,
             10 => Opcode::Pong,
-            _ => return Err(Violation("an opcode that does not exist")),
+            _ => return Err(Violation::protocol("an opcode that does not exist")),
         };
         let fin = first & 0x80 != 0;
         if opcode as u8 >= 8 && (!fin || second & 0x7f > 125) {
-            return Err(Violation("a control frame that is fragmented or longer than 125 bytes"));
+            return Err(Violation::protocol("a control frame that is fragmented or longer than 125 bytes"));
         }
-        let (payload_bytes, rest) = match (second & 0x7f, rest) {
-            (126, &[a, b, ref rest @ ..]) => (u64::from(u16::from_be_bytes([a, b])), rest),
+        let (payload_bytes, shortest, rest) = match (second & 0x7f, rest) {
+            (126, &[a, b, ref rest @ ..]) => (u64::from(u16::from_be_bytes([a, b])), 126, rest),
             (127, &[a, b, c, d, e, f, g, h, ref rest @ ..]) => {
-                (u64::from_be_bytes([a, b, c, d, e, f, g, h]), rest)
+                (u64::from_be_bytes([a, b, c, d, e, f, g, h]), 1 << 16, rest)
             }
             (126 | 127, _) => return Ok(None),
-            (len, rest) => (u64::from(len), rest),
+            (len, rest) => (u64::from(len), 0, rest),
         };
+        // The minimal number of bytes must be used to encode the length (5.2).
+        if payload_bytes < shortest {
+            return Err(Violation::protocol("a length that takes more bytes than it needs"));
+        }
         if payload_bytes > i64::MAX as u64 {
-            return Err(Violation("a length with its highest bit set"));
+            return Err(Violation::protocol("a length with its highest bit set"));
         }
         let &[a, b, c, d, ref payload @ ..] = rest else { return Ok(None) };
         let header_bytes = input.len() - payload.len();
@@ -123,12 +137,15 @@ fn control<'a>(header: &Header, input: &'a mut [u8]) -> Result<(Piece<'a>, usize
         (Opcode::Close, []) => Piece::Close(None),
         (Opcode::Close, [a, b, reason @ ..]) => {
             let code = u16::from_be_bytes([*a, *b]);
-            if !may_be_sent(code) || std::str::from_utf8(reason).is_err() {
-                return Err(Violation("a close with a code or a reason that may not be sent"));
+            if !may_be_sent(code) {
+                return Err(Violation::protocol("a close with a code that may not be sent"));
+            }
+            if std::str::from_utf8(reason).is_err() {
+                return Err(Violation { code: 1007, reason: "a close with a reason that is not UTF-8" });
             }
             Piece::Close(Some(code))
         }
-        (Opcode::Close, _) => return Err(Violation("a close with half a code")),
+        (Opcode::Close, _) => return Err(Violation::protocol("a close with half a code")),
         _ => Piece::Pong,
     };
     Ok((piece, end))

@@ -27,7 +27,8 @@ enum Said {
     Ping(Vec<u8>),
     Pong,
     Close(Option<u16>),
-    Violation(&'static str),
+    /// With the code of the close.
+    Violation(u16),
 }
 
 /// Reads what comes in pieces of the given lengths, in turn.
@@ -61,8 +62,8 @@ fn read(bytes: &[u8], lengths: &[usize]) -> Vec<Said> {
                     }
                     rest.drain(..taken);
                 }
-                Err(Violation(what)) => {
-                    said.push(Said::Violation(what));
+                Err(Violation { code, .. }) => {
+                    said.push(Said::Violation(code));
                     return said;
                 }
             }
@@ -117,7 +118,12 @@ fn binary_messages_may_be_fragmented_with_control_frames_between() {
 fn what_a_client_may_not_send_is_a_violation() {
     let mut unmasked = frame(0x82, b"x");
     unmasked[1] &= 0x7f;
+    let long = |second: u8, length: &[u8]| [&[0x82, second | 0x80], length, &[1, 2, 3, 4, 0]].concat();
     for bad in [
+        long(126, &[0, 0]),
+        long(126, &[0, 125]),
+        long(127, &[0, 0, 0, 0, 0, 0, 0, 125]),
+        long(127, &[0, 0, 0, 0, 0, 0, 0xff, 0xff]),
         unmasked,
         frame(0xc2, b"x"),
         frame(0xa2, b"x"),
@@ -133,11 +139,20 @@ fn what_a_client_may_not_send_is_a_violation() {
         frame(0x88, &[0x03, 0xed]),
         frame(0x88, &[0x03, 0xe7]),
         frame(0x88, &[0x13, 0x88]),
-        frame(0x88, &[0x03, 0xe8, 0xff]),
         [0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4].to_vec(),
     ] {
         let said = read(&bad, &[1]);
-        assert!(matches!(said.last(), Some(Said::Violation(_))), "{bad:02x?}: {said:?}");
+        assert_eq!(said.last(), Some(&Said::Violation(1002)), "{bad:02x?}");
+    }
+    assert_eq!(read(&frame(0x88, &[0x03, 0xe8, 0xff]), &[1]), [Said::Violation(1007)], "not UTF-8");
+    for good in [
+        [&[0x82, 0xfe, 0, 126][..], &[0; 4]].concat(),
+        [&[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0][..], &[0; 4]].concat(),
+    ] {
+        assert!(
+            matches!(Reader::default().next(&mut good.clone()), Ok((Piece::Binary(_), _))),
+            "{good:02x?}"
+        );
     }
 }
 
