@@ -1,6 +1,9 @@
 //! How many files a process may have open: every connection is one.
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::{
+    errno::Errno,
+    sys::resource::{Resource, getrlimit, setrlimit},
+};
 use std::{io, os::fd::AsRawFd};
 
 /// Files that connections of the public leave to the rest of the process, such as the event log, which can't go on without.
@@ -23,9 +26,20 @@ pub fn leaves(reserved: u64, opened: &impl AsRawFd) -> bool {
     number + reserved.min(limit / 2) < limit
 }
 
+/// Whether an error says that no more files can be opened: EMFILE, by this process; ENFILE, by the whole system.
+pub fn are_used_up(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|code| code == Errno::EMFILE as i32 || code == Errno::ENFILE as i32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_lack_of_files_is_one() {
+        let is = |errno: Errno| are_used_up(&io::Error::from(errno));
+        assert_eq!([Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS].map(is), [true, true, false]);
+    }
 
     #[test]
     fn a_file_near_the_limit_leaves_too_few() {

@@ -1,7 +1,6 @@
 //! How viewers come into a shard.
 
 use super::{
-    end::End,
     mailbox::Newcomer,
     shard::Shard,
     speech::{Audience, Greeting, How, Snapshot},
@@ -14,13 +13,32 @@ use crate::{
 };
 use mio::{Interest, Token, net::TcpStream};
 use service::files;
-use std::io;
+use std::{
+    io::{self, Write as _},
+    net::Shutdown,
+};
 
 /// Viewers that are accepted before others are looked after.
 const ACCEPTS: usize = 256;
 
-/// What a viewer is told whose room was taken by others on its way here.
-const FULL: &str = "this node serves as much as it may, try again later";
+impl Newcomer {
+    /// Tells a viewer that finds no place to come again, and closes its connection. Nobody waits until the socket takes that: a
+    /// new one has room.
+    pub(super) fn turn_away(self) {
+        let Self { mut stream, greeting, .. } = self;
+        let mut goodbye = Vec::new();
+        match greeting {
+            Greeting::Json { .. } | Greeting::Mqtt => {
+                websocket::put_close(&mut goodbye, 1013, "too many viewers come at once, try again later");
+            }
+            // An EventSource comes back when its stream ends, after the time in `start`.
+            Greeting::Events { start, .. } => goodbye = start,
+        }
+        if let Err(error) = stream.write_all(&goodbye).and_then(|()| stream.shutdown(Shutdown::Write)) {
+            tracing::debug!(%error, "a viewer could not be told to come again");
+        }
+    }
+}
 
 impl Shard {
     /// Takes in a viewer that came over HTTP.
@@ -28,24 +46,18 @@ impl Shard {
         let Newcomer { stream, seat, greeting, input } = newcomer;
         let Some(key) = self.seat(TcpStream::from_std(stream), seat) else { return };
         self.hall.viewers[key].input = input.to_vec();
-        let joined = self.hall.with(key, |_, answers, audience| match greeting {
+        self.hall.with(key, |_, answers, audience| match greeting {
             Greeting::Json { rooms, hello } => {
                 websocket::put_message(answers, Opcode::Text, &hello);
-                rooms.iter().try_for_each(|room| {
-                    join(room, Snapshot::Send, audience)
-                        .inspect_err(|_| websocket::put_close(answers, 1013, FULL))
-                })
+                rooms.iter().for_each(|room| join(room, Snapshot::Send, audience));
             }
             Greeting::Events { room, start, seen } => {
                 answers.extend(start);
-                join(&room, seen.map_or(Snapshot::Send, Snapshot::SendUnless), audience)
+                join(&room, seen.map_or(Snapshot::Send, Snapshot::SendUnless), audience);
             }
-            Greeting::Mqtt => Ok(()),
+            Greeting::Mqtt => {}
         });
-        match joined {
-            Some(Err(end)) => self.end(key, end),
-            _ => self.work(key),
-        }
+        self.work(key);
     }
 
     /// Gives a viewer its place in the shard.
@@ -54,8 +66,8 @@ impl Shard {
         let key = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(&mut stream, Token(key), interest) {
-            refused("files");
-            tracing::warn!(%error, "a viewer's socket could not be watched");
+            refused("system");
+            tracing::warn!(%error, "a viewer's socket could not be watched; is fs.epoll.max_user_watches reached?");
             return None;
         }
         entry.insert(Viewer::new(stream, seat, self.hall.now_ms));
@@ -93,8 +105,8 @@ impl Shard {
                 }
                 Err(error) if is_of_the_peer(&error) => {}
                 Err(error) => {
-                    // No descriptor is left, most likely: again at the next tick.
-                    refused("files");
+                    // The next tick tries again.
+                    refused(if files::are_used_up(&error) { "files" } else { "system" });
                     tracing::warn!(%error, "viewers can't be accepted");
                     self.accepts = false;
                     return;
@@ -104,17 +116,26 @@ impl Shard {
     }
 }
 
-/// Joins a room that has been watched for the viewer until now.
-fn join(room: &Watch, snapshot: Snapshot, audience: &mut dyn Audience) -> Result<(), End> {
-    let how = How { snapshot, retain_as_published: false };
-    audience.join(&room.room, how).map_err(|full| {
-        full.refuse();
-        End::Refused
-    })
+/// Joins a room that has been watched for the viewer until now: so its place can't have been taken by others.
+fn join(room: &Watch, snapshot: Snapshot, audience: &mut dyn Audience) {
+    let joined = audience.join(&room.room, How { snapshot, retain_as_published: false });
+    debug_assert!(joined.is_ok(), "{joined:?}");
 }
 
-/// Whether an accept failed because of who knocked.
+/// Whether an accept failed because of one peer, or the way to it: the next one may do better (accept(2), "Error handling").
 fn is_of_the_peer(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, TimedOut};
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | TimedOut)
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
+        TimedOut,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted
+            | ConnectionReset
+            | HostUnreachable
+            | Interrupted
+            | NetworkDown
+            | NetworkUnreachable
+            | TimedOut
+    )
 }

@@ -4,19 +4,18 @@ use super::speech::Greeting;
 use crate::{newest::Newest, registry::Seat};
 use bytes::Bytes;
 use std::{
-    io, mem,
+    mem,
     net::TcpStream,
     sync::{Mutex, MutexGuard, PoisonError},
 };
-
-/// Newcomers that may wait until the shard takes them.
-const MAX_NEWCOMERS: usize = 1_024;
 
 /// A shard's mailbox.
 #[derive(Debug)]
 pub(super) struct Mailbox {
     mail: Mutex<Mail>,
     waker: mio::Waker,
+    /// Newcomers that may wait until the shard takes them.
+    max_newcomers: usize,
 }
 
 /// What is in it.
@@ -48,8 +47,8 @@ pub(super) struct Newcomer {
 }
 
 impl Mailbox {
-    pub(super) fn new(waker: mio::Waker) -> Self {
-        Self { mail: Mutex::default(), waker }
+    pub(super) fn new(waker: mio::Waker, max_newcomers: usize) -> Self {
+        Self { mail: Mutex::default(), waker, max_newcomers }
     }
 
     /// Changes what is in the mailbox, and wakes the shard unless something was in it already.
@@ -65,16 +64,17 @@ impl Mailbox {
         }
     }
 
-    /// Hands a newcomer over, unless too many wait.
-    pub(super) fn admit(&self, newcomer: Newcomer) -> io::Result<()> {
-        let mut refused = false;
+    /// Hands a newcomer over. Gives it back where too many wait.
+    pub(super) fn admit(&self, newcomer: Newcomer) -> Option<Newcomer> {
+        let mut refused = None;
         self.put(|mail| {
-            refused = mail.newcomers.len() >= MAX_NEWCOMERS;
-            if !refused {
+            if mail.newcomers.len() < self.max_newcomers {
                 mail.newcomers.push(newcomer);
+            } else {
+                refused = Some(newcomer);
             }
         });
-        if refused { Err(io::ErrorKind::QuotaExceeded.into()) } else { Ok(()) }
+        refused
     }
 
     /// Takes all that is in it.

@@ -84,16 +84,21 @@ impl Edge {
         Ok((Arc::new(Self { mailboxes, turn: AtomicUsize::new(0), mqtt }), ended))
     }
 
-    /// Hands a viewer that came over HTTP to a shard. Fails where its shard has too many newcomers.
-    pub(crate) fn admit(
-        &self,
-        stream: TcpStream,
-        seat: Seat,
-        greeting: Greeting,
-        input: Bytes,
-    ) -> io::Result<()> {
+    /// Hands a viewer that came over HTTP to a shard. Where that has too many newcomers, the viewer is told to come again, and
+    /// its connection is closed. Says whether a shard has it.
+    pub(crate) fn admit(&self, stream: TcpStream, seat: Seat, greeting: Greeting, input: Bytes) -> bool {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.mailboxes.len();
-        self.mailboxes[turn].admit(Newcomer { stream, seat, greeting, input })
+        let refused = self.mailboxes[turn].admit(Newcomer { stream, seat, greeting, input });
+        refused.map(Newcomer::turn_away).is_none()
+    }
+
+    /// An edge that has no place for a newcomer.
+    #[cfg(test)]
+    pub(crate) fn full() -> Arc<Self> {
+        let poll = mio::Poll::new().unwrap();
+        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        let mailboxes = vec![Arc::new(Mailbox::new(waker, 0))];
+        Arc::new(Self { mailboxes, turn: AtomicUsize::new(0), mqtt: None })
     }
 
     /// Tells all shards what a room shows now.

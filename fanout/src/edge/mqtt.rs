@@ -91,13 +91,10 @@ impl Session {
     pub(super) fn put_goodbye(&self, out: &mut Vec<u8>, end: End) {
         let Some(connected) = &self.0 else { return };
         let reason = match end {
-            End::Gone | End::Stalled => return,
-            End::Malformed => Reason::MalformedPacket,
-            End::TooLarge => Reason::PacketTooLarge,
-            End::Spoke => Reason::NotAuthorized,
-            End::Refused => Reason::QuotaExceeded,
             End::Silent => Reason::KeepAliveTimeout,
             End::Drained => Reason::UseAnotherServer,
+            // These were answered when they happened, or nobody is there to read.
+            End::Gone | End::Stalled | End::Malformed | End::TooLarge | End::Spoke | End::Refused => return,
         };
         connected.say(out, reason, None);
     }

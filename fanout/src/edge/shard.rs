@@ -22,6 +22,8 @@ const LISTENER: Token = Token(usize::MAX - 1);
 /// Reads from one viewer before others are looked after.
 const READS: usize = 4;
 const READ_BYTES: usize = 16 << 10;
+/// Newcomers that may wait in the mailbox.
+const MAX_NEWCOMERS: usize = 1_024;
 pub(super) const TICK_MS: u64 = 100;
 /// Longest wait for a viewer to answer a goodbye.
 const GOODBYE_MS: u64 = 1_000;
@@ -53,7 +55,7 @@ impl Shard {
         listener: Option<std::net::TcpListener>,
     ) -> io::Result<(Self, Arc<Mailbox>)> {
         let poll = Poll::new()?;
-        let mailbox = Arc::new(Mailbox::new(mio::Waker::new(poll.registry(), MAILBOX)?));
+        let mailbox = Arc::new(Mailbox::new(mio::Waker::new(poll.registry(), MAILBOX)?, MAX_NEWCOMERS));
         let config = Arc::clone(&edge.config.borrow());
         let shard = Self {
             hall: Hall::new(Arc::clone(&edge.registry), Limits::of(&config)),
@@ -150,7 +152,11 @@ impl Shard {
     fn open_mail(&mut self) -> bool {
         let Mail { newcomers, mut frames, order } = self.mailbox.take();
         match order {
-            Some(Order::Stop) => return true,
+            Some(Order::Stop) => {
+                let here = self.hall.viewers.iter().filter(|(_, viewer)| viewer.leaves_ms.is_none()).count();
+                (0..here + newcomers.len()).for_each(|_| self.edge.meters.closed("cut"));
+                return true;
+            }
             Some(Order::Drain) => {
                 (self.listener, self.accepts) = (None, false);
                 let turns = self.hall.viewers.iter().map(|(key, _)| (self.turn_ms(), key)).collect();

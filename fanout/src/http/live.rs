@@ -123,13 +123,20 @@ async fn hand_over(upgrade: OnUpgrade, routes: Routes, seat: Seat, greeting: Gre
 
 /// Gives a socket that HTTP has left to a shard, with what was read of it.
 pub(super) fn admit(socket: io::Result<(TcpStream, Bytes)>, routes: &Routes, seat: Seat, greeting: Greeting) {
-    let admitted = socket.and_then(|(stream, read)| {
+    let tuned = socket.and_then(|(stream, read)| {
         tune(&stream, &routes.shared.config())?;
-        routes.edge.admit(stream, seat, greeting, read)
+        Ok((stream, read))
     });
-    if let Err(error) = admitted {
-        refused("busy");
-        tracing::debug!(%error, "a viewer could not be handed to a shard");
+    match tuned {
+        Ok((stream, read)) => {
+            if !routes.edge.admit(stream, seat, greeting, read) {
+                refused("busy");
+            }
+        }
+        Err(error) => {
+            refused("handover");
+            tracing::debug!(%error, "a viewer's socket could not be taken over from HTTP");
+        }
     }
 }
 
@@ -173,5 +180,34 @@ impl Words {
     fn handshake(&self) -> Handshake<'_> {
         let [connection, upgrade, version, key, protocols] = &self.0;
         Handshake { connection, upgrade, version, key, protocols }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        edge::Edge,
+        tests::{
+            counted::value,
+            harness::{Stage, config, recorded},
+        },
+    };
+    use std::{net::TcpListener, sync::Arc};
+
+    #[tokio::test]
+    async fn a_full_inbox_and_a_broken_socket_are_told_apart() {
+        let (handle, _recording) = recorded();
+        let stage = Stage::start(config()).await;
+        let routes = Routes { shared: Arc::clone(&stage.shared), edge: Edge::full() };
+        let seat = || seat(&stage.shared, Protocol::MqttWebSocket, [127, 0, 0, 1].into()).unwrap();
+        let refused = |cause| value(&handle, &format!("uproar_fanout_refused_total{{cause=\"{cause}\"}}"));
+        admit(Err(io::ErrorKind::ConnectionReset.into()), &routes, seat(), Greeting::Mqtt);
+        assert_eq!((refused("handover"), refused("busy")), (1.0, 0.0));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        admit(Ok((stream, Bytes::new())), &routes, seat(), Greeting::Mqtt);
+        assert_eq!((refused("handover"), refused("busy")), (1.0, 1.0));
+        stage.until_viewers(0).await;
     }
 }

@@ -3,7 +3,7 @@
 mod bridge;
 mod bridge_slow;
 mod broker;
-mod counted;
+pub(crate) mod counted;
 mod counted_mqtt;
 mod events;
 mod handshake;
