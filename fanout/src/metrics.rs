@@ -5,13 +5,14 @@ use metrics::{
     histogram,
 };
 
-/// Gauge: connected viewers, by protocol (`websocket`, `mqtt`, `mqtt_websocket`, `sse`).
+/// Gauge: connected viewers, by protocol (`websocket`, `mqtt`, `mqtt_websocket`, `sse`). Those of `mqtt` count from their
+/// connection on, before their CONNECT.
 pub const VIEWERS: &str = "uproar_fanout_viewers";
 /// Gauge: rooms that have a frame.
 pub const ROOMS: &str = "uproar_fanout_rooms";
 /// Counter: frames published: the aggregates that were newer than what their room showed.
 pub const PUBLISHED: &str = "uproar_fanout_frames_published_total";
-/// Counter: frames that a viewer took, by protocol.
+/// Counter: frames of which a viewer's socket took at least the first byte, by protocol.
 pub const DELIVERIES: &str = "uproar_fanout_deliveries_total";
 /// Counter: bytes handed to the sockets of viewers, by protocol. Those of SSE are counted before HTTP's chunks.
 pub const SENT_BYTES: &str = "uproar_fanout_sent_bytes_total";
@@ -29,15 +30,17 @@ pub const ALIEN: &str = "uproar_fanout_alien_aggregates_total";
 /// Counter: how often the follower broke and had to be opened again.
 pub const REOPENS: &str = "uproar_fanout_follower_reopens_total";
 /// Counter: refused viewers and requests, by cause: `starting`, `draining`, `viewers` (as many as may be), `address` (as
-/// many from one address), `rooms` (as many are watched), `room_name`, `not_websocket`, `busy` (a shard has too many
-/// newcomers), `files` (too few file descriptors are left), `version` (an MQTT level that is not spoken), `will`, `auth` (an
+/// many from one address), `rooms` (as many without a frame are watched), `room_name`, `not_websocket`, `busy` (a shard has too many
+/// newcomers), `handover` (the socket could not be taken over from HTTP; mostly it broke), `files` (too few file descriptors are
+/// left), `system` (the system accepts or watches no socket, for another reason), `version` (an MQTT level that is not spoken), `will`, `auth` (an
 /// authentication method), `filter` (a topic filter that is not served), `subscriptions` (as many as a viewer may have).
 pub const REFUSED: &str = "uproar_fanout_refused_total";
 /// Counter: closed viewers, by cause: `gone` (it said goodbye, or its connection broke), `malformed` (what it sent is
 /// not as the protocol says), `too_large` (it sent too much at once, or accepts no packet as long as its answer),
 /// `spoke` (it tried to publish, or sent data), `refused` (see the refusals), `silent` (no CONNECT, no answer to a
 /// ping, or beyond its keep alive), `stalled` (did not take what was due: it reads nothing, or its network is gone; on
-/// server-sent events over HTTP/2 or HTTP/1.0 it is `gone` then), `drained` (the process stops).
+/// server-sent events over HTTP/2 or HTTP/1.0 it is `gone` then), `drained` (the process stops), `cut` (it was still there when
+/// the process had to end).
 pub const CLOSES: &str = "uproar_fanout_closes_total";
 /// Counter: messages handed to the MQTT broker for trusted clients.
 pub const BROKER_MESSAGES: &str = "uproar_fanout_broker_messages_total";
@@ -56,7 +59,7 @@ pub const BRIDGE_FAILURES: &str = "uproar_fanout_bridge_failures_total";
 /// The causes of [`BRIDGE_FAILURES`].
 pub(crate) const BRIDGE_CAUSES: [&str; 6] = ["unreachable", "tls", "refused", "lost", "stalled", "fault"];
 /// The causes of [`REFUSED`].
-pub(crate) const REFUSED_CAUSES: [&str; 14] = [
+pub(crate) const REFUSED_CAUSES: [&str; 16] = [
     "starting",
     "draining",
     "viewers",
@@ -65,7 +68,9 @@ pub(crate) const REFUSED_CAUSES: [&str; 14] = [
     "room_name",
     "not_websocket",
     "busy",
+    "handover",
     "files",
+    "system",
     "version",
     "will",
     "auth",
@@ -73,8 +78,8 @@ pub(crate) const REFUSED_CAUSES: [&str; 14] = [
     "subscriptions",
 ];
 /// The causes of [`CLOSES`].
-pub(crate) const CLOSE_CAUSES: [&str; 8] =
-    ["gone", "malformed", "too_large", "spoke", "refused", "silent", "stalled", "drained"];
+pub(crate) const CLOSE_CAUSES: [&str; 9] =
+    ["gone", "malformed", "too_large", "spoke", "refused", "silent", "stalled", "drained", "cut"];
 
 /// What a viewer speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,7 +172,7 @@ pub fn describe() {
     describe_gauge!(VIEWERS, "Connected viewers by protocol");
     describe_gauge!(ROOMS, "Rooms that have a frame");
     describe_counter!(PUBLISHED, "Frames published");
-    describe_counter!(DELIVERIES, "Frames that a viewer took, by protocol");
+    describe_counter!(DELIVERIES, "Frames of which a viewer's socket took the first byte, by protocol");
     describe_counter!(SENT_BYTES, Unit::Bytes, "Bytes handed to the sockets of viewers, by protocol");
     describe_counter!(SKIPPED, "Frames passed over because a newer one came first, by protocol");
     describe_histogram!(

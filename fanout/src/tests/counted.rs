@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 /// The value of a metric as it is rendered.
-pub(super) fn value(handle: &PrometheusHandle, name: &str) -> f64 {
+pub(crate) fn value(handle: &PrometheusHandle, name: &str) -> f64 {
     let text = handle.render();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
@@ -107,4 +107,22 @@ async fn who_takes_nothing_is_counted_as_stalled_also_where_the_kernel_gives_up_
     }
     assert_eq!(value(&handle, "uproar_fanout_closes_total{cause=\"stalled\"}"), 1.0);
     assert_eq!(value(&handle, "uproar_fanout_closes_total{cause=\"gone\"}"), 0.0);
+}
+
+#[tokio::test]
+async fn viewers_that_are_cut_off_at_a_stop_are_counted() {
+    let (handle, _recording) = recorded();
+    let mut stage = Stage::start(config()).await;
+    for _ in 0..3 {
+        Client::connect(&stage, "final").await.hello().await;
+    }
+    let mut viewers = [Client::connect(&stage, "final").await, Client::connect(&stage, "final").await];
+    for viewer in &mut viewers {
+        viewer.hello().await;
+    }
+    stage.until_viewers(2).await;
+    stage.routes.edge.stop();
+    stage.ended().await.unwrap_err();
+    assert_eq!(value(&handle, "uproar_fanout_closes_total{cause=\"cut\"}"), 2.0);
+    assert_eq!(value(&handle, "uproar_fanout_closes_total{cause=\"gone\"}"), 3.0);
 }
