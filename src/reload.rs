@@ -23,6 +23,8 @@ pub(crate) struct Live {
     ingest: watch::Sender<Arc<ingest::Config>>,
     aggregator: watch::Sender<Arc<aggregator::Config>>,
     fanout: watch::Sender<Arc<fanout::Config>>,
+    /// Of ingest's section: fanout tells it viewers.
+    catalogue: watch::Sender<Arc<Vec<String>>>,
 }
 
 impl Live {
@@ -36,6 +38,7 @@ impl Live {
             sources,
             changes,
             started: config.clone(),
+            catalogue: watch::Sender::new(Arc::new(config.ingest.catalogue.clone())),
             ingest: watch::Sender::new(Arc::new(config.ingest.clone())),
             aggregator: watch::Sender::new(Arc::new(config.aggregator)),
             fanout: watch::Sender::new(Arc::new(config.fanout.clone())),
@@ -58,6 +61,10 @@ impl Live {
 
     pub(crate) fn fanout(&self) -> watch::Receiver<Arc<fanout::Config>> {
         self.fanout.subscribe()
+    }
+
+    pub(crate) fn catalogue(&self) -> watch::Receiver<Arc<Vec<String>>> {
+        self.catalogue.subscribe()
     }
 
     /// Reads the configuration again whenever there is a reason to.
@@ -91,6 +98,7 @@ impl Live {
         for section in self.needs_restart(&new) {
             tracing::warn!(section, "a changed value takes effect at the next start");
         }
+        let _ = self.catalogue.send_replace(Arc::new(new.ingest.catalogue.clone()));
         let _ = self.ingest.send_replace(Arc::new(new.ingest.clone()));
         let _ = self.aggregator.send_replace(Arc::new(new.aggregator));
         let _ = self.fanout.send_replace(Arc::new(new.fanout.clone()));

@@ -104,7 +104,8 @@ async fn tiers(
         tasks.spawn("aggregator", Aggregator::new(live.aggregator(), deps).run(tasks.shutdown()));
     }
     if matches!(role, Role::All | Role::Fanout) {
-        let deps = fanout::Deps { log, readiness: readiness.clone() };
+        let catalogue = live.catalogue();
+        let deps = fanout::Deps { log, readiness: readiness.clone(), catalogue };
         let tier = Fanout::new(live.fanout(), deps)?;
         routes = routes.merge(tier.router());
         description.add(live.fanout(), fanout::openapi);

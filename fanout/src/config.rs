@@ -32,6 +32,8 @@ pub struct Config {
     pub cors_origins: Origins,
     /// Viewers are told to wait a random time up to this before they connect again.
     pub reconnect_jitter_ms: u64,
+    /// How often clients should post: they are told, nothing holds them to it.
+    pub post_ms: u64,
     /// A viewer that was not heard for so long is asked whether it is there. A change applies to all viewers.
     pub ping_interval_ms: u64,
     /// A viewer that gives no answer for so long is closed.
@@ -95,6 +97,7 @@ impl Config {
             ("max_rooms_watched", self.max_rooms_watched as u64, 1, 10_000_000),
             ("snapshot_max_age_s", u64::from(self.snapshot_max_age_s), 0, 3_600),
             ("reconnect_jitter_ms", self.reconnect_jitter_ms, 0, 600_000),
+            ("post_ms", self.post_ms, 100, 600_000),
             ("ping_interval_ms", self.ping_interval_ms, 10, 3_600_000),
             ("pong_timeout_ms", self.pong_timeout_ms, 10, 3_600_000),
             ("write_timeout_ms", self.write_timeout_ms, 10, 600_000),

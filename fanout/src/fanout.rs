@@ -7,6 +7,7 @@ use crate::{
     drain::Drain,
     edge::{Edge, Ended},
     follow::Follow,
+    hello::Hellos,
     http,
     metrics::Meters,
     outlet::Outlet,
@@ -23,6 +24,8 @@ pub struct Deps {
     pub log: Arc<dyn EventLog>,
     /// Gets the condition `fanout`, which holds while the log is followed.
     pub readiness: Readiness,
+    /// The reactions that viewers may post, as they are displayed; empty: all. Changes apply to new viewers.
+    pub catalogue: watch::Receiver<Arc<Vec<String>>>,
 }
 
 /// Why the tier can't start, or stopped by itself.
@@ -74,6 +77,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
     pub(crate) drain: Drain,
     pub(crate) meters: Arc<Meters>,
+    pub(crate) hellos: Hellos,
     caught_up: watch::Sender<bool>,
 }
 
@@ -109,6 +113,7 @@ impl Fanout {
         };
         let meters = Arc::new(Meters::new());
         let shared = Arc::new(Shared {
+            hellos: Hellos::new(config.clone(), deps.catalogue),
             config,
             registry: Registry::new(Arc::clone(&meters)),
             drain: Drain::default(),

@@ -75,12 +75,39 @@ pub struct Hello {
     pub rooms: Vec<RoomName>,
     /// After a close, wait a random time up to this before connecting again, ms.
     pub reconnect_jitter_ms: u64,
+    /// How often to post reactions: sum up the taps of this time, ms.
+    pub post_ms: u64,
+    /// The reactions that are allowed, as they are displayed. Empty: all are.
+    pub catalogue: Vec<String>,
 }
 
-impl Hello {
-    /// The greeting as JSON.
-    pub fn encode(&self) -> Vec<u8> {
-        to_json(self)
+/// Encodes a [`Hello`] for each viewer. All but its rooms is the same for all viewers, and encoded once.
+#[derive(Debug, Clone)]
+pub struct HelloEncoder {
+    /// The JSON object of [`SameForAll`].
+    same_for_all: Vec<u8>,
+}
+
+#[derive(Serialize)]
+struct SameForAll<'a> {
+    reconnect_jitter_ms: u64,
+    post_ms: u64,
+    catalogue: &'a [String],
+}
+
+impl HelloEncoder {
+    /// The arguments are the fields of [`Hello`].
+    pub fn new(reconnect_jitter_ms: u64, post_ms: u64, catalogue: &[String]) -> Self {
+        Self { same_for_all: to_json(&SameForAll { reconnect_jitter_ms, post_ms, catalogue }) }
+    }
+
+    /// The greeting of a viewer of `rooms`, as JSON.
+    pub fn encode(&self, rooms: &[RoomName]) -> Vec<u8> {
+        let mut json = format!("{{\"hello\":{FORMAT_VERSION},\"rooms\":").into_bytes();
+        json.extend_from_slice(&to_json(&rooms));
+        json.push(b',');
+        json.extend(self.same_for_all.iter().skip(1));
+        json
     }
 }
 
@@ -107,6 +134,20 @@ pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::aggregate::tests::GOLDEN;
+
+    #[test]
+    fn a_greeting_in_parts_is_the_greeting() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        for (rooms, catalogue) in [(&["a", "b"][..], &["❤️", "\"\\"][..]), (&["final"], &[])] {
+            let rooms: Vec<RoomName> = rooms.iter().map(|room| room.parse().unwrap()).collect();
+            let catalogue: Vec<String> = names(catalogue);
+            let json = HelloEncoder::new(5_000, 1_000, &catalogue).encode(&rooms);
+            let hello =
+                Hello { hello: FORMAT_VERSION, rooms, reconnect_jitter_ms: 5_000, post_ms: 1_000, catalogue };
+            assert_eq!(String::from_utf8(json.clone()).unwrap(), String::from_utf8(to_json(&hello)).unwrap());
+            assert_eq!(serde_json::from_slice::<Hello>(&json).unwrap(), hello);
+        }
+    }
 
     #[test]
     fn encodes_as_the_golden_file() {

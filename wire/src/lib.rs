@@ -21,7 +21,7 @@ mod schema;
 pub use aggregate::{Aggregate, CheckedAggregate, Outline, Source, Window};
 pub use batch::{Batch, BatchRef};
 pub use error::{DecodeError, NameError};
-pub use frame::{Frame, Hello};
+pub use frame::{Frame, Hello, HelloEncoder};
 pub use names::{REACTION_BYTES_MAX, ROOM_NAME_LEN_MAX, Reaction, ReactionRef, RoomName, RoomNameRef};
 
 /// Version of the record and frame formats; the `v` of every JSON value.

@@ -65,7 +65,7 @@ pub(super) async fn events(
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     if let Some(Extension(offer)) = offer {
-        let greeting = Greeting::Events { room, start: start(&shared), seen };
+        let greeting = Greeting::Events { start: start(&shared, &room), room, seen };
         offer.accept(move |stream, read| admit(Ok((stream, read)), &routes, seat, greeting));
         return answer.into_response();
     }
@@ -82,10 +82,15 @@ fn last_seen(headers: &HeaderMap) -> Option<(u64, u64)> {
     Some((since.parse().ok()?, seq.parse().ok()?))
 }
 
-/// What a stream begins with: how long to wait before connecting again.
-fn start(shared: &Shared) -> Vec<u8> {
+/// What a stream begins with: how long to wait before connecting again, and the greeting. That has no `id`, so the browser
+/// goes on to remember that of the last frame.
+fn start(shared: &Shared, watch: &Watch) -> Vec<u8> {
     let random = RandomState::new().hash_one(());
-    format!("retry: {}\n\n", retry_ms(shared.config().reconnect_jitter_ms, random)).into_bytes()
+    let retry_ms = retry_ms(shared.config().reconnect_jitter_ms, random);
+    let mut start = format!("retry: {retry_ms}\n\nevent: hello\ndata: ").into_bytes();
+    start.extend_from_slice(&shared.hellos.encode(std::slice::from_ref(&watch.room)));
+    start.extend_from_slice(b"\n\n");
+    start
 }
 
 /// An EventSource waits exactly as long as it is told. So the server chooses at random, between a fifth of `jitter_ms` and all of
@@ -139,7 +144,7 @@ impl Viewer {
             permit = Arc::clone(&self.buffers).acquire_owned() => permit.ok()?,
             () = turn(&self.shared.drain, &mut self.leave_at) => return None,
         };
-        let bytes = if self.greeted { self.event().await? } else { start(&self.shared).into() };
+        let bytes = if self.greeted { self.event().await? } else { start(&self.shared, &self.watch).into() };
         self.greeted = true;
         self.shared.meters.of(Protocol::Sse).sent_bytes.increment(bytes.len() as u64);
         Some(Bytes::from_owner(Chunk { bytes, _in_buffers: permit }))

@@ -24,7 +24,7 @@ use std::{
     io,
     net::{IpAddr, TcpStream},
 };
-use wire::{FORMAT_VERSION, Hello, RoomName};
+use wire::RoomName;
 
 /// The WebSocket subprotocols of MQTT, the preferred one first: that of the standard (MQTT 5, section 6), and its name before
 /// 3.1.1, which some clients still offer alone although they speak 3.1.1.
@@ -37,7 +37,7 @@ pub(super) async fn live(
     Peer(peer): Peer,
     request: Request,
 ) -> Response {
-    json(routes, vec![room], peer, request)
+    open(routes, Protocol::WebSocket, Some(&[room]), peer, request)
 }
 
 /// JSON about several rooms.
@@ -47,7 +47,7 @@ pub(super) async fn live_rooms(
     Peer(peer): Peer,
     request: Request,
 ) -> Response {
-    json(routes, rooms, peer, request)
+    open(routes, Protocol::WebSocket, Some(&rooms), peer, request)
 }
 
 /// MQTT in a WebSocket.
@@ -63,16 +63,10 @@ pub(super) async fn mqtt(State(routes): State<Routes>, Peer(peer): Peer, request
     response
 }
 
-fn json(routes: Routes, rooms: Vec<RoomName>, peer: IpAddr, request: Request) -> Response {
-    let reconnect_jitter_ms = routes.shared.config().reconnect_jitter_ms;
-    let hello = Hello { hello: FORMAT_VERSION, rooms, reconnect_jitter_ms };
-    open(routes, Protocol::WebSocket, Some(hello), peer, request)
-}
-
 fn open(
     routes: Routes,
     protocol: Protocol,
-    hello: Option<Hello>,
+    rooms: Option<&[RoomName]>,
     peer: IpAddr,
     mut request: Request,
 ) -> Response {
@@ -87,7 +81,7 @@ fn open(
         return Refusal::Unfit(Unfit::NoUpgrade).into_response();
     };
     let shared = &routes.shared;
-    let seated = seat(shared, protocol, peer).and_then(|seat| Ok((seat, greeting(shared, hello)?)));
+    let seated = seat(shared, protocol, peer).and_then(|seat| Ok((seat, greeting(shared, rooms)?)));
     let (seat, greeting) = match seated {
         Ok(seated) => seated,
         Err(refusal) => return refusal.into_response(),
@@ -108,11 +102,12 @@ fn announces_body(headers: &HeaderMap) -> bool {
     headers.contains_key(header::TRANSFER_ENCODING) || lengths.any(|length| length != "0")
 }
 
-/// How the viewer begins: with places in the rooms of its hello, or with MQTT.
-fn greeting(shared: &Shared, hello: Option<Hello>) -> Result<Greeting, Refusal> {
-    let Some(hello) = hello else { return Ok(Greeting::Mqtt) };
-    let rooms = hello.rooms.iter().map(|room| watch(shared, room)).collect::<Result<_, _>>()?;
-    Ok(Greeting::Json { rooms, hello: hello.encode() })
+/// How the viewer begins: with places in these rooms, or with MQTT.
+fn greeting(shared: &Shared, rooms: Option<&[RoomName]>) -> Result<Greeting, Refusal> {
+    let Some(rooms) = rooms else { return Ok(Greeting::Mqtt) };
+    let hello = shared.hellos.encode(rooms);
+    let rooms = rooms.iter().map(|room| watch(shared, room)).collect::<Result<_, _>>()?;
+    Ok(Greeting::Json { rooms, hello })
 }
 
 /// Takes the socket from HTTP, and gives it to a shard.

@@ -88,7 +88,7 @@ fn events(config: &Config, part: &mut Part) -> Value {
         "responses": { "200": {
             "description": format!(
                 "Events whose `data` is a frame in JSON and whose `id` is its `since` and `seq`. `retry` comes first: a random \
-                 time from {} to {} ms. A comment comes where nothing else does for {} ms.",
+                 time from {} to {} ms. Then an event `hello` with the schema Hello. A comment comes where nothing else does for {} ms.",
                 config.reconnect_jitter_ms / 5,
                 config.reconnect_jitter_ms,
                 config.ping_interval_ms

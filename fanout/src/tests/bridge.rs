@@ -1,13 +1,12 @@
 //! The bridge to a broker that runs elsewhere: a real Mosquitto.
 
 use super::{
-    harness::{PATIENCE, Stage, aggregate, config, recorded},
+    harness::{Log, PATIENCE, Stage, aggregate, config, deps, recorded},
     mosquitto::{Listener, Mosquitto, certify, free_port},
 };
-use crate::{BridgeConfig, Config, Deps, Error, Fanout};
+use crate::{BridgeConfig, Config, Error, Fanout};
 use metrics::LocalRecorderGuard;
 use metrics_exporter_prometheus::PrometheusHandle;
-use service::Readiness;
 use std::{
     io,
     path::Path,
@@ -291,7 +290,7 @@ async fn a_broker_that_is_away_delays_neither_the_start_nor_the_end() {
 async fn a_missing_file_of_authorities_is_an_error_at_the_start() {
     let config = bridged(1, |bridge| (bridge.tls, bridge.ca_file) = (true, "/nowhere/ca.pem".into()));
     let (_config, receiver) = tokio::sync::watch::channel(Arc::new(config));
-    let deps = Deps { log: super::harness::Log::new().await.log, readiness: Readiness::default() };
+    let deps = deps(Log::new().await.log);
     let error = Fanout::new(receiver, deps).err().unwrap();
     assert!(matches!(error, Error::Bridge(_)));
     assert!(error.to_string().contains("fanout.bridge.ca_file: /nowhere/ca.pem"), "{error}");

@@ -1,9 +1,8 @@
 //! Trusted clients on the MQTT broker.
 
-use super::harness::{Log, PATIENCE, Stage, aggregate, config};
-use crate::{Config, Deps, Error, Fanout};
+use super::harness::{Log, PATIENCE, Stage, aggregate, config, deps};
+use crate::{Config, Error, Fanout};
 use rumqttc::{AsyncClient, ConnectReturnCode, Event, EventLoop, MqttOptions, Packet, Publish, QoS};
-use service::Readiness;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use wire::Frame;
 
@@ -112,7 +111,7 @@ async fn a_broker_that_cannot_listen_is_an_error_at_the_start() {
     config.broker.listen = taken.local_addr().unwrap().to_string();
     let expected = format!("fanout.broker.listen: can't listen on {}", config.broker.listen);
     let (_config, receiver) = tokio::sync::watch::channel(Arc::new(config));
-    let deps = Deps { log: Log::new().await.log, readiness: Readiness::default() };
+    let deps = deps(Log::new().await.log);
     let error = Fanout::new(receiver, deps).err().unwrap();
     let text = error.to_string();
     assert!(text.starts_with(&expected) && text.ends_with("; is another process there?"), "{text}");

@@ -12,7 +12,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, timeout},
 };
-use wire::{Aggregate, Frame};
+use wire::{Aggregate, Frame, Hello};
 
 /// How a viewer asks, and so who serves it. Either way the body comes as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,11 +49,19 @@ impl Viewer {
         viewer
     }
 
-    /// How long to wait before connecting again: what a stream begins with.
-    async fn retry_ms(&mut self) -> u64 {
+    /// What a stream begins with: how long to wait before connecting again, and the greeting.
+    async fn start(&mut self) -> (u64, Hello) {
         let event = self.event().await;
         let [retry] = &event[..] else { panic!("no retry: {event:?}") };
-        retry.strip_prefix("retry: ").unwrap().parse().unwrap()
+        let retry_ms = retry.strip_prefix("retry: ").unwrap().parse().unwrap();
+        let event = self.event().await;
+        let [kind, data] = &event[..] else { panic!("no greeting: {event:?}") };
+        assert_eq!(kind, "event: hello");
+        (retry_ms, serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap())
+    }
+
+    async fn retry_ms(&mut self) -> u64 {
+        self.start().await.0
     }
 
     async fn connect_small(address: SocketAddr, room: &str, way: Way) -> Self {
@@ -137,7 +145,9 @@ async fn a_viewer_is_told_when_to_retry_and_gets_the_snapshot_and_each_frame_in_
         ] {
             assert!(head.contains(line), "{head}");
         }
-        viewer.retry_ms().await;
+        let hello = viewer.start().await.1;
+        assert_eq!((hello.rooms, hello.post_ms), (vec!["final".parse().unwrap()], 1_000));
+        assert_eq!(hello.catalogue, ["🔥", "❤️"]);
         assert_eq!(viewer.frame().await, Frame::of(&aggregate("final", 1), 10));
         for seq in 2..=20 {
             stage.show(&aggregate("final", seq)).await;
@@ -226,7 +236,7 @@ async fn waiting(stage: &Stage, way: Way, frames: impl Iterator<Item = Aggregate
         newest = frame.seq;
     }
     stuck.head().await;
-    stuck.event().await;
+    stuck.retry_ms().await;
     let (mut seen, mut last) = (0, 0);
     while last < newest {
         let seq = stuck.frame().await.seq;

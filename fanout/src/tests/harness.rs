@@ -25,6 +25,11 @@ pub(crate) fn recorded() -> (PrometheusHandle, LocalRecorderGuard<'static>) {
     (recorder.handle(), guard)
 }
 
+/// What the tier needs, over a log, with every reaction allowed.
+pub(crate) fn deps(log: Arc<dyn EventLog>) -> Deps {
+    Deps { log, readiness: Readiness::default(), catalogue: watch::Sender::default().subscribe() }
+}
+
 /// A config for tests: patient with viewers, no broker.
 pub(crate) fn config() -> Config {
     Config {
@@ -38,6 +43,7 @@ pub(crate) fn config() -> Config {
         snapshot_max_age_s: 1,
         cors_origins: vec!["*".into()].into(),
         reconnect_jitter_ms: 5_000,
+        post_ms: 1_000,
         ping_interval_ms: 60_000,
         pong_timeout_ms: 60_000,
         write_timeout_ms: 60_000,
@@ -136,6 +142,8 @@ pub(crate) struct Stage {
     pub(crate) mqtt: SocketAddr,
     pub(crate) broker: Option<SocketAddr>,
     pub(crate) config: watch::Sender<Arc<Config>>,
+    /// The reactions that viewers are told.
+    pub(crate) catalogue: watch::Sender<Arc<Vec<String>>>,
     pub(crate) readiness: Readiness,
     pub(crate) shutdown: CancellationToken,
     pub(crate) shared: Arc<Shared>,
@@ -161,7 +169,12 @@ impl Stage {
     pub(crate) async fn over_unready(log: Log, config: Config) -> Self {
         let (config, receiver) = watch::channel(Arc::new(config));
         let readiness = Readiness::default();
-        let deps = Deps { log: Arc::clone(&log.log) as Arc<dyn EventLog>, readiness: readiness.clone() };
+        let catalogue = watch::Sender::new(Arc::new(vec!["🔥".to_owned(), "❤️".to_owned()]));
+        let deps = Deps {
+            log: Arc::clone(&log.log) as Arc<dyn EventLog>,
+            readiness: readiness.clone(),
+            catalogue: catalogue.subscribe(),
+        };
         let fanout = Fanout::new(receiver, deps).unwrap();
         let shared = Arc::clone(&fanout.shared);
         let routes = fanout.routes();
@@ -178,7 +191,20 @@ impl Stage {
             shutdown.clone(),
         ));
         running.spawn(fanout.run(shutdown.clone()));
-        Self { log, address, mqtt, broker, config, readiness, shutdown, shared, routes, running, serving }
+        Self {
+            log,
+            address,
+            mqtt,
+            broker,
+            config,
+            catalogue,
+            readiness,
+            shutdown,
+            shared,
+            routes,
+            running,
+            serving,
+        }
     }
 
     pub(crate) fn registry(&self) -> &Registry {

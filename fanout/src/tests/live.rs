@@ -2,7 +2,7 @@
 
 use super::harness::{PATIENCE, Stage, aggregate, config, large_aggregate};
 use futures_util::{SinkExt, StreamExt};
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -115,8 +115,18 @@ async fn a_viewer_is_greeted_and_gets_the_snapshot_and_each_frame_in_order() {
     stage.show(&aggregate("final", 1)).await;
     stage.show(&aggregate("final", 2)).await;
     let mut viewer = Client::connect(&stage, "final").await;
-    let hello = Hello { hello: 1, rooms: vec!["final".parse().unwrap()], reconnect_jitter_ms: 5_000 };
+    let mut hello = Hello {
+        hello: 1,
+        rooms: vec!["final".parse().unwrap()],
+        reconnect_jitter_ms: 5_000,
+        post_ms: 1_000,
+        catalogue: vec!["🔥".into(), "❤️".into()],
+    };
     assert_eq!(viewer.hello().await, hello);
+    stage.reload(|config| config.post_ms = 2_000);
+    stage.catalogue.send_replace(Arc::default());
+    (hello.post_ms, hello.catalogue) = (2_000, vec![]);
+    assert_eq!(Client::connect(&stage, "final").await.hello().await, hello, "what is in force now");
     assert_eq!(viewer.frame().await, Frame::of(&aggregate("final", 2), 10));
     for seq in 3..=20 {
         stage.show(&aggregate("final", seq)).await;

@@ -1,6 +1,6 @@
 //! Snapshots over HTTP, and what the tier shows of a log.
 
-use super::harness::{Log, Stage, aggregate, config};
+use super::harness::{Log, Stage, aggregate, config, deps};
 use axum::{
     Router,
     body::Body,
@@ -251,8 +251,7 @@ async fn a_log_that_cannot_be_opened_ends_the_tier() {
         }
     }
     let (_config, receiver) = tokio::sync::watch::channel(Arc::new(config()));
-    let deps = crate::Deps { log: Arc::new(Locked), readiness: Readiness::default() };
-    let fanout = crate::Fanout::new(receiver, deps).unwrap();
+    let fanout = crate::Fanout::new(receiver, deps(Arc::new(Locked))).unwrap();
     let error = fanout.run(service::CancellationToken::new()).await.unwrap_err();
     assert_eq!(error.to_string(), "the event log can't be opened: locked");
 }

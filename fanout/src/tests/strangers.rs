@@ -58,7 +58,7 @@ async fn made_up_rooms_shut_nobody_out_of_a_room_that_shows_something() {
     viewer.hello().await;
     assert_eq!(viewer.frame().await.seq, 1);
     for version in ["1.1", "1.0"] {
-        assert!(events(&stage, version, "data: ").await.contains(" 200 "));
+        assert!(events(&stage, version, "\nid: ").await.contains(" 200 "));
     }
 }
 
@@ -108,7 +108,7 @@ async fn who_finds_too_many_newcomers_is_told_to_come_again() {
     }
     let stream = rest("/v1/rooms/final/events", "Accept: text/event-stream\r\n").await;
     let retry = String::from_utf8(stream).unwrap();
-    assert!(retry.starts_with("retry: ") && retry.ends_with("\n\n"), "{retry}");
+    assert!(retry.starts_with("retry: ") && retry.ends_with("}\n\n"), "{retry}");
     stage.until_viewers(0).await;
     assert_eq!(stage.registry().rooms(), []);
 }

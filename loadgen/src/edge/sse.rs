@@ -23,11 +23,14 @@ pub(crate) fn take_answer(bytes: &[u8]) -> Result<Option<usize>, String> {
     }
 }
 
-/// Splits the first event off `bytes`: its data, where it has any, and its length; `None` while some of it is missing. Where
+/// Splits the first event off `bytes`: the data of a frame, where it is one, and its length; `None` while some of it is missing.
+/// Events of another kind, such as the greeting, name it. Where
 /// the body is chunked, the lines between chunks are taken for fields that nobody knows: each event is one chunk.
 pub(crate) fn take(bytes: &[u8]) -> Option<(Option<&[u8]>, usize)> {
     let end = bytes.windows(2).position(|window| window == b"\n\n")?;
-    let data = bytes[..end].split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"data: "));
+    let mut lines = bytes[..end].split(|byte| *byte == b'\n');
+    let is_frame = !lines.clone().any(|line| line.starts_with(b"event:"));
+    let data = lines.find_map(|line| line.strip_prefix(b"data: ")).filter(|_| is_frame);
     Some((data, end + 2))
 }
 
@@ -46,6 +49,12 @@ mod tests {
         assert_eq!(take(&bytes[length..]), Some((None, 3)));
         assert_eq!(take(&bytes[length + 3..]), Some((None, 10)));
         assert_eq!(take(&bytes[length + 13..]), None);
+    }
+
+    #[test]
+    fn an_event_of_another_kind_is_no_frame() {
+        let hello = b"event: hello\ndata: {\"hello\":1}\n\n";
+        assert_eq!(take(hello), Some((None, hello.len())));
     }
 
     #[test]

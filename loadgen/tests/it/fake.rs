@@ -23,7 +23,7 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Message, handshake::derive_accept_key, protocol::Role},
 };
-use wire::{Counts, Frame, Hello, Window};
+use wire::{Counts, Frame, HelloEncoder, Window};
 
 pub(crate) const ROOM: &str = "test";
 const WINDOW: Duration = Duration::from_millis(50);
@@ -307,8 +307,8 @@ async fn show_ws(
     above: u64,
 ) {
     let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
-    let hello = Hello { hello: 1, rooms: vec![ROOM.parse().unwrap()], reconnect_jitter_ms: 10 };
-    let hello = String::from_utf8(hello.encode()).unwrap();
+    let hello = HelloEncoder::new(10, 1_000, &[]).encode(&[ROOM.parse().unwrap()]);
+    let hello = String::from_utf8(hello).unwrap();
     if socket.send(Message::text(hello)).await.is_err() {
         return;
     }
