@@ -8,8 +8,9 @@ use service::{
     CancellationToken,
     config::{FileWatch, Sources},
 };
-use std::{convert::Infallible, sync::Arc};
+use std::{collections::HashSet, convert::Infallible, sync::Arc};
 use tokio::sync::watch;
+use wire::RoomName;
 
 /// Hands each tier its section, and new versions of it.
 pub(crate) struct Live {
@@ -25,6 +26,13 @@ pub(crate) struct Live {
     fanout: watch::Sender<Arc<fanout::Config>>,
     /// Of ingest's section: fanout tells it viewers.
     catalogue: watch::Sender<Arc<Vec<String>>>,
+    /// Of ingest's section: viewers may always wait for these.
+    rooms: watch::Sender<Arc<HashSet<RoomName>>>,
+}
+
+/// The rooms that ingest's section names. They were checked.
+fn rooms(config: &Config) -> Arc<HashSet<RoomName>> {
+    Arc::new(config.ingest.rooms.iter().filter_map(|room| room.parse().ok()).collect())
 }
 
 impl Live {
@@ -39,6 +47,7 @@ impl Live {
             changes,
             started: config.clone(),
             catalogue: watch::Sender::new(Arc::new(config.ingest.catalogue.clone())),
+            rooms: watch::Sender::new(rooms(&config)),
             ingest: watch::Sender::new(Arc::new(config.ingest.clone())),
             aggregator: watch::Sender::new(Arc::new(config.aggregator)),
             fanout: watch::Sender::new(Arc::new(config.fanout.clone())),
@@ -65,6 +74,10 @@ impl Live {
 
     pub(crate) fn catalogue(&self) -> watch::Receiver<Arc<Vec<String>>> {
         self.catalogue.subscribe()
+    }
+
+    pub(crate) fn rooms(&self) -> watch::Receiver<Arc<HashSet<RoomName>>> {
+        self.rooms.subscribe()
     }
 
     /// Reads the configuration again whenever there is a reason to.
@@ -99,6 +112,7 @@ impl Live {
             tracing::warn!(section, "a changed value takes effect at the next start");
         }
         let _ = self.catalogue.send_replace(Arc::new(new.ingest.catalogue.clone()));
+        let _ = self.rooms.send_replace(rooms(&new));
         let _ = self.ingest.send_replace(Arc::new(new.ingest.clone()));
         let _ = self.aggregator.send_replace(Arc::new(new.aggregator));
         let _ = self.fanout.send_replace(Arc::new(new.fanout.clone()));

@@ -104,8 +104,8 @@ async fn tiers(
         tasks.spawn("aggregator", Aggregator::new(live.aggregator(), deps).run(tasks.shutdown()));
     }
     if matches!(role, Role::All | Role::Fanout) {
-        let catalogue = live.catalogue();
-        let deps = fanout::Deps { log, readiness: readiness.clone(), catalogue };
+        let (catalogue, rooms) = (live.catalogue(), live.rooms());
+        let deps = fanout::Deps { log, readiness: readiness.clone(), catalogue, rooms };
         let tier = Fanout::new(live.fanout(), deps)?;
         routes = routes.merge(tier.router());
         description.add(live.fanout(), fanout::openapi);

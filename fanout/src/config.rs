@@ -24,7 +24,8 @@ pub struct Config {
     pub max_viewers_per_address: usize,
     /// Rooms that one viewer watches; more are refused.
     pub max_rooms_per_viewer: usize,
-    /// Rooms that have viewers and show nothing; the first viewer of one more is refused. Rooms with a frame don't count.
+    /// Rooms that have viewers and show nothing; the first viewer of one more is refused. Rooms that ingest's section names, and
+    /// those with a frame, don't count.
     pub max_rooms_watched: usize,
     /// How long caches may keep a snapshot.
     pub snapshot_max_age_s: u32,

@@ -15,8 +15,9 @@ use crate::{
 };
 use eventlog::{EventLog, OpenError};
 use service::{CancellationToken, Condition, Readiness, http::cannot_listen};
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{collections::HashSet, io, net::SocketAddr, sync::Arc};
 use tokio::{sync::watch, task::JoinSet};
+use wire::RoomName;
 
 /// What the tier needs of others.
 pub struct Deps {
@@ -26,6 +27,8 @@ pub struct Deps {
     pub readiness: Readiness,
     /// The reactions that viewers may post, as they are displayed; empty: all. Changes apply to new viewers.
     pub catalogue: watch::Receiver<Arc<Vec<String>>>,
+    /// The rooms that exist, where the configuration names them. Viewers may always wait for them.
+    pub rooms: watch::Receiver<Arc<HashSet<RoomName>>>,
 }
 
 /// Why the tier can't start, or stopped by itself.
@@ -115,7 +118,7 @@ impl Fanout {
         let shared = Arc::new(Shared {
             hellos: Hellos::new(config.clone(), deps.catalogue),
             config,
-            registry: Registry::new(Arc::clone(&meters)),
+            registry: Registry::with_named(Arc::clone(&meters), deps.rooms),
             drain: Drain::default(),
             meters,
             caught_up: watch::Sender::new(false),

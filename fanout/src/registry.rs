@@ -3,8 +3,8 @@
 //! A viewer has no queue: it is shown what its room shows. A room that has neither a frame nor a viewer is not here.
 //!
 //! Anybody may watch a room that shows nothing, also under a name that nobody will ever use. `max_rooms_watched` bounds these
-//! rooms only. A room with a frame never counts: the aggregator bounds how many there are, so strangers can't keep
-//! viewers out of it.
+//! rooms only. A room with a frame never counts, because the aggregator bounds how many there are. Neither does a room that the
+//! configuration names. So strangers can't keep viewers out of either.
 
 use crate::{
     Config,
@@ -13,6 +13,7 @@ use crate::{
 };
 use dashmap::{DashMap, Entry};
 use std::{
+    collections::HashSet,
     net::IpAddr,
     sync::{
         Arc,
@@ -32,7 +33,9 @@ pub(crate) struct Registry {
     /// Seats by address, counted only where there is a limit.
     addresses: DashMap<IpAddr, usize>,
     viewers: watch::Sender<usize>,
-    /// Watched rooms that show nothing. Changed only under the lock of the room that begins or ceases to be one.
+    /// The rooms that the configuration names.
+    named: watch::Receiver<Arc<HashSet<RoomName>>>,
+    /// Rooms with [`Room::counts`]. Changed only under the lock of the room.
     empty_rooms_watched: AtomicUsize,
     /// Viewers that watch all rooms.
     all_watches: AtomicUsize,
@@ -44,6 +47,8 @@ struct Room {
     shown: Shown,
     /// While somebody watches it.
     watched: Option<Watched>,
+    /// It is watched, shows nothing, and was not named when that began.
+    counts: bool,
 }
 
 #[derive(Debug)]
@@ -69,7 +74,7 @@ pub(crate) struct Limits {
     pub(crate) max_viewers: usize,
     /// 0: no limit.
     pub(crate) max_viewers_per_address: usize,
-    /// Watched rooms that show nothing.
+    /// Watched rooms that show nothing, and that the configuration does not name.
     pub(crate) max_rooms_watched: usize,
 }
 
@@ -133,8 +138,19 @@ impl Full {
 }
 
 impl Registry {
+    /// A registry whose rooms have no names beforehand.
+    #[cfg(test)]
     pub(crate) fn new(meters: Arc<Meters>) -> Arc<Self> {
+        Self::with_named(meters, watch::Sender::default().subscribe())
+    }
+
+    /// `named`: the rooms that the configuration names, if it names any.
+    pub(crate) fn with_named(
+        meters: Arc<Meters>,
+        named: watch::Receiver<Arc<HashSet<RoomName>>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            named,
             rooms: DashMap::new(),
             addresses: DashMap::new(),
             viewers: watch::Sender::new(0),
@@ -155,9 +171,7 @@ impl Registry {
         }
         let before = room.shown.replace(Arc::clone(frame));
         let news = room.watched.as_ref().map(|watched| watched.news.clone());
-        if before.is_none() && news.is_some() {
-            self.empty_rooms_watched.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.uncount(&mut room);
         // Viewers are woken without the lock, so that other rooms and snapshots go on.
         drop(room);
         if before.is_none() {
@@ -174,14 +188,15 @@ impl Registry {
     /// the bound.
     pub(crate) fn forget(&self, room: &RoomName) -> bool {
         let Entry::Occupied(mut entry) = self.rooms.entry(room.clone()) else { return false };
-        let Room { shown, watched } = entry.get_mut();
+        let Room { shown, watched, counts } = entry.get_mut();
         let forgotten = shown.take().is_some();
         if forgotten {
             self.meters.rooms.decrement(1.0);
         }
         match watched {
             Some(watched) => {
-                if forgotten {
+                if forgotten && !self.is_named(room) {
+                    *counts = true;
                     self.empty_rooms_watched.fetch_add(1, Ordering::Relaxed);
                 }
                 drop(watched.news.send_replace(None));
@@ -244,14 +259,16 @@ impl Registry {
     pub(crate) fn watch(self: &Arc<Self>, name: &RoomName, limits: Limits) -> Result<Watch, Full> {
         let entry = self.rooms.entry(name.clone());
         // A room is not here unless it shows something or is watched.
-        if matches!(entry, Entry::Vacant(_)) {
+        let counts = matches!(entry, Entry::Vacant(_)) && !self.is_named(name);
+        if counts {
             let one_more = |empty| (empty < limits.max_rooms_watched).then_some(empty + 1);
             let counted =
                 self.empty_rooms_watched.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
             counted.map_err(|_| Full::Rooms)?;
         }
         let mut room = entry.or_default();
-        let Room { shown, watched } = &mut *room;
+        room.counts |= counts;
+        let Room { shown, watched, .. } = &mut *room;
         let watched =
             watched.get_or_insert_with(|| Watched { news: watch::Sender::new(shown.clone()), watches: 0 });
         watched.watches += 1;
@@ -268,6 +285,17 @@ impl Registry {
     /// How many viewers there are.
     pub(crate) fn viewers(&self) -> watch::Receiver<usize> {
         self.viewers.subscribe()
+    }
+
+    fn is_named(&self, room: &RoomName) -> bool {
+        self.named.borrow().contains(room)
+    }
+
+    /// The room shows something, or nobody watches it any more.
+    fn uncount(&self, room: &mut Room) {
+        if std::mem::take(&mut room.counts) {
+            self.empty_rooms_watched.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     fn release(&self, address: Option<IpAddr>) {
@@ -299,15 +327,15 @@ impl Drop for WatchAll {
 impl Drop for Watch {
     fn drop(&mut self) {
         if let Entry::Occupied(mut entry) = self.registry.rooms.entry(self.room.clone()) {
-            let Room { shown, watched } = entry.get_mut();
-            let left = watched.as_mut().map_or(0, |watched| {
+            let room = entry.get_mut();
+            let left = room.watched.as_mut().map_or(0, |watched| {
                 watched.watches -= 1;
                 watched.watches
             });
             if left == 0 {
-                *watched = None;
-                if shown.is_none() {
-                    self.registry.empty_rooms_watched.fetch_sub(1, Ordering::Relaxed);
+                room.watched = None;
+                self.registry.uncount(room);
+                if room.shown.is_none() {
                     entry.remove();
                 }
             }
@@ -449,6 +477,23 @@ mod tests {
         registry.forget(&"x".parse().unwrap());
         drop(z);
         assert_eq!(watch(&registry, "z").unwrap_err(), Full::Rooms, "x counts again");
+    }
+
+    #[test]
+    fn rooms_that_the_configuration_names_do_not_count() {
+        let names = |names: &[&str]| Arc::new(names.iter().map(|name| name.parse().unwrap()).collect());
+        let named = watch::Sender::new(names(&["final"]));
+        let registry = Registry::with_named(Arc::new(Meters::new()), named.subscribe());
+        let _strangers = [watch(&registry, "x").unwrap(), watch(&registry, "y").unwrap()];
+        let waits = watch(&registry, "final").expect("it is expected");
+        assert_eq!(watch(&registry, "z").unwrap_err(), Full::Rooms);
+        registry.publish(&frame("final", 5, 1));
+        registry.forget(&waits.room);
+        assert_eq!(registry.empty_rooms_watched.load(Ordering::Relaxed), 2);
+        named.send_replace(names(&["x", "z"]));
+        let _z = watch(&registry, "z").expect("it is named now");
+        drop(waits);
+        assert_eq!(registry.empty_rooms_watched.load(Ordering::Relaxed), 2, "x counts until it is left");
     }
 
     /// Watched rooms that show nothing, counted one by one.

@@ -27,7 +27,12 @@ pub(crate) fn recorded() -> (PrometheusHandle, LocalRecorderGuard<'static>) {
 
 /// What the tier needs, over a log, with every reaction allowed.
 pub(crate) fn deps(log: Arc<dyn EventLog>) -> Deps {
-    Deps { log, readiness: Readiness::default(), catalogue: watch::Sender::default().subscribe() }
+    Deps {
+        log,
+        readiness: Readiness::default(),
+        catalogue: watch::Sender::default().subscribe(),
+        rooms: watch::Sender::default().subscribe(),
+    }
 }
 
 /// A config for tests: patient with viewers, no broker.
@@ -174,6 +179,7 @@ impl Stage {
             log: Arc::clone(&log.log) as Arc<dyn EventLog>,
             readiness: readiness.clone(),
             catalogue: catalogue.subscribe(),
+            rooms: watch::Sender::default().subscribe(),
         };
         let fanout = Fanout::new(receiver, deps).unwrap();
         let shared = Arc::clone(&fanout.shared);
