@@ -58,7 +58,7 @@ async fn the_keys_last_bits_may_be_anything_as_in_the_example_of_the_standard() 
 #[tokio::test]
 async fn websockets_are_open_to_every_origin() {
     let cors_origins = vec!["https://good.example".to_owned()];
-    let stage = Stage::start(Config { cors_origins, ..config() }).await;
+    let stage = Stage::start(Config { cors_origins: cors_origins.into(), ..config() }).await;
     for path in PATHS {
         for origin in ["https://evil.example", "null", "https://good.example"] {
             let headers = format!("{KEY}Sec-WebSocket-Protocol: mqtt\r\nOrigin: {origin}\r\n");
