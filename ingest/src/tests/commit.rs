@@ -116,6 +116,7 @@ async fn with_ack_received_the_answer_comes_at_once() {
     until(|| rig.total("r") == 100).await;
 }
 
+/// If HTTP drops the request, as the library does when its connection is gone (`ways.rs`).
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_makes_room_for_another_and_its_reaction_counts() {
     let rig = Rig::open(Config { max_waiting: 1, ..config() }).await;

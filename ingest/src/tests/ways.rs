@@ -237,6 +237,26 @@ async fn what_the_log_did_not_take_is_answered_503_or_504_whatever_the_way() {
     }
 }
 
+/// On the way of the HTTP library. The short way reads nothing while a request waits.
+#[tokio::test]
+async fn a_connection_that_is_reset_makes_room_for_another_request_and_its_reaction_counts() {
+    let rig = Rig::open(Config { max_waiting: 1, ack_timeout_ms: 60_000, ..config() }).await;
+    let (address, _server) = rig.serve().await;
+    rig.log.hold_appends(true);
+    let mut gone = TcpStream::connect(address).await.unwrap();
+    gone.write_all(post("r", &[JSON, LONG].concat(), FIRE).as_bytes()).await.unwrap();
+    until(|| rig.inside() == 1).await;
+    assert_eq!(crowd(address, LONG, 1).join_all().await, ["HTTP/1.1 503 Service Unavailable"]);
+    gone.set_zero_linger().unwrap();
+    drop(gone);
+    until(|| rig.inside() == 0).await;
+    let another = crowd(address, LONG, 1);
+    until(|| rig.inside() == 1).await;
+    rig.log.hold_appends(false);
+    assert_eq!(another.join_all().await, ["HTTP/1.1 202 Accepted"]);
+    assert_eq!(rig.total("r"), 2);
+}
+
 #[tokio::test]
 async fn a_shutdown_answers_all_who_wait_whatever_the_way() {
     for way in ["", LONG] {
