@@ -130,8 +130,9 @@ class Sender {
     if (root.navigator && root.navigator.onLine === false) return this.plan();
     const batch = this.repeat || this.collect();
     if (!batch) return;
-    const init = { method: "POST", body: batch.body, keepalive: true };
     if (this.keys > 0 && !this.repeat) batch.key = [1, 2].map(() => this.room.random().toString(36).slice(2)).join("");
+    const init = { method: "POST", body: batch.body };
+    init.keepalive = !batch.key || !!root.AggregateError; // Chromium < 81 fails with a preflight
     if (batch.key) init.headers = { "Idempotency-Key": batch.key };
     this.keys = Math.abs(this.keys);
     this.repeat = null;

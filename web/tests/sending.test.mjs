@@ -121,6 +121,18 @@ test("what is no reaction is refused at once", () => {
   assert.deepEqual({ ...room.mine }, {});
 });
 
+/* mdn/browser-compat-data#16414: the request failed before it was sent. */
+test("Chromium before 85 gets no keepalive where there is a preflight", async () => {
+  const saved = globalThis.AggregateError; // came with 85
+  delete globalThis.AggregateError;
+  const { room } = sender();
+  browser.onPost = (post) => ({ status: post.headers["Idempotency-Key"] ? 503 : 202 });
+  room.react("🔥");
+  await browser.advance(4000);
+  globalThis.AggregateError = saved;
+  assert.deepEqual(browser.posts.map((post) => post.keepalive), [false, true]);
+});
+
 test("429 is retried after Retry-After, and not before", async () => {
   const { room, limits } = sender();
   const refusal = { status: 429, headers: { "retry-after": "3" }, body: { detail: "too fast" } };
