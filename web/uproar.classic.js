@@ -153,7 +153,7 @@ class Sender {
       batch.isUnsure = true; // a refused repeat tells nothing of the first
       this.repeat = batch;
     } else if (isRefused || (batch.key && status === 400)) {
-      if (batch.key && status !== 429) this.keys = status === 400 ? 0 : -1; // too many keys, or none are taken
+      if (batch.key && status !== 429) this.keys = status === 400 ? 0 : -1;
       taps.forEach((tap) => (tap.batch = null));
     } else this.drop(taps, limits);
     this.plan(wait);
@@ -237,21 +237,22 @@ class Receiver {
       this.room._set("off", 0, this.room.muted ? "muted" : "");
     } else if (!this.conn && !this.retry) {
       if (isHidden()) return this.rest();
+      this.hiddenAt = 0;
       this.conn = this.attempt(this.rung);
       this.room._set("connecting", 0, "");
     }
   }
 
-  openWithin(ms) {
+  openIn(ms) {
     clearTimeout(this.retry);
     this.retry = setTimeout(() => {
       this.retry = 0;
       this.update();
-    }, this.room.random() * ms);
+    }, ms);
   }
 
   connectSoon() {
-    this.openWithin(1000);
+    this.openIn(this.room.random() * 1000);
     this.room._set("connecting", 0, "");
   }
 
@@ -337,7 +338,6 @@ class Receiver {
     }
   }
 
-  /* If the server is away, another transport does no better. */
   probe(code, reason) {
     const probe = (this.conn = { end() {} });
     this.snapshot().then((isAnswered) => {
@@ -350,7 +350,7 @@ class Receiver {
   }
 
   backOff(code, reason) {
-    this.openWithin(Math.min(this.jitter * 2 ** this.fails, LIMIT_MS));
+    this.openIn(this.room.random() * Math.min(this.jitter * 2 ** this.fails, LIMIT_MS));
     if (code !== 1012) this.fails++;
     this.room._set("away", code, reason);
   }
@@ -398,14 +398,16 @@ class Receiver {
     if (isGone) this.room._sender.beacon();
     if (isLeft) this.rest();
     else if (isGone) this.hide();
-    else if (type === "online" && this.retry) this.openWithin(1000);
+    else if (type === "online" && this.retry && !isHidden()) this.connectSoon();
     else this.wake();
   }
 
   rest() {
     this.end();
     this.hiddenAt = this.hiddenAt || this.now();
-    if (this.isWanted()) this.room._set("away", 0, "hidden");
+    if (!this.isWanted()) return;
+    this.openIn(10000); // if no event tells of the return
+    this.room._set("away", 0, "hidden");
   }
 
   hide() {

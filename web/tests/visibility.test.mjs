@@ -144,6 +144,22 @@ test("phoenix #6804: a page that was frozen drops its socket, because it may be 
   assert.equal(seen.room.state, "live");
 });
 
+test("phoenix #6804: without any event, the room looks for itself", async () => {
+  const seen = live();
+  browser.hide();
+  await browser.advance(300000);
+  assert.equal(browser.sockets.length, 1);
+  browser.page.dispatchEvent(new Event("resume")); // still hidden
+  browser.page.hidden = false; // and no event says so
+  await browser.advance(10000);
+  assert.equal(browser.sockets.length, 2);
+  browser.socket.hello();
+  browser.fire("focus");
+  await browser.advance(60000);
+  assert.equal(browser.sockets.length, 2, "a late event does not disturb it");
+  assert.equal(seen.room.state, "live");
+});
+
 test("phoenix #6804: a tap brings a room back, too", async () => {
   const seen = live();
   browser.hide();
