@@ -85,6 +85,22 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    pub(crate) fn new(
+        config: watch::Receiver<Arc<Config>>,
+        catalogue: watch::Receiver<Arc<Vec<String>>>,
+        rooms: watch::Receiver<Arc<HashSet<RoomName>>>,
+    ) -> Arc<Self> {
+        let meters = Arc::new(Meters::new());
+        Arc::new(Self {
+            hellos: Hellos::new(config.clone(), catalogue),
+            config,
+            registry: Registry::with_named(Arc::clone(&meters), rooms),
+            drain: Drain::default(),
+            meters,
+            caught_up: watch::Sender::new(false),
+        })
+    }
+
     /// The configuration as it is now.
     pub(crate) fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.borrow())
@@ -114,15 +130,7 @@ impl Fanout {
             let config = &config.borrow().broker;
             if config.enabled { Some(broker::start(config)?) } else { None }
         };
-        let meters = Arc::new(Meters::new());
-        let shared = Arc::new(Shared {
-            hellos: Hellos::new(config.clone(), deps.catalogue),
-            config,
-            registry: Registry::with_named(Arc::clone(&meters), deps.rooms),
-            drain: Drain::default(),
-            meters,
-            caught_up: watch::Sender::new(false),
-        });
+        let shared = Shared::new(config, deps.catalogue, deps.rooms);
         let bridge = {
             let config = &shared.config.borrow().bridge;
             let registry = Arc::clone(&shared.registry);

@@ -63,10 +63,10 @@ impl Hall {
     pub(super) fn offer(&mut self, member: Member, passed_over: u32, frame: &Encoded) -> io::Result<()> {
         let Member { viewer: key, slot, .. } = member;
         let Some(viewer) = self.viewers.get_mut(key as usize) else { return Ok(()) };
-        if viewer.leaves_ms.is_some() {
+        if viewer.is_leaving() {
             return Ok(());
         }
-        let is_idle = viewer.is_idle() && viewer.blocked_since_ms.is_none();
+        let is_idle = viewer.is_idle() && viewer.blocked_since_ms().is_none();
         let Some(subscription) = viewer.subscriptions.get_mut(slot as usize) else { return Ok(()) };
         let skipped = &mut self.tally.of(viewer.seat.protocol).skipped;
         *skipped += u64::from(passed_over);
@@ -124,7 +124,7 @@ impl Hall {
         if !viewer.flush(now_ms, tally)? {
             return Ok(false);
         }
-        if viewer.leaves_ms.is_some() {
+        if viewer.is_leaving() {
             return Ok(true);
         }
         for slot in 0..viewer.subscriptions.len() {
@@ -171,27 +171,25 @@ impl Hall {
         self.leave_all(key);
     }
 
-    /// The cause is counted; what can be said is said. The viewer is gone, or has some time left to answer.
-    pub(super) fn end(&mut self, key: usize, end: End, leaves_ms: u64, meters: &Meters) {
+    /// Counts the cause and writes the goodbye. Says whether the viewer has time to answer, until then; otherwise it is gone.
+    pub(super) fn end(&mut self, key: usize, end: End, until_ms: u64, meters: &Meters) -> bool {
         self.leave_rooms(key);
         let (now_ms, tally) = (self.now_ms, &mut self.tally);
-        let Some(viewer) = self.viewers.get_mut(key) else { return };
-        if viewer.leaves_ms.is_some() {
+        let Some(viewer) = self.viewers.get_mut(key) else { return false };
+        if viewer.is_leaving() {
             // Its cause is counted.
             self.viewers.remove(key);
-            return;
+            return false;
         }
         meters.closed(end.cause());
         tracing::debug!(protocol = viewer.seat.protocol.name(), cause = end.cause(), "viewer closed");
-        let flushed = end != End::Stalled && viewer.flush(now_ms, tally).unwrap_or(false);
-        if !end.leaves_time_for_goodbye() {
+        viewer.leave(until_ms);
+        let is_broken = end == End::Stalled || viewer.flush(now_ms, tally).is_err();
+        if is_broken || !end.leaves_time_for_goodbye() {
             self.viewers.remove(key);
-            return;
+            return false;
         }
-        viewer.leaves_ms = Some(leaves_ms);
-        if flushed {
-            let _ = viewer.stream.shutdown(std::net::Shutdown::Write);
-        }
+        true
     }
 
     fn leave_place(&mut self, place: Place) {

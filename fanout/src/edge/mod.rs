@@ -18,6 +18,8 @@ mod mqtt;
 mod pulse;
 mod rooms;
 mod shard;
+#[cfg(test)]
+mod shard_tests;
 mod speech;
 #[cfg(test)]
 mod speech_tests;
@@ -124,6 +126,13 @@ impl Edge {
         for mailbox in &self.mailboxes {
             mailbox.put(|mail| mail.order = Some(order));
         }
+    }
+}
+
+/// Shards end with what tells them of frames, and with them their listeners.
+impl Drop for Edge {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

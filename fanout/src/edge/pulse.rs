@@ -8,15 +8,41 @@ use super::{
 use crate::registry::Limits;
 use std::sync::Arc;
 
-/// Every viewer's pulse is checked once in so many ticks.
+/// Every viewer's pulse is checked once in this many ticks.
 const TICKS: usize = 10;
 
 impl Shard {
-    /// Sends those away whose turn has come.
+    /// Sends those away whose turn has come, and drops those that did not answer their goodbye.
     pub(super) fn send_away(&mut self) {
         let now_ms = self.hall.now_ms;
         while let Some((_, key)) = self.leaving.as_mut().and_then(|l| l.pop_front_if(|next| next.0 <= now_ms))
         {
+            self.dismiss(key, End::Drained);
+        }
+        while let Some((until_ms, key)) = self.goodbyes.pop_front_if(|next| next.0 <= now_ms) {
+            // Another viewer may have its key by now.
+            if self.hall.viewers.get(key).is_some_and(|viewer| viewer.leaves_ms() == Some(until_ms)) {
+                self.hall.viewers.remove(key);
+            }
+        }
+    }
+
+    /// A drain may leave less time for goodbyes than there was before it. Those under way don't outlast it either.
+    pub(super) fn shorten_goodbyes(&mut self) {
+        let latest_ms = self.hall.now_ms + self.goodbye_ms();
+        for (until_ms, key) in &mut self.goodbyes {
+            let before_ms = std::mem::replace(until_ms, latest_ms.min(*until_ms));
+            let viewer = self.hall.viewers.get_mut(*key).filter(|it| it.leaves_ms() == Some(before_ms));
+            if let Some(viewer) = viewer {
+                viewer.leave(*until_ms);
+            }
+        }
+    }
+
+    /// Tells all viewers goodbye that were not told before. No answer is waited for.
+    pub(super) fn dismiss_all(&mut self) {
+        let keys: Vec<_> = self.hall.viewers.iter().map(|(key, _)| key).collect();
+        for key in keys {
             self.dismiss(key, End::Drained);
         }
     }
@@ -46,15 +72,11 @@ impl Shard {
 
     fn check_pulse(&mut self, key: usize) {
         let now_ms = self.hall.now_ms;
-        let Some(viewer) = self.hall.viewers.get_mut(key) else { return };
-        if let Some(leaves_ms) = viewer.leaves_ms {
-            if leaves_ms <= now_ms {
-                self.hall.viewers.remove(key);
-            }
+        let Some(viewer) = self.hall.viewers.get_mut(key).filter(|viewer| !viewer.is_leaving()) else {
             return;
-        }
+        };
         let stalled = |since_ms| now_ms.saturating_sub(since_ms) > self.config.write_timeout_ms;
-        if viewer.blocked_since_ms.is_some_and(stalled) {
+        if viewer.blocked_since_ms().is_some_and(stalled) {
             return self.end(key, End::Stalled);
         }
         let quiet_ms = now_ms.saturating_sub(viewer.heard_ms);
@@ -77,7 +99,7 @@ impl Shard {
 
     /// Ends a connection by our own will, with a goodbye.
     fn dismiss(&mut self, key: usize, end: End) {
-        let Some(viewer) = self.hall.viewers.get_mut(key).filter(|viewer| viewer.leaves_ms.is_none()) else {
+        let Some(viewer) = self.hall.viewers.get_mut(key).filter(|viewer| !viewer.is_leaving()) else {
             return;
         };
         viewer.speech.put_goodbye(&mut viewer.answers, end);

@@ -24,10 +24,9 @@ const READS: usize = 4;
 const READ_BYTES: usize = 16 << 10;
 /// Newcomers that may wait in the mailbox.
 const MAX_NEWCOMERS: usize = 1_024;
+/// Events that are taken from the kernel at once.
+const EVENTS: usize = 1_024;
 pub(super) const TICK_MS: u64 = 100;
-/// Longest wait for a viewer to answer a goodbye.
-const GOODBYE_MS: u64 = 1_000;
-
 /// A shard, ready to run.
 pub(super) struct Shard {
     pub(super) edge: Arc<Shared>,
@@ -39,14 +38,19 @@ pub(super) struct Shard {
     pub(super) is_listening: bool,
     pub(super) accepts: bool,
     pub(super) broadcasts: VecDeque<Broadcast>,
-    /// Viewers that have more to say.
-    again: Vec<usize>,
+    /// Viewers to serve in this turn of the loop, each of them once.
+    pub(super) ready: Vec<usize>,
+    /// Those that are being served; empty between turns.
+    serving: Vec<usize>,
     scratch: Vec<u8>,
-    started: Instant,
+    pub(super) started: Instant,
     pub(super) tick_ms: u64,
     pub(super) pulse_at: usize,
     /// When each viewer has to leave, in this order.
     pub(super) leaving: Option<VecDeque<(u64, usize)>>,
+    /// When the time is over that viewers have to answer their goodbye, in this order. No more than are told goodbye within
+    /// a second.
+    pub(super) goodbyes: VecDeque<(u64, usize)>,
 }
 
 impl Shard {
@@ -64,11 +68,13 @@ impl Shard {
             is_listening: false,
             accepts: false,
             broadcasts: VecDeque::new(),
-            again: Vec::new(),
+            ready: Vec::new(),
+            serving: Vec::new(),
             started: Instant::now(),
             tick_ms: 0,
             pulse_at: 0,
             leaving: None,
+            goodbyes: VecDeque::new(),
             mailbox: Arc::clone(&mailbox),
             edge,
             poll,
@@ -79,38 +85,62 @@ impl Shard {
 
     /// Runs until it is told to stop.
     pub(super) fn run(mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(1_024);
-        loop {
-            match self.poll.poll(&mut events, Some(self.patience())) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                polled => polled?,
-            }
-            self.hall.now_ms = self.started.elapsed().as_millis() as u64;
-            for event in &events {
-                match event.token() {
-                    MAILBOX => {
-                        if self.open_mail() {
-                            return Ok(());
-                        }
-                    }
-                    LISTENER => self.accepts = true,
-                    Token(key) => {
-                        if event.is_readable() || event.is_read_closed() || event.is_error() {
-                            self.hear_of(key);
-                        }
-                        self.work(key);
+        let mut events = Events::with_capacity(EVENTS);
+        while self.turn(&mut events)? {}
+        Ok(())
+    }
+
+    /// One turn of the loop: waits for events, and does what is due. Says whether to go on.
+    pub(super) fn turn(&mut self, events: &mut Events) -> io::Result<bool> {
+        match self.poll.poll(events, Some(self.patience())) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            polled => polled?,
+        }
+        self.hall.now_ms = self.started.elapsed().as_millis() as u64;
+        for event in &*events {
+            match event.token() {
+                MAILBOX => {
+                    if self.open_mail() {
+                        return Ok(false);
                     }
                 }
+                LISTENER => self.accepts = true,
+                Token(key) => {
+                    if event.is_readable() || event.is_read_closed() || event.is_error() {
+                        self.hear_of(key);
+                    }
+                    self.mark_ready(key);
+                }
             }
-            for key in std::mem::take(&mut self.again) {
-                self.work(key);
-            }
-            self.accept();
-            self.broadcast();
-            self.send_away();
-            self.tick();
-            self.hall.tally.flush(&self.edge.meters);
         }
+        self.serve_ready();
+        self.accept();
+        self.broadcast();
+        self.send_away();
+        self.tick();
+        self.hall.tally.flush(&self.edge.meters);
+        Ok(true)
+    }
+
+    /// Has a viewer served in this turn, or in the next one if this turn has come to it already.
+    fn mark_ready(&mut self, key: usize) {
+        if let Some(viewer) = self.hall.viewers.get_mut(key)
+            && !std::mem::replace(&mut viewer.is_queued, true)
+        {
+            self.ready.push(key);
+        }
+    }
+
+    fn serve_ready(&mut self) {
+        std::mem::swap(&mut self.ready, &mut self.serving);
+        for index in 0..self.serving.len() {
+            let key = self.serving[index];
+            if let Some(viewer) = self.hall.viewers.get_mut(key) {
+                viewer.is_queued = false;
+            }
+            self.work(key);
+        }
+        self.serving.clear();
     }
 
     /// Begins to accept viewers, once they can be shown what there is.
@@ -127,12 +157,12 @@ impl Shard {
 
     /// How long to wait for events.
     fn patience(&self) -> Duration {
-        if !self.again.is_empty() || !self.broadcasts.is_empty() || self.accepts {
+        if !self.ready.is_empty() || !self.broadcasts.is_empty() || self.accepts {
             return Duration::ZERO;
         }
         let now_ms = self.started.elapsed().as_millis() as u64;
-        let leave_ms =
-            self.leaving.as_ref().and_then(|leaving| leaving.front()).map_or(u64::MAX, |next| next.0);
+        let next_ms = |times: &VecDeque<(u64, usize)>| times.front().map_or(u64::MAX, |next| next.0);
+        let leave_ms = self.leaving.as_ref().map_or(u64::MAX, next_ms).min(next_ms(&self.goodbyes));
         Duration::from_millis((self.tick_ms + TICK_MS).min(leave_ms).saturating_sub(now_ms))
     }
 
@@ -142,7 +172,7 @@ impl Shard {
         if let Some(viewer) = self.hall.viewers.get_mut(key) {
             viewer.readable = true;
             // Who does not take what is due is not read.
-            if viewer.speech.counts_as_heard(viewer.blocked_since_ms.is_some()) {
+            if viewer.speech.counts_as_heard(viewer.blocked_since_ms().is_some()) {
                 (viewer.heard_ms, viewer.asked) = (now_ms, false);
             }
         }
@@ -153,14 +183,15 @@ impl Shard {
         let Mail { newcomers, mut frames, order } = self.mailbox.take();
         match order {
             Some(Order::Stop) => {
-                let here = self.hall.viewers.iter().filter(|(_, viewer)| viewer.leaves_ms.is_none()).count();
-                (0..here + newcomers.len()).for_each(|_| self.edge.meters.closed("cut"));
+                self.dismiss_all();
+                newcomers.iter().for_each(|_| self.edge.meters.closed("cut"));
                 return true;
             }
             Some(Order::Drain) => {
                 (self.listener, self.accepts) = (None, false);
                 let turns = self.hall.viewers.iter().map(|(key, _)| (self.turn_ms(), key)).collect();
                 self.leaving = Some(turns);
+                self.shorten_goodbyes();
             }
             None => {}
         }
@@ -194,17 +225,14 @@ impl Shard {
         for _ in 0..READS {
             let took_all = self.hall.pump(key)?;
             let Some(viewer) = self.hall.viewers.get_mut(key) else { return Ok(()) };
-            let leaves = viewer.leaves_ms.is_some();
-            if leaves && took_all {
-                let _ = viewer.stream.shutdown(std::net::Shutdown::Write);
-            }
+            let leaves = viewer.is_leaving();
             // Who does not take its answers is not asked for more.
             if !viewer.readable || (!took_all && !leaves) {
                 return Ok(());
             }
             self.read(key, leaves)?;
         }
-        self.again.push(key);
+        self.mark_ready(key);
         Ok(())
     }
 
@@ -244,7 +272,15 @@ impl Shard {
     }
 
     pub(super) fn end(&mut self, key: usize, end: End) {
-        self.hall.end(key, end, self.hall.now_ms + GOODBYE_MS, &self.edge.meters);
+        let until_ms = self.hall.now_ms + self.goodbye_ms();
+        if self.hall.end(key, end, until_ms, &self.edge.meters) {
+            self.goodbyes.push_back((until_ms, key));
+        }
+    }
+
+    /// How long a viewer may take to answer a goodbye.
+    pub(super) fn goodbye_ms(&self) -> u64 {
+        self.edge.drain.goodbye().as_millis() as u64
     }
 
     /// When the next viewer has to leave, by the shard's clock.

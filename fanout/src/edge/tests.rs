@@ -286,7 +286,7 @@ fn who_takes_what_was_due_before_a_broadcast_comes_to_it_gets_the_frame_once() {
     assert!(hall.pump(key).unwrap());
     offer(&mut hall, index, second);
     // ... and the fourth in place of the third, which its socket did not take.
-    hall.viewers[key].blocked_since_ms = Some(0);
+    hall.viewers[key].block(0);
     hall.rooms.show(&room, Some(Arc::clone(third))).unwrap();
     offer(&mut hall, index, third);
     hall.rooms.show(&room, Some(Arc::clone(fourth))).unwrap();

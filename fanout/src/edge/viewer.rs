@@ -28,12 +28,22 @@ pub(super) struct Viewer {
     pub(super) asked: bool,
     /// The socket may have something to read.
     pub(super) readable: bool,
-    /// Since when the socket has not taken all that is due.
-    pub(super) blocked_since_ms: Option<u64>,
-    /// It was told goodbye: nothing counts any more but its answer, until this time.
-    pub(super) leaves_ms: Option<u64>,
+    /// The shard's loop has it on its list of viewers to serve.
+    pub(super) is_queued: bool,
+    phase: Phase,
     /// Watches all rooms: those that are due, in turn.
     pub(super) all: Option<Box<Everything>>,
+}
+
+/// Where a viewer is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Its socket took all that was due.
+    Open,
+    /// Its socket has not taken all that is due since then.
+    Blocked { since_ms: u64 },
+    /// It was told goodbye. It may close its side until then; nothing else that it does counts.
+    Leaving { until_ms: u64, has_shut_down: bool },
 }
 
 /// A room that a viewer watches.
@@ -107,9 +117,58 @@ impl Viewer {
             heard_ms: now_ms,
             asked: false,
             readable: true,
-            blocked_since_ms: None,
-            leaves_ms: None,
+            is_queued: false,
+            phase: Phase::Open,
             all: None,
+        }
+    }
+
+    /// Whether it was told goodbye.
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(self.phase, Phase::Leaving { .. })
+    }
+
+    /// Until when it may answer a goodbye, if it was told one.
+    pub(super) fn leaves_ms(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Leaving { until_ms, .. } => Some(until_ms),
+            Phase::Open | Phase::Blocked { .. } => None,
+        }
+    }
+
+    /// Begins its goodbye, or shortens it.
+    pub(super) fn leave(&mut self, until_ms: u64) {
+        let has_shut_down = matches!(self.phase, Phase::Leaving { has_shut_down: true, .. });
+        self.phase = Phase::Leaving { until_ms, has_shut_down };
+    }
+
+    /// Since when its socket has not taken all that is due.
+    pub(super) fn blocked_since_ms(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Blocked { since_ms } => Some(since_ms),
+            Phase::Open | Phase::Leaving { .. } => None,
+        }
+    }
+
+    /// Its socket did not take all. The time counts from the first time on.
+    pub(super) fn block(&mut self, now_ms: u64) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Blocked { since_ms: now_ms };
+        }
+    }
+
+    fn unblock(&mut self) {
+        if matches!(self.phase, Phase::Blocked { .. }) {
+            self.phase = Phase::Open;
+        }
+    }
+
+    /// After the last byte of a goodbye the socket says that no more comes. Once: each shutdown(2) makes the socket
+    /// ready again, so that one for each readiness would never end.
+    fn shut_down_if_leaving(&mut self) {
+        if let Phase::Leaving { has_shut_down: has_shut_down @ false, .. } = &mut self.phase {
+            *has_shut_down = true;
+            let _ = self.stream.shutdown(std::net::Shutdown::Write);
         }
     }
 
@@ -128,7 +187,7 @@ impl Viewer {
         let counts = tally.of(self.seat.protocol);
         counts.sent_bytes += written as u64;
         if written < frame.len() {
-            self.blocked_since_ms.get_or_insert(now_ms);
+            self.block(now_ms);
             if written == 0 {
                 return Ok(Sent::Nothing);
             }
@@ -144,7 +203,7 @@ impl Viewer {
             let next = if self.unsent.is_empty() { &self.answers[..] } else { &self.unsent[..] };
             let written = write(&mut self.stream, next)?;
             if written == 0 {
-                self.blocked_since_ms.get_or_insert(now_ms);
+                self.block(now_ms);
                 return Ok(false);
             }
             tally.of(self.seat.protocol).sent_bytes += written as u64;
@@ -158,7 +217,8 @@ impl Viewer {
             }
         }
         self.unsent = Bytes::new();
-        self.blocked_since_ms = None;
+        self.unblock();
+        self.shut_down_if_leaving();
         Ok(true)
     }
 }

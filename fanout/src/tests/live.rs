@@ -324,6 +324,6 @@ async fn the_shutdown_does_not_wait_for_a_stuck_viewer_longer_than_it_may() {
     let start = Instant::now();
     stage.shutdown.cancel();
     stage.ended().await.unwrap();
-    assert!(start.elapsed() >= Duration::from_millis(200), "it was waited for");
+    assert!(start.elapsed() >= Duration::from_millis(100), "it had half of the time to take its goodbye");
     assert_eq!(*stage.registry().viewers().borrow(), 0, "it was cut off");
 }

@@ -16,7 +16,7 @@ mod mqtt;
 mod mqtt_refusals;
 mod mqtt_times;
 mod mqtt_websocket;
-mod raw;
+pub(crate) mod raw;
 mod rooms;
 mod snapshot;
 mod strangers;

@@ -80,7 +80,7 @@ pub(super) fn connect(version: Version, id: &str, keep_alive_s: u16, properties:
 }
 
 /// The same with a will of QoS 0.
-pub(super) fn connect_with_will(version: Version) -> Vec<u8> {
+pub(crate) fn connect_with_will(version: Version) -> Vec<u8> {
     let mut body = connect(version, "w", 60, &[])[2..].to_vec();
     body[7] |= 0x04;
     if version == Version::V5 {
@@ -92,7 +92,7 @@ pub(super) fn connect_with_will(version: Version) -> Vec<u8> {
 }
 
 /// A SUBSCRIBE with its options, of packet 7.
-pub(super) fn subscribe(version: Version, filters: &[(&str, u8)]) -> Vec<u8> {
+pub(crate) fn subscribe(version: Version, filters: &[(&str, u8)]) -> Vec<u8> {
     let mut body = vec![0, 7];
     if version == Version::V5 {
         body.push(0);
@@ -111,7 +111,7 @@ pub(super) fn unsubscribe(version: Version, filter: &str) -> Vec<u8> {
 }
 
 /// A PUBLISH; `flags` as in its first byte.
-pub(super) fn publish(version: Version, flags: u8, topic: &str, payload: &str) -> Vec<u8> {
+pub(crate) fn publish(version: Version, flags: u8, topic: &str, payload: &str) -> Vec<u8> {
     let mut body = text(topic);
     if flags & 0x06 != 0 {
         body.extend([0, 9]);
@@ -123,7 +123,7 @@ pub(super) fn publish(version: Version, flags: u8, topic: &str, payload: &str) -
     packet(0x30 | flags, &body)
 }
 
-pub(super) const PINGREQ: [u8; 2] = [0xC0, 0];
+pub(crate) const PINGREQ: [u8; 2] = [0xC0, 0];
 
 /// Cuts the first packet off.
 pub(super) fn take_packet(came: &mut Vec<u8>) -> Option<Packet> {
