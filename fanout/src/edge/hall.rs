@@ -81,6 +81,7 @@ impl Hall {
             let sent = viewer.send(frame.form(form), self.now_ms, &mut self.tally)?;
             if sent == Sent::Begun {
                 viewer.subscriptions[slot as usize].due = Due::Nothing;
+                viewer.turn = slot + 1;
             }
         }
         Ok(())
@@ -117,7 +118,8 @@ impl Hall {
         }
     }
 
-    /// Writes all that is due and that the socket takes. Says whether it took all.
+    /// Writes all that is due and that the socket takes. Says whether it took all. Subscriptions take turns, so that a slow
+    /// viewer gets a frame of each of its rooms before it gets the next frame of one of them.
     pub(super) fn pump(&mut self, key: usize) -> io::Result<bool> {
         let (now_ms, tally) = (self.now_ms, &mut self.tally);
         let Some(viewer) = self.viewers.get_mut(key) else { return Ok(true) };
@@ -127,38 +129,27 @@ impl Hall {
         if viewer.is_leaving() {
             return Ok(true);
         }
-        for slot in 0..viewer.subscriptions.len() {
-            let Subscription { place, due, retain_as_published } = viewer.subscriptions[slot];
-            if due == Due::Nothing {
-                continue;
+        // All rooms together have one turn.
+        let turns = viewer.subscriptions.len() + 1;
+        let mut turns_without_frame = 0;
+        while turns_without_frame < turns {
+            let turn = viewer.turn as usize % turns;
+            let sent = if turn < viewer.subscriptions.len() {
+                send_of_room(viewer, turn, &mut self.rooms, now_ms, tally)?
+            } else {
+                send_of_all(viewer, now_ms, tally)?
+            };
+            match sent {
+                Some(Sent::Nothing) => return Ok(false),
+                Some(Sent::Begun) => turns_without_frame = 0,
+                None => turns_without_frame += 1,
             }
-            // A room that was forgotten shows nothing until its next life.
-            if let Some(room) = self.rooms.get_mut(place.room)
-                && let Some(frame) = &room.newest
-            {
-                let form = viewer.speech.form(due == Due::Snapshot || retain_as_published);
-                if viewer.send(frame.form(form), now_ms, tally)? == Sent::Nothing {
-                    return Ok(false);
-                }
-                // Its broadcast may be still to come.
-                tally.of(viewer.seat.protocol).skipped += u64::from(room.catch_up(place.position));
-            }
-            viewer.subscriptions[slot].due = Due::Nothing;
+            viewer.turn = turn as u32 + 1;
             if !viewer.is_idle() {
                 return Ok(false);
             }
         }
-        while let Some((frame, retain)) = viewer.all.as_ref().and_then(|everything| everything.first()) {
-            if viewer.send(frame.form(viewer.speech.form(retain)), now_ms, tally)? == Sent::Nothing {
-                return Ok(false);
-            }
-            if let Some(everything) = &mut viewer.all {
-                everything.pop();
-            }
-            if !viewer.is_idle() {
-                return Ok(false);
-            }
-        }
+        viewer.unblock();
         Ok(true)
     }
 
@@ -208,6 +199,49 @@ impl Hall {
         }
         watched
     }
+}
+
+/// Offers the socket what is due of one subscription. `None`: nothing is.
+fn send_of_room(
+    viewer: &mut Viewer,
+    slot: usize,
+    rooms: &mut Rooms,
+    now_ms: u64,
+    tally: &mut Tally,
+) -> io::Result<Option<Sent>> {
+    let Subscription { place, due, retain_as_published } = viewer.subscriptions[slot];
+    if due == Due::Nothing {
+        return Ok(None);
+    }
+    let mut sent = None;
+    // A room that was forgotten shows nothing until its next life.
+    if let Some(room) = rooms.get_mut(place.room)
+        && let Some(frame) = &room.newest
+    {
+        let form = viewer.speech.form(due == Due::Snapshot || retain_as_published);
+        sent = Some(viewer.send(frame.form(form), now_ms, tally)?);
+        if sent == Some(Sent::Nothing) {
+            return Ok(sent);
+        }
+        // Its broadcast may be still to come.
+        tally.of(viewer.seat.protocol).skipped += u64::from(room.catch_up(place.position));
+    }
+    viewer.subscriptions[slot].due = Due::Nothing;
+    Ok(sent)
+}
+
+/// Offers the socket the first of what is due to a viewer of all rooms. `None`: nothing is.
+fn send_of_all(viewer: &mut Viewer, now_ms: u64, tally: &mut Tally) -> io::Result<Option<Sent>> {
+    let Some((frame, retain)) = viewer.all.as_ref().and_then(|everything| everything.first()) else {
+        return Ok(None);
+    };
+    let sent = viewer.send(frame.form(viewer.speech.form(retain)), now_ms, tally)?;
+    if sent == Sent::Begun
+        && let Some(everything) = &mut viewer.all
+    {
+        everything.pop();
+    }
+    Ok(Some(sent))
 }
 
 /// One viewer, among the others.

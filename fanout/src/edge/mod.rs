@@ -12,6 +12,8 @@ mod broadcast;
 mod end;
 mod everything;
 mod hall;
+#[cfg(test)]
+mod hall_tests;
 mod listener;
 mod mailbox;
 mod mqtt;

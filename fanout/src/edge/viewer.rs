@@ -17,6 +17,8 @@ pub(super) struct Viewer {
     pub(super) speech: Speech,
     pub(super) seat: Seat,
     pub(super) subscriptions: Vec<Subscription>,
+    /// Whose turn it is to have its newest frame sent: a subscription's, or after the last one that of `all`.
+    pub(super) turn: u32,
     /// The start of something whose rest has not come.
     pub(super) input: Vec<u8>,
     /// The rest of a frame that is partly written.
@@ -111,6 +113,7 @@ impl Viewer {
             speech: Speech::of(seat.protocol),
             seat,
             subscriptions: Vec::new(),
+            turn: 0,
             input: Vec::new(),
             unsent: Bytes::new(),
             answers: Vec::new(),
@@ -157,7 +160,8 @@ impl Viewer {
         }
     }
 
-    fn unblock(&mut self) {
+    /// Its socket took all, or nothing is due any more.
+    pub(super) fn unblock(&mut self) {
         if matches!(self.phase, Phase::Blocked { .. }) {
             self.phase = Phase::Open;
         }
@@ -186,7 +190,9 @@ impl Viewer {
         let written = write(&mut self.stream, frame)?;
         let counts = tally.of(self.seat.protocol);
         counts.sent_bytes += written as u64;
-        if written < frame.len() {
+        if written == frame.len() {
+            self.unblock();
+        } else {
             self.block(now_ms);
             if written == 0 {
                 return Ok(Sent::Nothing);
@@ -199,6 +205,11 @@ impl Viewer {
 
     /// Writes what is left of a frame, and answers. Says whether the socket took all.
     pub(super) fn flush(&mut self, now_ms: u64, tally: &mut Tally) -> io::Result<bool> {
+        if self.is_idle() {
+            // Nothing is written, so a socket that takes no frame stays blocked.
+            self.shut_down_if_leaving();
+            return Ok(true);
+        }
         while !self.is_idle() {
             let next = if self.unsent.is_empty() { &self.answers[..] } else { &self.unsent[..] };
             let written = write(&mut self.stream, next)?;
