@@ -137,6 +137,7 @@ impl Live {
             // Of MQTT and server-sent events, both.
             ("fanout.write_timeout_ms", old.fanout.write_timeout_ms != new.fanout.write_timeout_ms),
             ("fanout.send_buffer_bytes", old.fanout.send_buffer_bytes != new.fanout.send_buffer_bytes),
+            ("fanout.unsent_bytes", old.fanout.unsent_bytes != new.fanout.unsent_bytes),
             ("fanout.shards", old.fanout.shards != new.fanout.shards),
             ("fanout.mqtt.enabled", old.fanout.mqtt.enabled != new.fanout.mqtt.enabled),
             ("fanout.mqtt.listen", old.fanout.mqtt.listen != new.fanout.mqtt.listen),
@@ -167,6 +168,7 @@ mod tests {
             ("log.partitions=5", "log"),
             ("ingest.listen=127.0.0.1:1", "ingest.listen"),
             ("fanout.send_buffer_bytes=8192", "fanout.send_buffer_bytes"),
+            ("fanout.unsent_bytes=2048", "fanout.unsent_bytes"),
             ("fanout.write_timeout_ms=30000", "fanout.write_timeout_ms"),
         ] {
             assert_eq!(named(set), [section]);

@@ -43,6 +43,8 @@ pub struct Config {
     pub write_timeout_ms: u64,
     /// The kernel's buffer for what is sent to a viewer; the kernel doubles it.
     pub send_buffer_bytes: usize,
+    /// What of that may wait to be sent for the first time; beyond it a viewer skips frames.
+    pub unsent_bytes: u32,
     /// Viewers that are sent away in a second when the process stops.
     pub drain_viewers_per_s: u32,
     /// All viewers are sent away within this, faster than at that pace if need be.
@@ -103,6 +105,7 @@ impl Config {
             ("pong_timeout_ms", self.pong_timeout_ms, 10, 3_600_000),
             ("write_timeout_ms", self.write_timeout_ms, 10, 600_000),
             ("send_buffer_bytes", self.send_buffer_bytes as u64, 2_304, 16 << 20),
+            ("unsent_bytes", u64::from(self.unsent_bytes), 1, 16 << 20),
             ("drain_viewers_per_s", u64::from(self.drain_viewers_per_s), 1, 1_000_000),
             ("drain_ms", self.drain_ms, 0, 3_600_000),
         ] {

@@ -44,6 +44,7 @@ pub fn tune(socket: &impl AsFd, config: &Config) -> io::Result<()> {
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
     socket.set_send_buffer_size(config.send_buffer_bytes)?;
+    socket.set_tcp_notsent_lowat(config.unsent_bytes)?;
     socket.set_tcp_user_timeout(Some(Duration::from_millis(config.write_timeout_ms)))?;
     socket.set_keepalive(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE))

@@ -261,10 +261,11 @@ async fn a_viewer_that_never_reads_finds_the_newest_frame_and_delays_nobody() {
 async fn small_frames_do_not_queue_in_http_either() {
     for way in WAYS {
         println!("{way:?}");
-        let stage = Stage::start(Config { send_buffer_bytes: 2_304, ..config() }).await;
+        let stage = Stage::start(config()).await;
         let seen = waiting(&stage, way, (1..=600).map(|seq| aggregate("final", seq))).await;
-        // The kernel's buffers of both sides hold 20 of 262 bytes, as they do for other protocols; a buffer of HTTP would hold 60.
-        assert!(seen <= 40, "{seen} frames waited for it");
+        println!("{seen} frames waited for it");
+        // What the kernel may keep unsent, what the client's kernel takes, one in HTTP's buffers, and the newest.
+        assert!(seen <= 10, "{seen} frames waited for it");
     }
 }
 

@@ -53,6 +53,7 @@ pub(crate) fn config() -> Config {
         pong_timeout_ms: 60_000,
         write_timeout_ms: 60_000,
         send_buffer_bytes: 16_384,
+        unsent_bytes: 512,
         drain_viewers_per_s: 500,
         drain_ms: 5_000,
         mqtt: MqttConfig {

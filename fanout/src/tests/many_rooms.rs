@@ -77,7 +77,7 @@ async fn many_rooms_cost_no_more_than_their_frames() {
     (config.max_viewers, config.max_rooms_watched) = (2 * CONNECTIONS, 2 * ROOMS);
     config.max_rooms_per_viewer = ROOMS_PER_CONNECTION;
     // A connection gets 50 frames at once: none is to be passed over.
-    config.send_buffer_bytes = 1 << 20;
+    (config.send_buffer_bytes, config.unsent_bytes) = (1 << 20, 1 << 20);
     let received = Arc::new(AtomicUsize::new(0));
     let deliveries = CONNECTIONS * ROOMS_PER_CONNECTION;
 

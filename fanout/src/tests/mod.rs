@@ -20,3 +20,4 @@ pub(crate) mod raw;
 mod rooms;
 mod snapshot;
 mod strangers;
+mod trickle;
