@@ -62,13 +62,27 @@ pub(crate) enum Greeting {
 #[derive(Debug)]
 pub(super) enum Speech {
     /// JSON in a WebSocket.
-    Json(Reader),
+    Json(Reader, Text),
     /// Server-sent events: it says nothing.
     Events,
     /// MQTT.
     Mqtt(Session),
     /// MQTT in a WebSocket, with the start of a packet whose rest has not come.
     MqttWebSocket(Box<(Reader, Session, Vec<u8>)>),
+}
+
+/// Longest text of a viewer of JSON that is passed over. Heartbeats of client libraries are shorter.
+const TEXT_BYTES_MAX: usize = 125;
+/// A heartbeat that wants an answer, and the answer.
+const PING: &[u8] = b"ping";
+const PONG: &[u8] = b"pong";
+
+/// The text under way of a viewer of JSON.
+#[derive(Debug, Default)]
+pub(super) struct Text {
+    bytes: u8,
+    /// It does not begin as [`PING`] does.
+    is_other: bool,
 }
 
 /// What was taken of what a viewer says.
@@ -84,21 +98,21 @@ impl Speech {
         match protocol {
             Protocol::Mqtt => Self::Mqtt(Session::default()),
             Protocol::MqttWebSocket => Self::MqttWebSocket(Box::default()),
-            Protocol::WebSocket => Self::Json(Reader::default()),
+            Protocol::WebSocket => Self::Json(Reader::default(), Text::default()),
             Protocol::Sse => Self::Events,
         }
     }
 
     /// Stands in while somebody's speech is elsewhere.
     pub(super) fn nobody() -> Self {
-        Self::Json(Reader::default())
+        Self::Json(Reader::default(), Text::default())
     }
 
     /// Whether it shows that it is there by sending something, before that is read. In MQTT it takes a whole packet, which
     /// what has to wait may be. Before its CONNECT it has a deadline, whatever comes.
     pub(super) fn counts_as_heard(&self, has_to_wait: bool) -> bool {
         match self {
-            Self::Json(_) | Self::Events => true,
+            Self::Json(..) | Self::Events => true,
             Self::Mqtt(session) => has_to_wait && session.is_connected(),
             Self::MqttWebSocket(parts) => has_to_wait && parts.1.is_connected(),
         }
@@ -122,18 +136,17 @@ impl Speech {
                 Ok(Heard { bytes: input.len(), alive: true })
             }
             Self::Events => Err(End::Spoke),
-            Self::Json(reader) => {
-                let bytes = hear_websocket(reader, input, out, |_, out| {
-                    websocket::put_close(out, 1008, "viewers may not send data");
-                    Err(End::Spoke)
+            Self::Json(reader, text) => {
+                let bytes = hear_websocket(reader, input, out, |data, out| {
+                    text.hear(&data, out).inspect_err(|end| put_websocket_goodbye(out, *end))
                 })?;
                 Ok(Heard { bytes, alive: true })
             }
             Self::MqttWebSocket(parts) => {
                 let (reader, session, rest) = &mut **parts;
                 let mut alive = false;
-                let bytes = hear_websocket(reader, input, out, |payload, out| {
-                    let Some(payload) = payload else {
+                let bytes = hear_websocket(reader, input, out, |data, out| {
+                    let Data::Binary(payload) = data else {
                         websocket::put_close(out, 1003, "MQTT comes in binary messages");
                         return Err(End::Malformed);
                     };
@@ -162,13 +175,13 @@ impl Speech {
         match self {
             Self::Mqtt(session) => session.check_pulse(quiet_ms, config),
             Self::MqttWebSocket(parts) => parts.1.check_pulse(quiet_ms, config),
-            Self::Json(_) if asked && quiet_ms >= config.ping_interval_ms + config.pong_timeout_ms => {
+            Self::Json(..) if asked && quiet_ms >= config.ping_interval_ms + config.pong_timeout_ms => {
                 Pulse::Silent
             }
-            Self::Json(_) if !asked && quiet_ms >= config.ping_interval_ms => Pulse::Ask,
+            Self::Json(..) if !asked && quiet_ms >= config.ping_interval_ms => Pulse::Ask,
             // A comment keeps proxies from closing the connection. That nobody takes it shows who is gone.
             Self::Events if quiet_ms >= config.ping_interval_ms => Pulse::Tell,
-            Self::Json(_) | Self::Events => Pulse::Fine,
+            Self::Json(..) | Self::Events => Pulse::Fine,
         }
     }
 
@@ -183,7 +196,7 @@ impl Speech {
     /// Appends what a viewer that has to go is told.
     pub(super) fn put_goodbye(&self, out: &mut Vec<u8>, end: End) {
         match self {
-            Self::Json(_) => put_websocket_goodbye(out, end),
+            Self::Json(..) => put_websocket_goodbye(out, end),
             // An EventSource comes back when its stream ends, after the time that it was told at the start.
             Self::Events => {}
             Self::Mqtt(session) => session.put_goodbye(out, end),
@@ -201,7 +214,7 @@ impl Speech {
     /// The form in which it receives frames.
     pub(super) fn form(&self, retain: bool) -> Form {
         match self {
-            Self::Json(_) => Form::Text,
+            Self::Json(..) => Form::Text,
             Self::Events => Form::Event,
             Self::Mqtt(session) => Form::Publish(Publish { v5: session.is_v5(), retain, websocket: false }),
             Self::MqttWebSocket(parts) => {
@@ -213,7 +226,7 @@ impl Speech {
     /// The longest frame that it takes.
     pub(super) fn frame_bytes_max(&self) -> usize {
         match self {
-            Self::Json(_) | Self::Events => usize::MAX,
+            Self::Json(..) | Self::Events => usize::MAX,
             Self::Mqtt(session) => session.packet_bytes_max(),
             Self::MqttWebSocket(parts) => websocket::message_bytes(parts.1.packet_bytes_max()),
         }
@@ -231,12 +244,44 @@ pub(super) enum Pulse {
     Silent,
 }
 
-/// Reads a WebSocket; `data` gets the payload of binary messages, and `None` for a text.
+/// A part of a message in a WebSocket.
+enum Data<'a> {
+    Binary(&'a [u8]),
+    /// `left` bytes of its frame are still to come.
+    Text {
+        payload: &'a [u8],
+        left: u64,
+        ends: bool,
+    },
+}
+
+impl Text {
+    /// Passes short texts over, and answers those that are a ping.
+    fn hear(&mut self, data: &Data<'_>, out: &mut Vec<u8>) -> Result<(), End> {
+        let Data::Text { payload, left, ends } = *data else { return Err(End::Spoke) };
+        let start = usize::from(self.bytes);
+        let end = start + payload.len();
+        if left.saturating_add(end as u64) > TEXT_BYTES_MAX as u64 {
+            return Err(End::Spoke);
+        }
+        self.is_other |= PING.get(start..end) != Some(payload);
+        self.bytes = end as u8;
+        if ends {
+            let text = std::mem::take(self);
+            if !text.is_other && end == PING.len() {
+                websocket::put_message(out, Opcode::Text, PONG);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a WebSocket; `data` gets what messages hold.
 fn hear_websocket(
     reader: &mut Reader,
     input: &mut [u8],
     out: &mut Vec<u8>,
-    mut data: impl FnMut(Option<&[u8]>, &mut Vec<u8>) -> Result<(), End>,
+    mut data: impl FnMut(Data<'_>, &mut Vec<u8>) -> Result<(), End>,
 ) -> Result<usize, End> {
     let mut taken = 0;
     loop {
@@ -247,8 +292,8 @@ fn hear_websocket(
         taken += bytes;
         match piece {
             Piece::NeedMore => return Ok(taken),
-            Piece::Binary(payload) => data(Some(payload), out)?,
-            Piece::Text => data(None, out)?,
+            Piece::Binary(payload) => data(Data::Binary(payload), out)?,
+            Piece::Text { payload, left, ends } => data(Data::Text { payload, left, ends }, out)?,
             Piece::Ping(payload) => websocket::put_message(out, Opcode::Pong, payload),
             Piece::Pong => {}
             Piece::Close(code) => {

@@ -99,15 +99,21 @@ fn damaged() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// A frame of a client, of at most 125 bytes.
+fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [7, 77, 177, 17];
+    let mut out = vec![first, 0x80 | payload.len() as u8];
+    out.extend(mask);
+    out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    out
+}
+
 /// Binary messages of a client around the pieces of `bytes`.
 fn in_websocket(bytes: &[u8], lengths: &[usize]) -> Vec<u8> {
     let (mut out, mut bytes, mut lengths) = (Vec::new(), bytes, lengths.iter().cycle());
     while !bytes.is_empty() {
         let (now, later) = bytes.split_at((*lengths.next().unwrap()).clamp(1, bytes.len()));
-        let mask = [7, 77, 177, 17];
-        out.extend([0x82, 0x80 | now.len() as u8]);
-        out.extend(mask);
-        out.extend(now.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        out.extend(masked(0x82, now));
         bytes = later;
     }
     out
@@ -132,6 +138,35 @@ fn a_viewer_of_json_is_asked_once_when_it_was_quiet_and_has_its_time_to_answer()
         [100, 149, 150].map(|quiet_ms| pulse(quiet_ms, true)),
         [Pulse::Fine, Pulse::Fine, Pulse::Silent]
     );
+}
+
+#[test]
+fn short_texts_of_a_viewer_of_json_are_passed_over_and_a_ping_is_answered() {
+    let pong = b"\x81\x04pong".to_vec();
+    for (frames, answer) in [
+        (vec![(0x81, &b"ping"[..])], pong.clone()),
+        (vec![(0x01, b"pi"), (0x00, b""), (0x89, b""), (0x80, b"ng")], [&b"\x8a\0"[..], &pong].concat()),
+        (vec![(0x81, b"ping"), (0x81, b"ping")], [&pong[..], &pong].concat()),
+        (vec![(0x81, b"pin"), (0x81, b"g")], vec![]),
+        (vec![(0x81, b""), (0x81, b"pings"), (0x81, b"PING"), (0x81, b"xping")], vec![]),
+        (vec![(0x81, b"{\"type\":\"heartbeat\"}"), (0x81, &[b'x'; 125])], vec![]),
+    ] {
+        let bytes: Vec<_> = frames.iter().flat_map(|(first, payload)| masked(*first, payload)).collect();
+        for lengths in [1, 3, usize::MAX] {
+            let outcome = listen(Protocol::WebSocket, &bytes, &[lengths]);
+            assert_eq!(outcome, (answer.clone(), None, [].into()), "{frames:02x?}");
+        }
+    }
+    let long = [&[b'x'; 100][..], &[b'x'; 26]];
+    for bytes in [
+        masked(0x82, b"ping"),
+        masked(0x82, b""),
+        [masked(0x01, long[0]), masked(0x80, long[1])].concat(),
+        [masked(0x81, b"x"), masked(0x82, b"x")].concat(),
+    ] {
+        let (out, end, _) = listen(Protocol::WebSocket, &bytes, &[usize::MAX]);
+        assert_eq!((out[0], &out[2..4], end), (0x88, &1008_u16.to_be_bytes()[..], Some(End::Spoke)));
+    }
 }
 
 #[test]

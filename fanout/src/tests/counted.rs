@@ -31,7 +31,7 @@ async fn deliveries_and_closes_are_counted_by_cause() {
         viewer.frame().await;
     }
     assert_eq!(value(&handle, "uproar_fanout_viewers{protocol=\"websocket\"}"), 2.0);
-    loud.0.send(Message::text("hi")).await.unwrap();
+    loud.0.send(Message::binary("hi")).await.unwrap();
     assert_eq!(loud.close_code().await, 1008);
     drop((loud, leaver));
     stage.until_viewers(0).await;

@@ -180,6 +180,19 @@ async fn a_viewer_that_speaks_is_closed_and_nobody_else_notices() {
 }
 
 #[tokio::test]
+async fn heartbeats_in_text_are_answered_and_other_short_texts_are_passed_over() {
+    let stage = Stage::start(config()).await;
+    let mut viewer = Client::connect(&stage, "final").await;
+    viewer.hello().await;
+    for text in ["", "hello", "{\"type\":\"ping\"}", "ping", "\u{1F525}", "ping"] {
+        viewer.0.send(Message::text(text)).await.unwrap();
+    }
+    assert_eq!([viewer.text().await, viewer.text().await], ["pong", "pong"]);
+    stage.show(&aggregate("final", 1)).await;
+    assert_eq!(viewer.frame().await.seq, 1, "nothing was published");
+}
+
+#[tokio::test]
 async fn pings_of_a_viewer_are_answered() {
     let stage = Stage::start(config()).await;
     let mut viewer = Client::connect(&stage, "final").await;

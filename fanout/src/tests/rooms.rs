@@ -158,7 +158,7 @@ async fn what_breaks_rfc_6455_is_closed_with_1002_and_what_is_said_with_1008() {
         ("a ping that is too long", [&[0x89, 0xFE, 0, 126][..], &MASK, &[0; 126]].concat(), 1002),
         ("half a close code", [&[0x88, 0x81][..], &MASK, &[3]].concat(), 1002),
         ("a close code that may not be sent", [&[0x88, 0x82][..], &MASK, &[3, 0xED]].concat(), 1002),
-        ("a text", [&[0x81, 0x81][..], &MASK, b"x"].concat(), 1008),
+        ("a long text", [&[0x81, 0xFE, 0, 126][..], &MASK, &[b'x'; 126]].concat(), 1008),
         ("the start of a long text", [&[0x01, 0xFE, 0xFF, 0xFF][..], &MASK, b"x"].concat(), 1008),
         ("fragments", [&[0x02, 0x81][..], &MASK, b"x"].concat(), 1008),
         ("nothing, in binary", [&[0x82, 0x80][..], &MASK].concat(), 1008),

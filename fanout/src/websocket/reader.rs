@@ -10,6 +10,8 @@ pub(crate) struct Reader {
     mask: [u8; 4],
     /// A fragmented message is under way.
     fragmented: bool,
+    /// The message under way is a text.
+    text: bool,
 }
 
 /// What comes next.
@@ -19,8 +21,12 @@ pub(crate) enum Piece<'a> {
     NeedMore,
     /// Payload of a binary message, unmasked in place; messages are not told apart.
     Binary(&'a [u8]),
-    /// The beginning of a text.
-    Text,
+    /// Payload of a text, unmasked in place. `left`: bytes of its frame that are still to come. `ends`: it is the message's last.
+    Text {
+        payload: &'a [u8],
+        left: u64,
+        ends: bool,
+    },
     Ping(&'a [u8]),
     Pong,
     /// With the code, where it has one.
@@ -64,8 +70,8 @@ impl Reader {
             (Opcode::Text | Opcode::Binary, true) => {
                 return Err(Violation::protocol("a new message inside a fragmented one"));
             }
-            (Opcode::Text, false) => return Ok((Piece::Text, header.header_bytes)),
-            _ => {}
+            (opcode, false) => self.text = opcode == Opcode::Text,
+            (_, true) => {}
         }
         self.fragmented = !header.fin;
         (self.left, self.mask) = (header.payload_bytes, header.mask);
@@ -80,6 +86,10 @@ impl Reader {
         unmask(payload, self.mask);
         self.left -= here as u64;
         self.mask.rotate_left(here % 4);
+        if self.text {
+            let (left, ends) = (self.left, self.left == 0 && !self.fragmented);
+            return (Piece::Text { payload, left, ends }, here);
+        }
         (Piece::Binary(payload), here)
     }
 }

@@ -23,7 +23,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
     Binary(Vec<u8>),
-    Text,
+    Text(Vec<u8>, bool),
     Ping(Vec<u8>),
     Pong,
     Close(Option<u16>),
@@ -51,9 +51,12 @@ fn read(bytes: &[u8], lengths: &[usize]) -> Vec<Said> {
                     match (piece, said.last_mut()) {
                         (Piece::Binary(more), Some(Said::Binary(so_far))) => so_far.extend_from_slice(more),
                         (Piece::Binary(bytes), _) => said.push(Said::Binary(bytes.to_vec())),
-                        (Piece::Text, _) => {
-                            said.push(Said::Text);
-                            return said;
+                        (Piece::Text { payload, ends, .. }, Some(Said::Text(so_far, has_ended @ false))) => {
+                            so_far.extend_from_slice(payload);
+                            *has_ended = ends;
+                        }
+                        (Piece::Text { payload, ends, .. }, _) => {
+                            said.push(Said::Text(payload.to_vec(), ends));
                         }
                         (Piece::Ping(payload), _) => said.push(Said::Ping(payload.to_vec())),
                         (Piece::Pong, _) => said.push(Said::Pong),
@@ -75,7 +78,7 @@ fn read(bytes: &[u8], lengths: &[usize]) -> Vec<Said> {
 #[test]
 fn the_examples_of_the_standard_are_read() {
     let hello_masked = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
-    assert_eq!(read(&hello_masked, &[1]), [Said::Text]);
+    assert_eq!(read(&hello_masked, &[1]), [Said::Text(b"Hello".to_vec(), true)]);
     let ping = [0x89, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
     assert_eq!(read(&ping, &[99]), [Said::Ping(b"Hello".to_vec())]);
 }
