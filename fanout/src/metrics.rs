@@ -37,10 +37,11 @@ pub const REOPENS: &str = "uproar_fanout_follower_reopens_total";
 pub const REFUSED: &str = "uproar_fanout_refused_total";
 /// Counter: closed viewers, by cause: `gone` (it said goodbye, or its connection broke), `malformed` (what it sent is
 /// not as the protocol says), `too_large` (it sent too much at once, or accepts no packet as long as its answer),
-/// `spoke` (it tried to publish, or sent data), `refused` (see the refusals), `silent` (no CONNECT, no answer to a
-/// ping, or beyond its keep alive), `stalled` (did not take what was due: it reads nothing, or its network is gone; on
-/// server-sent events over HTTP/2 or HTTP/1.0 it is `gone` then), `drained` (the process stops), `cut` (it was still there when
-/// the process had to end).
+/// `spoke` (it tried to publish, or sent data), `refused` (see the refusals), `silent` (no CONNECT, no end of a packet that it began, no
+/// answer to a ping, or beyond its keep alive), `stalled` (did not take what was due: it reads nothing, or its network is gone; on
+/// server-sent events over HTTP/2 or HTTP/1.0 it is `gone` then), `flooding` (it sent more than viewers may), `fault` (a
+/// bug: reading what it sent panicked; alert on it), `drained` (the process stops), `cut` (it came too late to be told that the process
+/// stops).
 pub const CLOSES: &str = "uproar_fanout_closes_total";
 /// Counter: messages handed to the MQTT broker for trusted clients.
 pub const BROKER_MESSAGES: &str = "uproar_fanout_broker_messages_total";
@@ -78,8 +79,19 @@ pub(crate) const REFUSED_CAUSES: [&str; 16] = [
     "subscriptions",
 ];
 /// The causes of [`CLOSES`].
-pub(crate) const CLOSE_CAUSES: [&str; 9] =
-    ["gone", "malformed", "too_large", "spoke", "refused", "silent", "stalled", "drained", "cut"];
+pub(crate) const CLOSE_CAUSES: [&str; 11] = [
+    "gone",
+    "malformed",
+    "too_large",
+    "spoke",
+    "refused",
+    "silent",
+    "stalled",
+    "flooding",
+    "fault",
+    "drained",
+    "cut",
+];
 
 /// What a viewer speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

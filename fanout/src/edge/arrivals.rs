@@ -45,7 +45,7 @@ impl Shard {
     pub(super) fn welcome(&mut self, newcomer: Newcomer) {
         let Newcomer { stream, seat, greeting, input } = newcomer;
         let Some(key) = self.seat(TcpStream::from_std(stream), seat) else { return };
-        self.hall.viewers[key].input = input.to_vec();
+        self.hall.viewers[key].keep_unfinished(&input, false, self.hall.now_ms);
         self.hall.with(key, |_, answers, audience| match greeting {
             Greeting::Json { rooms, hello } => {
                 websocket::put_message(answers, Opcode::Text, &hello);

@@ -19,6 +19,10 @@ pub(crate) enum End {
     Silent,
     /// It did not take what was due in time: it reads nothing, or its network is gone.
     Stalled,
+    /// It sent more than viewers may.
+    Flooding,
+    /// Reading its bytes panicked.
+    Fault,
     /// The process stops.
     Drained,
 }
@@ -34,6 +38,8 @@ impl End {
             Self::Refused => "refused",
             Self::Silent => "silent",
             Self::Stalled => "stalled",
+            Self::Flooding => "flooding",
+            Self::Fault => "fault",
             Self::Drained => "drained",
         }
     }

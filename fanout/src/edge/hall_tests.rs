@@ -351,7 +351,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]
     fn each_viewer_gets_the_newest_of_each_room_in_turn(steps in proptest::collection::vec(step(), 0..150)) {
         let mut model = Model::new();

@@ -3,12 +3,13 @@
 //!
 //! - `shard`: the event loop; `arrivals`, `broadcast` and `pulse` are its parts. `mailbox`: what others tell it.
 //! - `hall`: a shard's viewers, and who gets what. `rooms`: who watches which room; `everything`: who watches all.
-//! - `viewer`: one socket: newest or nothing.
+//! - `viewer`: one socket: newest or nothing. `budget`: what it may send.
 //! - `speech`: what viewers speak; `mqtt` is one language of it.
 //! - `listener`: the sockets on which MQTT viewers arrive.
 
 mod arrivals;
 mod broadcast;
+mod budget;
 mod end;
 mod everything;
 mod hall;

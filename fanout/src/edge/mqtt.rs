@@ -92,6 +92,8 @@ impl Session {
         let Some(connected) = &self.0 else { return };
         let reason = match end {
             End::Silent => Reason::KeepAliveTimeout,
+            End::Flooding => Reason::MessageRateTooHigh,
+            End::Fault => Reason::UnspecifiedError,
             End::Drained => Reason::UseAnotherServer,
             // These were answered when they happened, or nobody is there to read.
             End::Gone | End::Stalled | End::Malformed | End::TooLarge | End::Spoke | End::Refused => return,

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 /// Every viewer's pulse is checked once in this many ticks.
 const TICKS: usize = 10;
+/// A loop that is this late was stopped, with the process or the machine.
+const STOPPED_MS: u64 = TICKS as u64 * TICK_MS;
 
 impl Shard {
     /// Sends those away whose turn has come, and drops those that did not answer their goodbye.
@@ -53,6 +55,10 @@ impl Shard {
         if now_ms < self.tick_ms + TICK_MS {
             return;
         }
+        // What viewers sent meanwhile is read first, before anybody is told that nothing was heard.
+        let is_late = now_ms > self.tick_ms + TICK_MS + STOPPED_MS;
+        let was_stopped = is_late && !self.was_late;
+        self.was_late = is_late;
         self.tick_ms = now_ms;
         self.listen();
         // Also those whom no descriptor was left for before.
@@ -63,6 +69,9 @@ impl Shard {
             self.hall.limits = Limits::of(&config);
         }
         drop(config);
+        if was_stopped {
+            return;
+        }
         let seats = self.hall.viewers.capacity();
         for _ in 0..seats / TICKS + 1 {
             self.pulse_at = if self.pulse_at + 1 < seats { self.pulse_at + 1 } else { 0 };
@@ -79,18 +88,16 @@ impl Shard {
         if viewer.blocked_since_ms().is_some_and(stalled) {
             return self.end(key, End::Stalled);
         }
-        let quiet_ms = now_ms.saturating_sub(viewer.heard_ms);
-        match viewer.speech.check_pulse(quiet_ms, viewer.asked, &self.config) {
+        if viewer.is_overdue(now_ms, self.config.mqtt.connect_timeout_ms) {
+            return self.dismiss(key, End::Silent);
+        }
+        let quiet_ms = now_ms.saturating_sub(viewer.quiet_since_ms);
+        match viewer.speech.check_pulse(quiet_ms, viewer.is_pinged, &self.config) {
             Pulse::Fine => {}
-            Pulse::Ask => {
+            pulse @ (Pulse::Ask | Pulse::Tell) => {
                 viewer.speech.put_ping(&mut viewer.answers);
-                viewer.asked = true;
-                self.work(key);
-            }
-            Pulse::Tell => {
-                viewer.speech.put_ping(&mut viewer.answers);
-                // It is quiet from now on.
-                viewer.heard_ms = now_ms;
+                // Its time to answer counts from now, as does the time until the next comment.
+                (viewer.quiet_since_ms, viewer.is_pinged) = (now_ms, pulse == Pulse::Ask);
                 self.work(key);
             }
             Pulse::Silent => self.dismiss(key, End::Silent),

@@ -13,6 +13,7 @@ use mio::{Events, Interest, Poll, Token, event::Source, net::TcpListener};
 use std::{
     collections::VecDeque,
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -45,6 +46,8 @@ pub(super) struct Shard {
     scratch: Vec<u8>,
     pub(super) started: Instant,
     pub(super) tick_ms: u64,
+    /// The tick before was late.
+    pub(super) was_late: bool,
     pub(super) pulse_at: usize,
     /// When each viewer has to leave, in this order.
     pub(super) leaving: Option<VecDeque<(u64, usize)>>,
@@ -72,6 +75,7 @@ impl Shard {
             serving: Vec::new(),
             started: Instant::now(),
             tick_ms: 0,
+            was_late: false,
             pulse_at: 0,
             leaving: None,
             goodbyes: VecDeque::new(),
@@ -173,7 +177,7 @@ impl Shard {
             viewer.readable = true;
             // Who does not take what is due is not read.
             if viewer.speech.counts_as_heard(viewer.blocked_since_ms().is_some()) {
-                (viewer.heard_ms, viewer.asked) = (now_ms, false);
+                viewer.hear(now_ms);
             }
         }
     }
@@ -226,8 +230,10 @@ impl Shard {
             let took_all = self.hall.pump(key)?;
             let Some(viewer) = self.hall.viewers.get_mut(key) else { return Ok(()) };
             let leaves = viewer.is_leaving();
-            // Who does not take its answers is not asked for more.
-            if !viewer.readable || (!took_all && !leaves) {
+            // A viewer that does not take its answers is not asked for more. After a goodbye only its end is waited for, but
+            // not read on for behind a flood.
+            let is_read = if leaves { !viewer.budget.is_spent(self.hall.now_ms) } else { took_all };
+            if !viewer.readable || !is_read {
                 return Ok(());
             }
             self.read(key, leaves)?;
@@ -237,38 +243,58 @@ impl Shard {
     }
 
     fn read(&mut self, key: usize, leaves: bool) -> Result<(), End> {
+        let now_ms = self.hall.now_ms;
         let Some(viewer) = self.hall.viewers.get_mut(key) else { return Ok(()) };
-        let kept = viewer.input.len();
+        let kept = viewer.unfinished().len();
         self.scratch.resize(kept + READ_BYTES, 0);
-        self.scratch[..kept].copy_from_slice(&viewer.input);
-        let len = match read(&mut viewer.stream, &mut self.scratch[kept..]) {
+        self.scratch[..kept].copy_from_slice(viewer.unfinished());
+        let came = match read(&mut viewer.stream, &mut self.scratch[kept..]) {
             Ok(Some(0)) => return Err(End::Gone),
             Err(error) => return Err(error.into()),
-            Ok(Some(len)) => kept + len,
+            Ok(Some(came)) => came,
             // What came with the handshake is heard once.
             Ok(None) => {
                 viewer.readable = false;
-                kept
+                0
             }
         };
+        viewer.budget.spend(came, now_ms, self.config.mqtt.max_packet_bytes);
+        let len = kept + came;
         if leaves || len == 0 {
             return Ok(());
         }
-        viewer.input = Vec::new();
-        let (input, config) = (&mut self.scratch[..len], &self.config);
-        let heard =
-            self.hall.with(key, |speech, answers, audience| speech.hear(input, answers, audience, config));
-        let Some(heard) = heard else { return Ok(()) };
-        let Heard { bytes: taken, alive } = heard?;
+        if viewer.budget.is_spent(now_ms) {
+            viewer.speech.put_goodbye(&mut viewer.answers, End::Flooding);
+            return Err(End::Flooding);
+        }
+        let Heard { bytes: taken, alive } = self.hear(key, len)?;
         let Some(viewer) = self.hall.viewers.get_mut(key) else { return Ok(()) };
         // With its CONNECT, too: the keep alive begins with that, not with the connection.
-        if alive && len > kept {
-            viewer.heard_ms = self.hall.now_ms;
+        if alive && came > 0 {
+            viewer.hear(now_ms);
         }
-        if taken < len {
-            viewer.input = self.scratch[taken..len].to_vec();
-        }
+        viewer.keep_unfinished(&self.scratch[taken..len], alive && taken > 0, now_ms);
         Ok(())
+    }
+
+    /// Has the session take what is in `scratch`. Strangers wrote these bytes, so a panic here ends their connection, and
+    /// not the shard.
+    fn hear(&mut self, key: usize, len: usize) -> Result<Heard, End> {
+        let (input, config) = (&mut self.scratch[..len], &self.config);
+        let heard = self.hall.with(key, |speech, answers, audience| {
+            let before = answers.len();
+            let hear = AssertUnwindSafe(|| speech.hear(input, answers, audience, config));
+            catch_unwind(hear).unwrap_or_else(|_| {
+                // Half an answer is none.
+                answers.truncate(before);
+                speech.put_goodbye(answers, End::Fault);
+                tracing::error!(
+                    "a bug: reading a viewer's bytes panicked; this viewer is closed, please report it"
+                );
+                Err(End::Fault)
+            })
+        });
+        heard.unwrap_or(Err(End::Gone))
     }
 
     pub(super) fn end(&mut self, key: usize, end: End) {

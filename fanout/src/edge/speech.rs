@@ -108,6 +108,14 @@ impl Speech {
         Self::Json(Reader::default(), Text::default())
     }
 
+    /// Whether it keeps the start of something whose rest has not come.
+    pub(super) fn keeps_unfinished(&self) -> bool {
+        match self {
+            Self::MqttWebSocket(parts) => !parts.2.is_empty(),
+            Self::Json(..) | Self::Events | Self::Mqtt(_) => false,
+        }
+    }
+
     /// Whether it shows that it is there by sending something, before that is read. In MQTT it takes a whole packet, which
     /// what has to wait may be. Before its CONNECT it has a deadline, whatever comes.
     pub(super) fn counts_as_heard(&self, has_to_wait: bool) -> bool {
@@ -126,6 +134,8 @@ impl Speech {
         audience: &mut dyn Audience,
         config: &Config,
     ) -> Result<Heard, End> {
+        #[cfg(test)]
+        super::shard_tests::panic_if_planted(input);
         match self {
             Self::Mqtt(session) => {
                 let bytes = session.hear(input, out, audience, config)?;
@@ -170,15 +180,13 @@ impl Speech {
         }
     }
 
-    /// What is due to somebody who was last heard `quiet_ms` ago. `asked`: a ping is out since then.
-    pub(super) fn check_pulse(&self, quiet_ms: u64, asked: bool, config: &Config) -> Pulse {
+    /// What is due to a viewer that was last heard `quiet_ms` ago or, if it was pinged since then, was pinged so long ago.
+    pub(super) fn check_pulse(&self, quiet_ms: u64, is_pinged: bool, config: &Config) -> Pulse {
         match self {
             Self::Mqtt(session) => session.check_pulse(quiet_ms, config),
             Self::MqttWebSocket(parts) => parts.1.check_pulse(quiet_ms, config),
-            Self::Json(..) if asked && quiet_ms >= config.ping_interval_ms + config.pong_timeout_ms => {
-                Pulse::Silent
-            }
-            Self::Json(..) if !asked && quiet_ms >= config.ping_interval_ms => Pulse::Ask,
+            Self::Json(..) if is_pinged && quiet_ms >= config.pong_timeout_ms => Pulse::Silent,
+            Self::Json(..) if !is_pinged && quiet_ms >= config.ping_interval_ms => Pulse::Ask,
             // A comment keeps proxies from closing the connection. That nobody takes it shows who is gone.
             Self::Events if quiet_ms >= config.ping_interval_ms => Pulse::Tell,
             Self::Json(..) | Self::Events => Pulse::Fine,
@@ -316,6 +324,8 @@ fn put_websocket_goodbye(out: &mut Vec<u8>, end: End) {
         // It would be no better later (1013).
         End::Refused => (1008, "refused, the MQTT packet before this says why"),
         End::Silent => (3008, "nothing was heard in time"),
+        End::Flooding => (1008, "more was sent than viewers may send"),
+        End::Fault => (1011, "a fault of this node"),
         End::Drained => (1012, "this node is about to stop, connect again"),
     };
     websocket::put_close(out, code, reason);

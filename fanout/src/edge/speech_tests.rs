@@ -132,12 +132,9 @@ fn a_viewer_that_connects_and_subscribes_is_answered_and_watches() {
 fn a_viewer_of_json_is_asked_once_when_it_was_quiet_and_has_its_time_to_answer() {
     let config = Config { ping_interval_ms: 100, pong_timeout_ms: 50, ..config() };
     let speech = Speech::of(Protocol::WebSocket);
-    let pulse = |quiet_ms, asked| speech.check_pulse(quiet_ms, asked, &config);
+    let pulse = |quiet_ms, is_pinged| speech.check_pulse(quiet_ms, is_pinged, &config);
     assert_eq!([99, 100].map(|quiet_ms| pulse(quiet_ms, false)), [Pulse::Fine, Pulse::Ask]);
-    assert_eq!(
-        [100, 149, 150].map(|quiet_ms| pulse(quiet_ms, true)),
-        [Pulse::Fine, Pulse::Fine, Pulse::Silent]
-    );
+    assert_eq!([0, 49, 50].map(|quiet_ms| pulse(quiet_ms, true)), [Pulse::Fine, Pulse::Fine, Pulse::Silent]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! One viewer's socket. It costs a fixed number of bytes, whatever happens: the rest of one frame that is partly
 //! written, the answers to what was read at once, and for each room whether something is due.
 
-use super::{everything::Everything, rooms::Place, speech::Speech};
+use super::{budget::Budget, everything::Everything, rooms::Place, speech::Speech};
 use crate::{
     metrics::{Meters, Protocol},
     registry::Seat,
@@ -19,15 +19,16 @@ pub(super) struct Viewer {
     pub(super) subscriptions: Vec<Subscription>,
     /// Whose turn it is to have its newest frame sent: a subscription's, or after the last one that of `all`.
     pub(super) turn: u32,
-    /// The start of something whose rest has not come.
-    pub(super) input: Vec<u8>,
+    unfinished: Option<Box<Unfinished>>,
+    /// What it may send.
+    pub(super) budget: Budget,
     /// The rest of a frame that is partly written.
     unsent: Bytes,
     /// Answers. They come after the rest, before other frames.
     pub(super) answers: Vec<u8>,
-    /// When it last showed that it is there, by the shard's clock.
-    pub(super) heard_ms: u64,
-    pub(super) asked: bool,
+    /// When it last showed that it is there or, if it was pinged since then, when that was; by the shard's clock.
+    pub(super) quiet_since_ms: u64,
+    pub(super) is_pinged: bool,
     /// The socket may have something to read.
     pub(super) readable: bool,
     /// The shard's loop has it on its list of viewers to serve.
@@ -35,6 +36,14 @@ pub(super) struct Viewer {
     phase: Phase,
     /// Watches all rooms: those that are due, in turn.
     pub(super) all: Option<Box<Everything>>,
+}
+
+/// Something that a viewer began to send, and has not sent to its end.
+#[derive(Debug)]
+struct Unfinished {
+    since_ms: u64,
+    /// Its start, unless the session keeps it.
+    bytes: Vec<u8>,
 }
 
 /// Where a viewer is in its life.
@@ -114,16 +123,50 @@ impl Viewer {
             seat,
             subscriptions: Vec::new(),
             turn: 0,
-            input: Vec::new(),
+            unfinished: None,
+            budget: Budget::default(),
             unsent: Bytes::new(),
             answers: Vec::new(),
-            heard_ms: now_ms,
-            asked: false,
+            quiet_since_ms: now_ms,
+            is_pinged: false,
             readable: true,
             is_queued: false,
             phase: Phase::Open,
             all: None,
         }
+    }
+
+    /// It showed that it is there.
+    pub(super) fn hear(&mut self, now_ms: u64) {
+        (self.quiet_since_ms, self.is_pinged) = (now_ms, false);
+    }
+
+    /// Whether it began to send something, and has not sent its end.
+    #[cfg(test)]
+    pub(super) fn has_unfinished(&self) -> bool {
+        self.unfinished.is_some()
+    }
+
+    /// What it sent whose rest has not come.
+    pub(super) fn unfinished(&self) -> &[u8] {
+        self.unfinished.as_ref().map_or(&[], |unfinished| &unfinished.bytes)
+    }
+
+    /// Keeps what has no end yet. The time that it may take counts from its first byte.
+    pub(super) fn keep_unfinished(&mut self, rest: &[u8], has_finished_another: bool, now_ms: u64) {
+        let before = self.unfinished.take().filter(|_| !has_finished_another);
+        if !rest.is_empty() || self.speech.keeps_unfinished() {
+            let since_ms = before.map_or(now_ms, |before| before.since_ms);
+            self.unfinished = Some(Box::new(Unfinished { since_ms, bytes: rest.to_vec() }));
+        }
+    }
+
+    /// Whether it has not finished in time what it began to send.
+    pub(super) fn is_overdue(&self, now_ms: u64, timeout_ms: u64) -> bool {
+        // The rest may have come already where we don't read on because it does not take its answers.
+        let may_be_here = self.readable && self.blocked_since_ms().is_some();
+        let since_ms = self.unfinished.as_ref().map(|unfinished| unfinished.since_ms);
+        !may_be_here && since_ms.is_some_and(|since_ms| now_ms.saturating_sub(since_ms) > timeout_ms)
     }
 
     /// Whether it was told goodbye.

@@ -66,6 +66,7 @@ pub(crate) enum Reason {
     /// Success, and `Granted QoS 0` in a SUBACK.
     Success = 0x00,
     NoSubscriptionExisted = 0x11,
+    UnspecifiedError = 0x80,
     MalformedPacket = 0x81,
     ProtocolError = 0x82,
     UnsupportedVersion = 0x84,
@@ -77,6 +78,7 @@ pub(crate) enum Reason {
     TopicNameInvalid = 0x90,
     TopicAliasInvalid = 0x94,
     PacketTooLarge = 0x95,
+    MessageRateTooHigh = 0x96,
     QuotaExceeded = 0x97,
     PayloadFormatInvalid = 0x99,
     QosNotSupported = 0x9B,

@@ -61,7 +61,7 @@ pub(crate) fn config() -> Config {
             listen: "127.0.0.1:0".into(),
             connect_timeout_ms: 60_000,
             max_keep_alive_s: 300,
-            max_packet_bytes: 8_192,
+            max_packet_bytes: 4_096,
             wildcards: false,
         },
         broker: BrokerConfig { enabled: false, listen: "127.0.0.1:0".into(), max_connections: 10 },

@@ -167,11 +167,16 @@ async fn a_viewer_that_speaks_is_closed_and_nobody_else_notices() {
     quiet.hello().await;
     let frame = String::from_utf8(Frame::of(&aggregate("final", 99), 10).encode()).unwrap();
     let too_large = "x".repeat(1 << 20);
-    for message in [Message::text(frame), Message::binary("x"), Message::text(too_large)] {
+    let many = Message::text("x".repeat(100));
+    for (message, times) in
+        [(Message::text(frame), 1), (Message::binary("x"), 1), (Message::text(too_large), 1), (many, 1_000)]
+    {
         let mut loud = Client::connect(&stage, "final").await;
         loud.hello().await;
-        // The server may close before it has read all of it.
-        let _ = loud.0.send(message).await;
+        for _ in 0..times {
+            // The server may close before it has read all of it.
+            let _ = loud.0.send(message.clone()).await;
+        }
         assert_eq!(loud.close_code().await, 1008);
     }
     stage.until_viewers(1).await;
