@@ -1,12 +1,14 @@
 //! What a person sees at the start: where everything is, and a line to try.
 
 use crate::{cli::Role, config::Config};
-use std::io::Write;
+use std::time::Duration;
+
+/// The start goes on after this where nobody reads standard output.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Prints where everything is to standard output. `http` is the bound address of each public listener.
 pub(crate) fn print(role: Role, config: &Config, http: Option<std::net::SocketAddr>) {
-    // Somebody who closed our output does not want to read.
-    let _ = std::io::stdout().write_all(text(role, config, http).as_bytes());
+    service::print(service::Stream::Out, text(role, config, http), PATIENCE);
 }
 
 fn text(role: Role, config: &Config, http: Option<std::net::SocketAddr>) -> String {

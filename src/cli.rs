@@ -3,11 +3,7 @@
 use crate::{audit, check, run};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use service::config::{ConfigErrors, Sources};
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 /// Live reactions of a whole audience: POSTs in, one shared picture out.
 ///
@@ -91,6 +87,9 @@ impl Role {
     }
 }
 
+/// The process ends after this where nobody reads standard error.
+const REPORT_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Why the process ends other than as asked.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -105,24 +104,21 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Says it on standard error, and gives the exit code.
+    /// Prints the failure to standard error, and returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
-        // The code says it too, where nobody reads.
-        let say = |text: &str| drop(writeln!(io::stderr(), "{text}"));
-        match self {
+        let (text, code) = match self {
             Self::Config(errors) => {
-                say("the configuration is not right:");
-                errors.lines().for_each(|line| say(&format!("  {line}")));
-                say("`uproar default-config` prints every key with its meaning");
-                ExitCode::from(2)
+                let lines: String = errors.lines().map(|line| format!("  {line}\n")).collect();
+                let hint = "`uproar default-config` prints every key with its meaning";
+                (format!("the configuration is not right:\n{lines}{hint}\n"), 2)
             }
-            Self::Running(error) => {
-                say(&format!("uproar failed: {error:#}"));
-                ExitCode::from(1)
-            }
-            Self::CutShort => ExitCode::from(130),
-            Self::Told(code) => ExitCode::from(*code),
-        }
+            Self::Running(error) => (format!("uproar failed: {error:#}\n"), 1),
+            Self::CutShort => return ExitCode::from(130),
+            Self::Told(code) => return ExitCode::from(*code),
+        };
+        // The exit code tells it too, where nobody reads.
+        service::print(service::Stream::Error, text, REPORT_PATIENCE);
+        ExitCode::from(code)
     }
 }
 

@@ -14,40 +14,53 @@ use eventlog::{EventLog, OpenError};
 use fanout::Fanout;
 use ingest::Ingest;
 use service::{
-    CancellationToken, Condition, Readiness, SystemClock, Tasks, admin, config::Sources, http,
-    signal::StopSignals, telemetry,
+    CancellationToken, Condition, LogGuard, LostLines, Readiness, SystemClock, Tasks, admin, config::Sources,
+    http, signal::StopSignals, telemetry,
 };
 use std::{sync::Arc, time::Duration};
+
+/// The longest wait for the last log lines: at the end of a stop, and of one that a second signal cut short.
+const FLUSH: Duration = Duration::from_secs(1);
+const FLUSH_CUT_SHORT: Duration = Duration::from_millis(100);
 
 /// Runs `role` until a signal or a failure ends it.
 pub(crate) fn run(role: Role, sources: Sources) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Running(error.into()))?;
-    let ended = runtime.block_on(async {
-        let mut signals = StopSignals::listen().map_err(|error| Failure::Running(error.into()))?;
-        let live = Live::load(role, sources)?;
-        let stop = CancellationToken::new();
-        let process = process(role, live, stop.clone());
-        tokio::pin!(process);
-        tokio::select! {
-            ended = &mut process => return ended.map_err(Failure::Running),
-            signal = signals.next() => tracing::info!(signal, "stopping; a second signal leaves at once"),
-        }
-        stop.cancel();
-        tokio::select! {
-            ended = &mut process => ended.map_err(Failure::Running),
-            _ = signals.next() => Err(Failure::CutShort),
-        }
-    });
+    let mut logs = None;
+    let ended = runtime.block_on(until_ended(role, sources, &mut logs));
     // Threads of the client library may not come back (librdkafka issue 5456): they end with the process.
     runtime.shutdown_background();
+    if let Some(logs) = logs {
+        logs.flush(if matches!(ended, Err(Failure::CutShort)) { FLUSH_CUT_SHORT } else { FLUSH });
+    }
     ended
 }
 
-async fn process(role: Role, live: Live, stop: CancellationToken) -> anyhow::Result<()> {
+/// `logs` gets the guard of the log, which the caller flushes last.
+async fn until_ended(role: Role, sources: Sources, logs: &mut Option<LogGuard>) -> Result<(), Failure> {
+    let mut signals = StopSignals::listen().map_err(|error| Failure::Running(error.into()))?;
+    let live = Live::load(role, sources)?;
+    let lost = logs.insert(telemetry::init_logs(&live.current().log_output)).lost();
+    let stop = CancellationToken::new();
+    let process = process(role, live, lost, stop.clone());
+    tokio::pin!(process);
+    tokio::select! {
+        ended = &mut process => return ended.map_err(Failure::Running),
+        signal = signals.next() => {
+            stop.cancel();
+            tracing::info!(signal, "stopping; a second signal leaves at once");
+        }
+    }
+    tokio::select! {
+        ended = &mut process => ended.map_err(Failure::Running),
+        _ = signals.next() => Err(Failure::CutShort),
+    }
+}
+
+async fn process(role: Role, live: Live, lost: LostLines, stop: CancellationToken) -> anyhow::Result<()> {
     let config = live.current().clone();
-    telemetry::init_logs(&config.log_output);
-    let metrics = telemetry::init_metrics().context("metrics")?;
+    let metrics = telemetry::init_metrics(lost).context("metrics")?;
     describe_metrics();
     prepare_for_connections(role, &config);
     warn_of_drains(role, &config);

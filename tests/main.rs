@@ -15,6 +15,7 @@ mod config_reload;
 mod end_to_end;
 mod kafka_log;
 mod kafka_tiers;
+mod log_output;
 mod overload;
 mod readme;
 mod rooms;

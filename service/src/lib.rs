@@ -16,6 +16,7 @@ pub mod config;
 pub mod cors;
 pub mod files;
 pub mod http;
+mod log_writer;
 pub mod metrics;
 pub mod openapi;
 mod problem;
@@ -25,6 +26,7 @@ mod tasks;
 pub mod telemetry;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use log_writer::{LogGuard, LostLines, Stream, print};
 pub use problem::Problem;
 pub use readiness::{Condition, Readiness};
 pub use tasks::{TaskError, Tasks};

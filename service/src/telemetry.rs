@@ -1,18 +1,36 @@
 //! Logs and metrics. Both are global to a process: only a binary's start calls these, once.
 
+use crate::{
+    log_writer::{LogGuard, LostLines, stderr_writer},
+    metrics::LOG_LINES_LOST,
+};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Deserialize;
 use std::{
+    backtrace::{Backtrace, BacktraceStatus},
     convert::Infallible,
     io::{IsTerminal, stderr},
+    panic,
     time::Duration,
 };
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-/// Renders the metrics of this process in Prometheus' text format.
-pub type MetricsHandle = PrometheusHandle;
+/// The metrics of this process.
+#[derive(Clone, Debug)]
+pub struct MetricsHandle {
+    recorder: PrometheusHandle,
+    lost: LostLines,
+}
+
+impl MetricsHandle {
+    /// Every metric in Prometheus' text format.
+    pub fn render(&self) -> String {
+        metrics::counter!(LOG_LINES_LOST).absolute(self.lost.count());
+        self.recorder.render()
+    }
+}
 
 /// Section `log_output`: how log lines look.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -65,11 +83,12 @@ const SECONDS: [f64; 15] =
 /// How often values of histograms are put into their buckets.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Sends log lines to standard error.
-pub fn init_logs(output: &LogOutput) {
+/// Sends log lines and the messages of panics to standard error. The guard flushes them when it is dropped.
+pub fn init_logs(output: &LogOutput) -> LogGuard {
     let filter = EnvFilter::try_new(&output.level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
-    // A line that can't be written, as the disk is full or its reader is gone, is lost: telling so in the same place would panic.
+    let (writer, guard) = stderr_writer();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    // A line that fails is counted. To report it in the same place would fail too.
     let builder = builder.log_internal_errors(false);
     let terminal = stderr().is_terminal();
     let json = match output.format {
@@ -79,20 +98,38 @@ pub fn init_logs(output: &LogOutput) {
     };
     // Fails only where a subscriber is set already; then that one stays.
     let _ = if json { builder.json().try_init() } else { builder.with_ansi(terminal).try_init() };
+    panic::set_hook(Box::new(log_panic));
+    guard
+}
+
+/// The standard library's own hook writes to standard error and waits for its reader.
+fn log_panic(panic: &panic::PanicHookInfo<'_>) {
+    let message = panic.payload_as_str().unwrap_or("a value that is no text");
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    // Taken only where RUST_BACKTRACE asks for it.
+    let backtrace = Backtrace::capture();
+    match backtrace.status() {
+        BacktraceStatus::Captured => {
+            tracing::error!(panic = message, location, thread, %backtrace, "a thread panicked");
+        },
+        _ => tracing::error!(panic = message, location, thread, "a thread panicked"),
+    }
 }
 
 /// Installs the process's recorder of metrics.
-pub fn init_metrics() -> Result<MetricsHandle, BuildError> {
+pub fn init_metrics(lost: LostLines) -> Result<MetricsHandle, BuildError> {
     let builder = PrometheusBuilder::new();
     let builder = builder.set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?;
-    builder.install_recorder()
+    Ok(MetricsHandle { recorder: builder.install_recorder()?, lost })
 }
 
-/// Puts values of histograms into their buckets, until the shutdown. The recorder keeps each value until then or until somebody
-/// reads the metrics: the memory of a process whose metrics nobody reads would grow without end.
+/// Puts values of histograms into their buckets, until the shutdown. The recorder keeps each value until then or until
+/// somebody reads the metrics: without this, memory would grow without end where nobody does.
 pub async fn keep_up(metrics: MetricsHandle, shutdown: CancellationToken) -> Result<(), Infallible> {
     while shutdown.run_until_cancelled(sleep(UPKEEP)).await.is_some() {
-        metrics.run_upkeep();
+        metrics.recorder.run_upkeep();
     }
     Ok(())
 }
@@ -100,7 +137,7 @@ pub async fn keep_up(metrics: MetricsHandle, shutdown: CancellationToken) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Tasks;
+    use crate::{Tasks, log_writer::log_writer};
     use metrics::{histogram, with_local_recorder};
 
     fn resident_mib() -> u64 {
@@ -128,7 +165,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_histograms_are_told_takes_no_memory_when_nobody_reads_them() {
         let recorder = PrometheusBuilder::new().build_recorder();
-        let (mut tasks, handle) = (Tasks::new(CancellationToken::new()), recorder.handle());
+        let (_, guard) = log_writer(std::io::sink(), 1);
+        let handle = MetricsHandle { recorder: recorder.handle(), lost: guard.lost() };
+        let mut tasks = Tasks::new(CancellationToken::new());
         tasks.spawn("upkeep", keep_up(handle.clone(), tasks.shutdown()));
         let before_mib = resident_mib();
         for _ in 0..20 {

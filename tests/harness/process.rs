@@ -120,9 +120,14 @@ impl Plan {
     pub fn spawn(&self) -> Uproar {
         let log = self.dir.join(format!("{}.log", self.name));
         let file = File::options().create(true).append(true).open(&log).unwrap();
+        self.spawn_onto(file.try_clone().unwrap().into(), file.into())
+    }
+
+    /// The same with other files for its standard output and standard error.
+    pub fn spawn_onto(&self, out: Stdio, error: Stdio) -> Uproar {
+        let log = self.dir.join(format!("{}.log", self.name));
         let mut command = self.command();
-        command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
-        let child = command.spawn().unwrap();
+        let child = command.stdin(Stdio::null()).stdout(out).stderr(error).spawn().unwrap();
         let (http, mqtt, admin) = (self.http.clone(), self.mqtt.clone(), self.admin.clone());
         Uproar { child, http, mqtt, admin, log }
     }
