@@ -70,7 +70,8 @@ impl Tasks {
                 ended = self.set.join_next() => ended,
                 () = &mut cut_off => {
                     let running = self.set.len();
-                    self.set.shutdown().await;
+                    // Not waited for: a task may block in a drop, as one of the Kafka client does. The process ends now.
+                    self.set.abort_all();
                     return Err(first_failure.unwrap_or(TaskError::Deadline(running)));
                 }
             };
@@ -131,6 +132,27 @@ mod tests {
         tasks.spawn("broken", async { Err::<(), _>(io::Error::other("no disk")) });
         let error = tasks.join(Duration::from_secs(5)).await.unwrap_err();
         assert_eq!(error.to_string(), "task broken failed: no disk");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn one_that_blocks_when_it_is_cut_off_is_not_waited_for() {
+        struct Blocks(std::sync::mpsc::Receiver<()>);
+        impl Drop for Blocks {
+            fn drop(&mut self) {
+                let _ = self.0.recv();
+            }
+        }
+        let (end, blocked) = std::sync::mpsc::channel();
+        let mut tasks = Tasks::new(CancellationToken::new());
+        tasks.spawn("stuck", async {
+            let _blocks = Blocks(blocked);
+            std::future::pending::<Result<(), io::Error>>().await
+        });
+        tasks.shutdown().cancel();
+        let joined =
+            tokio::time::timeout(Duration::from_secs(20), tasks.join(Duration::from_millis(10))).await;
+        assert!(matches!(joined, Ok(Err(TaskError::Deadline(1)))), "{joined:?}");
+        drop(end);
     }
 
     #[tokio::test(start_paused = true)]
