@@ -8,7 +8,7 @@ use axum::{
     http,
 };
 use httparse::{Header, Request, Status};
-use std::mem::MaybeUninit;
+use std::{mem::MaybeUninit, net::Ipv6Addr};
 
 /// A request with more headers is not plain.
 const HEADERS_MAX: usize = 32;
@@ -92,7 +92,12 @@ fn framing(headers: &[Header<'_>]) -> Option<(usize, bool)> {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         // By length first: most are none of these.
         match name.len() {
-            4 if is("host") => hosts += 1,
+            4 if is("host") => {
+                hosts += 1;
+                if !is_host(value) {
+                    return None;
+                }
+            }
             14 if is("content-length") => {
                 lengths += 1;
                 length = digits(value)?;
@@ -109,6 +114,42 @@ fn framing(headers: &[Header<'_>]) -> Option<(usize, bool)> {
     }
     // Without a length there is no body (RFC 9112, 6.3).
     (hosts == 1 && lengths <= 1).then_some((length, closes))
+}
+
+/// The longest name or address in a Host header: that of a domain name (RFC 1035, section 2.3.4).
+const HOST_MAX: usize = 255;
+
+/// Whether a Host header may have this value: a name or an address, and perhaps a port (RFC 3986, section 3.2). It may be
+/// empty, which it has to be where the target of the request has no host (RFC 9110, section 7.2).
+pub(super) fn is_host(value: &[u8]) -> bool {
+    let (is_right, port) = match value {
+        [b'[', address @ ..] => {
+            let Some(end) = address.iter().position(|byte| *byte == b']') else { return false };
+            let is_right = str::from_utf8(&address[..end]).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
+            (is_right, &address[end + 1..])
+        }
+        _ => {
+            let end = value.iter().position(|byte| *byte == b':').unwrap_or(value.len());
+            (end <= HOST_MAX && is_host_name(&value[..end]), &value[end..])
+        }
+    };
+    is_right
+        && matches!(port, [] | [b':', ..])
+        && port.len() <= 6
+        && port.iter().skip(1).all(u8::is_ascii_digit)
+}
+
+fn is_host_name(name: &[u8]) -> bool {
+    let is_right =
+        |byte: &u8| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~');
+    let is_escape =
+        |at: usize| name.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+    name.iter().enumerate().all(|(at, byte)| match byte {
+        byte if is_right(byte) => true,
+        b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => true,
+        b'%' => is_escape(at),
+        _ => false,
+    })
 }
 
 fn digits(value: &[u8]) -> Option<usize> {

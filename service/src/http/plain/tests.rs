@@ -182,7 +182,110 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
     // A right request into which something is put.
     let mended = (piece, 0..POST.len())
         .prop_map(|(piece, at)| [&POST.as_bytes()[..at], &piece[..], &POST.as_bytes()[at..]].concat());
-    prop_oneof![request_like, mended]
+    prop_oneof![request_like, mended, of_lines().prop_map(|request| request.bytes)]
+}
+
+/// A request made of whole header lines, some of them right and some wrong.
+#[derive(Debug, Clone)]
+struct OfLines {
+    bytes: Vec<u8>,
+    lines: Vec<&'static str>,
+}
+
+fn of_lines() -> impl Strategy<Value = OfLines> {
+    let line = prop::sample::select(vec![
+        "Connection: keep-alive",
+        "Connection: Close",
+        "connection: close",
+        "connection:  close ",
+        "connection: close, x",
+        "connection: keep-alive, close",
+        "connection:",
+        "Content-Type: application/json",
+        "origin: https://a.example",
+        "accept-encoding: gzip",
+        "user-agent: x",
+        "host: y",
+        "content-length: 2",
+        "transfer-encoding: chunked",
+        "te: trailers",
+        "expect: 100-continue",
+    ]);
+    // Right ones more often: else hardly any request is plain.
+    let right =
+        prop::sample::select(vec!["Connection: keep-alive", "connection: Close", "x: y", "origin: z"]);
+    let lines = prop::collection::vec(prop_oneof![4 => right, 1 => line], 0..8);
+    let mutation = prop::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>()));
+    (lines, mutation).prop_map(|(lines, mutation)| {
+        let headers: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+        let mut bytes = with(&headers).into_bytes();
+        if let Some((at, byte)) = mutation {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        OfLines { bytes, lines }
+    })
+}
+
+/// The generator makes what the oracle is there for.
+#[test]
+fn many_generated_requests_are_plain_and_have_each_connection_option() {
+    use proptest::{strategy::ValueTree as _, test_runner::TestRunner};
+    let (mut runner, strategy) = (TestRunner::deterministic(), of_lines());
+    let (mut close, mut keep, mut unusual) = (0, 0, 0);
+    for _ in 0..2_000 {
+        let request = strategy.new_tree(&mut runner).unwrap().current();
+        match read(&request.bytes) {
+            (Seen::Whole(_), Some(read)) => {
+                let has_option =
+                    request.lines.iter().any(|line| line.to_lowercase().starts_with("connection"));
+                close += usize::from(read.closes);
+                keep += usize::from(has_option && !read.closes);
+            }
+            _ => unusual += 1,
+        }
+    }
+    assert!(close > 200 && keep > 100 && unusual > 200, "{close} close, {keep} keep, {unusual} unusual");
+}
+
+#[test]
+fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+    let long = format!("{}:65535", "x".repeat(255));
+    for right in [
+        "",
+        "x",
+        "X.example",
+        "a_b",
+        "a:80",
+        "a:",
+        "1.2.3.4",
+        "1.2.3.4:8080",
+        "[::1]",
+        "[::1]:8080",
+        "a%20b",
+        "~",
+        "a,b",
+        &long,
+    ] {
+        assert!(is_host(right.as_bytes()), "{right}");
+        assert!(
+            matches!(seen(POST.replace("Host: x", &format!("Host: {right}")).as_bytes()), Seen::Whole(_)),
+            "{right}"
+        );
+    }
+    let long = "x".repeat(256);
+    for wrong in [
+        "x y", "u@x", "u:p@x", "x/..", "http://x", "\"x\"", "x?", "x#", "a%2", "a%zz", "a:b", "a:80:80",
+        "a:123456", "[::1", "[::1]x", "[x]", "::1", "é", "\\", "<", &long,
+    ] {
+        assert!(!is_host(wrong.as_bytes()), "{wrong}");
+        assert_eq!(
+            seen(POST.replace("Host: x", &format!("Host: {wrong}")).as_bytes()),
+            Seen::Unusual,
+            "{wrong}"
+        );
+    }
+    assert!(!is_host(&[0xff]));
 }
 
 /// Bytes as characters, whatever they are.
@@ -219,7 +322,10 @@ fn is_what_it_seems(bytes: &[u8]) {
     for name in ["transfer-encoding", "expect", "upgrade", "te", "trailer", "http2-settings"] {
         assert!(values(name).is_empty(), "{name}");
     }
-    assert!(values("connection").iter().all(|value| value.eq_ignore_ascii_case("keep-alive")));
+    let options = values("connection");
+    let is = |value: &String, name: &str| value.eq_ignore_ascii_case(name);
+    assert!(options.iter().all(|value| is(value, "keep-alive") || is(value, "close")), "{options:?}");
+    assert_eq!(read.closes, options.iter().any(|value| is(value, "close")), "{options:?}");
 }
 
 /// What is said of a part stands when more has come.
