@@ -6,9 +6,10 @@ mod cors;
 mod document;
 mod fuzz;
 mod h2spec;
+mod half_close;
 mod http1;
 mod http2;
-mod raw;
+pub mod raw;
 
 use crate::harness::{
     http,

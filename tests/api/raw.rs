@@ -3,7 +3,7 @@
 use crate::harness::wait::PATIENCE;
 use std::{
     io::{ErrorKind, Read, Write},
-    net::TcpStream,
+    net::{Shutdown, TcpStream},
 };
 
 /// An answer as it came.
@@ -43,6 +43,22 @@ impl Connection {
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.stream.write_all(bytes.as_ref()).unwrap();
         self
+    }
+
+    /// Ends our side of the connection.
+    pub fn end(&mut self) -> &mut Self {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+        self
+    }
+
+    /// Whether `text` comes before the connection ends.
+    pub fn says(&mut self, text: &str) -> bool {
+        while !String::from_utf8_lossy(&self.read).contains(text) {
+            if !self.more() {
+                return false;
+            }
+        }
+        true
     }
 
     /// The next answer, with its body if it has a length.

@@ -9,8 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures_util::future::Either;
-use hyper::body::Incoming;
-use service::http::{Answer, App, Plain, answer_events, answer_plain};
+use service::http::{Answer, App, Plain, RequestBody, answer_events, answer_plain};
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
 /// Answers POSTs of reactions itself, plain ones without the HTTP library, and has the routes answer all else: preflights,
@@ -27,7 +26,7 @@ impl App for Front {
 
     fn respond(
         &self,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         peer: SocketAddr,
     ) -> impl Future<Output = Response> + Send + 'static {
         self.answer(request, peer)

@@ -3,11 +3,14 @@
 //! Written by the connection's own thread with each read, write and request, so it has to cost next to nothing: times are
 //! the worker's ticks, and all is relaxed. Nothing is decided here but when to cut.
 
-use futures_util::task::AtomicWaker;
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed},
+        Arc, OnceLock,
+        atomic::{
+            AtomicBool, AtomicU8, AtomicU32,
+            Ordering::{Relaxed, SeqCst},
+            fence,
+        },
     },
     task::Waker,
 };
@@ -24,6 +27,8 @@ pub(super) struct Patience {
     pub(super) idle: u32,
     /// The same, since it was asked to leave.
     pub(super) leave: u32,
+    /// A request that waits has its peer checked once in this time.
+    pub(super) check: u32,
 }
 
 /// How a connection is to end.
@@ -47,10 +52,15 @@ pub(super) struct Activity {
     busy: AtomicU32,
     /// Those of them of whose answer all was given away that there is: the peer is waited for, and not we.
     given: AtomicU32,
+    /// Requests whose answer has begun and has nothing to give now: streams.
+    resting: AtomicU32,
     /// Frames come at any time there: a read isn't the start of a head.
     http2: AtomicBool,
     leave: AtomicU8,
-    waker: AtomicWaker,
+    /// The connection is to check whether its peer has reset it.
+    peer_check: AtomicBool,
+    /// The task that polls the connection: always the same one.
+    waker: OnceLock<Waker>,
 }
 
 impl Activity {
@@ -63,9 +73,11 @@ impl Activity {
             in_head: AtomicBool::new(true),
             busy: AtomicU32::new(0),
             given: AtomicU32::new(0),
+            resting: AtomicU32::new(0),
             http2: AtomicBool::new(false),
             leave: AtomicU8::new(0),
-            waker: AtomicWaker::new(),
+            peer_check: AtomicBool::new(false),
+            waker: OnceLock::new(),
         }
     }
 
@@ -89,7 +101,7 @@ impl Activity {
         self.in_head.store(false, Relaxed);
         self.http2.store(http2, Relaxed);
         self.busy.fetch_add(1, Relaxed);
-        Busy { activity: Arc::clone(self), given: false }
+        Busy { activity: Arc::clone(self), given: false, resting: false }
     }
 
     /// Why the connection has to end by now, if it has to.
@@ -117,9 +129,39 @@ impl Activity {
         }
         let before = self.leave.fetch_max(how as u8, Relaxed);
         if before < how as u8 {
-            self.waker.wake();
+            self.wake();
         }
         before == 0
+    }
+
+    /// Asks the connection to check its peer, if a request has waited for another `patience.check`. While an answer is
+    /// waited for nothing is read, so nothing else would notice a peer that is gone.
+    pub(super) fn check_peer_of_waiting(&self, patience: Patience) {
+        let waited = self.now.load(Relaxed).wrapping_sub(self.moved_at.load(Relaxed));
+        let waits = self.busy.load(Relaxed) > self.given.load(Relaxed);
+        if waits && waited > 0 && waited.is_multiple_of(patience.check.max(1)) {
+            self.peer_check.store(true, Relaxed);
+            self.wake();
+        }
+    }
+
+    /// Whether the peer is to be checked now. Says so once for each time that it was asked.
+    pub(super) fn take_peer_check(&self) -> bool {
+        self.peer_check.load(Relaxed) && self.peer_check.swap(false, Relaxed)
+    }
+
+    /// Whether every answer under way is a stream that rests: its head was answered already.
+    pub(super) fn only_streams_rest(&self) -> bool {
+        let busy = self.busy.load(Relaxed);
+        busy > 0 && busy == self.resting.load(Relaxed)
+    }
+
+    fn wake(&self) {
+        // Either this finds the waker, or `register` comes later, and its caller sees what was asked.
+        fence(SeqCst);
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
     }
 
     /// The worker's time.
@@ -127,9 +169,10 @@ impl Activity {
         self.now.load(Relaxed)
     }
 
-    /// Who is woken when the connection is asked to end.
+    /// Sets the task that is woken when something is asked of the connection. The first one stays.
     pub(super) fn register(&self, waker: &Waker) {
-        self.waker.register(waker);
+        self.waker.get_or_init(|| waker.clone());
+        fence(SeqCst);
     }
 
     /// Whether the connection was asked to end.
@@ -146,6 +189,7 @@ impl Activity {
 pub(super) struct Busy {
     activity: Arc<Activity>,
     given: bool,
+    resting: bool,
 }
 
 impl Busy {
@@ -159,11 +203,22 @@ impl Busy {
         }
         self.given = all;
     }
+
+    /// Whether the answer has begun and has no next part yet.
+    pub(super) fn rest(&mut self, rests: bool) {
+        if rests && !self.resting {
+            self.activity.resting.fetch_add(1, Relaxed);
+        } else if !rests && self.resting {
+            self.activity.resting.fetch_sub(1, Relaxed);
+        }
+        self.resting = rests;
+    }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
         self.gave(false);
+        self.rest(false);
         self.activity.busy.fetch_sub(1, Relaxed);
         self.activity.wrote();
     }
@@ -173,7 +228,7 @@ impl Drop for Busy {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience = Patience { head: 10, idle: 75, leave: 8 };
+    const PATIENCE: Patience = Patience { head: 10, idle: 75, leave: 8, check: 4 };
 
     fn rig() -> (Ticks, Arc<Activity>) {
         let now = Ticks::default();
@@ -299,6 +354,48 @@ mod tests {
         connection.read();
         now.store(140, Relaxed);
         assert_eq!(connection.overdue(PATIENCE), None, "a ping is a sign of life");
+    }
+
+    #[test]
+    fn only_a_request_that_waits_for_long_has_its_peer_checked_and_then_once_a_while() {
+        let (now, connection) = rig();
+        let checks = || {
+            connection.check_peer_of_waiting(PATIENCE);
+            connection.take_peer_check()
+        };
+        now.store(4, Relaxed);
+        assert!(!checks(), "it rests");
+        let mut busy = connection.request(false);
+        connection.read();
+        assert!(!checks(), "it began just now");
+        let checked: Vec<_> = (5..=17)
+            .filter(|tick| {
+                now.store(*tick, Relaxed);
+                checks()
+            })
+            .collect();
+        assert_eq!(checked, [8, 12, 16]);
+        busy.gave(true);
+        now.store(24, Relaxed);
+        assert!(!checks(), "the peer is waited for, which has a deadline");
+    }
+
+    #[test]
+    fn only_streams_rest_while_no_other_request_waits() {
+        let (_, connection) = rig();
+        assert!(!connection.only_streams_rest());
+        let mut stream = connection.request(false);
+        assert!(!connection.only_streams_rest(), "it has no head yet");
+        stream.rest(true);
+        stream.rest(true);
+        assert!(connection.only_streams_rest());
+        let post = connection.request(false);
+        assert!(!connection.only_streams_rest());
+        drop(post);
+        assert!(connection.only_streams_rest());
+        drop(stream);
+        assert!(!connection.only_streams_rest());
+        assert_eq!(connection.resting.load(Relaxed), 0);
     }
 
     #[test]

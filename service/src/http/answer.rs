@@ -10,6 +10,9 @@ use axum::{
 use http_body_util::{BodyExt as _, Collected};
 use std::{cell::RefCell, io::Write as _, time::SystemTime};
 
+/// Browsers don't take a body for another type than it says: answers may quote what a client sent.
+pub(super) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+
 /// A short answer.
 #[derive(Debug)]
 pub struct Answer {
@@ -33,7 +36,9 @@ impl Answer {
         let (parts, body) = response.into_parts();
         let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
         let mut headers = parts.headers;
+        // These are written with each answer.
         headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::X_CONTENT_TYPE_OPTIONS);
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         Self { status: parts.status, content_type: "", headers, body, taker: offer.taker() }
     }
@@ -54,6 +59,7 @@ impl Answer {
         to.extend_from_slice(self.status.as_str().as_bytes());
         to.push(b' ');
         to.extend_from_slice(self.status.canonical_reason().unwrap_or_default().as_bytes());
+        to.extend_from_slice(b"\r\nx-content-type-options: nosniff");
         if !self.content_type.is_empty() {
             to.extend_from_slice(b"\r\ncontent-type: ");
             to.extend_from_slice(self.content_type.as_bytes());
@@ -85,7 +91,10 @@ impl IntoResponse for Answer {
         let mut response = Response::new(Body::from(self.body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+        if !self.content_type.is_empty() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        }
         headers.extend(self.headers);
         response
     }
@@ -142,7 +151,10 @@ mod tests {
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let (start, rest) = head.split_once("\r\ndate: ").unwrap();
         let (date, length) = rest.split_once("\r\n").unwrap();
-        assert_eq!(start, "HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\nvary: origin");
+        assert_eq!(
+            start,
+            "HTTP/1.1 202 Accepted\r\nx-content-type-options: nosniff\r\ncontent-type: application/json\r\nvary: origin"
+        );
         assert_eq!((length, body), ("content-length: 2", "{}"));
         let age = SystemTime::now().duration_since(httpdate::parse_http_date(date).unwrap()).unwrap();
         assert!(age.as_secs() < 10, "{date}");

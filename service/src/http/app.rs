@@ -1,15 +1,14 @@
 //! What answers requests.
 
-use super::{Answer, Offer, Plain};
+use super::{Answer, Offer, Plain, RequestBody};
 use axum::{
     BoxError, Router,
     body::{Body, Bytes, HttpBody},
     extract::{ConnectInfo, FromRequestParts},
-    http::{Request, StatusCode, header, request::Parts},
+    http::{Request, StatusCode, Uri, header, request::Parts},
     response::Response,
 };
 use futures_util::future::BoxFuture;
-use hyper::body::Incoming;
 use std::{
     convert::Infallible,
     future::{Future, Ready},
@@ -25,7 +24,7 @@ pub trait App: Clone + Send + Sync + 'static {
     /// Answers one request of `peer`.
     fn respond(
         &self,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         peer: SocketAddr,
     ) -> impl Future<Output = Response> + Send + 'static;
 
@@ -47,7 +46,7 @@ impl App for Router {
 
     fn respond(
         &self,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         peer: SocketAddr,
     ) -> impl Future<Output = Response> + Send + 'static {
         answer(self, request, peer)
@@ -75,6 +74,9 @@ where
 {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
+    if let Some(target) = without_needless_slashes(request.uri()) {
+        *request.uri_mut() = target;
+    }
     let answer = routes.clone().call(request);
     async {
         let mut answer = answer.await.unwrap_or_else(|never| match never {});
@@ -84,6 +86,23 @@ where
         }
         answer
     }
+}
+
+/// The same target without slashes at the end of its path, or two at its start: a client whose base URL ends in a slash sends
+/// those. `None`: it has none. Slashes within are left, because nothing between two of them is an empty name.
+fn without_needless_slashes(target: &Uri) -> Option<Uri> {
+    let path = target.path();
+    if path.len() == 1 || !path.ends_with('/') && !path.starts_with("//") {
+        return None;
+    }
+    let short = format!("/{}", path.trim_matches('/'));
+    let mut parts = target.clone().into_parts();
+    let path_and_query = match target.query() {
+        Some(query) => format!("{short}?{query}"),
+        None => short,
+    };
+    parts.path_and_query = Some(path_and_query.parse().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 /// Has `routes` answer a plain request, which has to be one that they answer shortly. Boxed, as there are few, and they are long.
@@ -129,6 +148,25 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
 mod tests {
     use super::*;
     use axum::routing::get;
+
+    #[test]
+    fn slashes_at_the_ends_of_a_path_make_no_difference() {
+        let target =
+            |text: &str| without_needless_slashes(&text.parse().unwrap()).map(|target| target.to_string());
+        for same in ["/", "/a", "/a/b?c=/", "/a//b", "*", "http://x/a"] {
+            assert_eq!(target(same), None, "{same}");
+        }
+        for (from, to) in [
+            ("/a/", "/a"),
+            ("/a///", "/a"),
+            ("//a", "/a"),
+            ("//a//b//?c=d/", "/a//b?c=d/"),
+            ("http://x/a/", "http://x/a"),
+            ("//", "/"),
+        ] {
+            assert_eq!(target(from).as_deref(), Some(to), "{from}");
+        }
+    }
 
     #[tokio::test]
     async fn what_has_not_changed_is_not_said_to_be_empty() {

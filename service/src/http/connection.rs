@@ -3,7 +3,9 @@
 use super::{
     App, Config,
     activity::{Activity, Leave},
-    body::Answering,
+    answer::NOSNIFF,
+    body::{Answering, ChunkedEnd, RequestBody},
+    plain::is_host,
     short::{End, Short},
     socket::Socket,
 };
@@ -12,8 +14,12 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use hyper::{Request, Version, service::service_fn};
-use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
+use hyper::{
+    Request, Version,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::TokioExecutor;
 use socket2::SockRef;
 use std::{
     convert::Infallible,
@@ -24,35 +30,44 @@ use std::{
     task::Poll,
     time::Duration,
 };
-use tokio::net::TcpStream;
+use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
 /// A peer that takes nothing of what it was sent for so long is gone, unless its listener says otherwise. Of a connection that
 /// rests nothing is under way: it is found by the worker. No pings are sent: they would wake phones, and count as something
 /// that moves.
 const GONE_AFTER: Duration = Duration::from_secs(30);
 
-/// How connections are served.
-pub(super) fn builder(config: &Config) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    let buffer = config.max_header_bytes as usize;
-    // The deadline for heads is kept by the worker: a timer for each request costs 0.7 us. Writes are vectored: to put short
-    // answers together is cheaper by 0.5 us, but then a part of a body is dropped when it is copied, not when the socket has
-    // taken it, and who makes a stream can't know how much waits. Plain requests don't come here.
-    builder.http1().header_read_timeout(None).max_buf_size(buffer);
-    builder
-        .http2()
-        .max_header_list_size(config.max_header_bytes)
-        .max_concurrent_streams(config.max_streams_per_connection);
-    builder
+/// How the HTTP library serves connections.
+pub(super) struct Protocols {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+impl Protocols {
+    pub(super) fn new(config: &Config) -> Self {
+        let mut http1 = http1::Builder::new();
+        let head = config.max_header_bytes as usize;
+        // The deadline for heads is kept by the worker: a timer for each request costs 0.7 us. Writes are vectored: to put
+        // short answers together is cheaper by 0.5 us, but then a part of a body is dropped when it is copied, not when the
+        // socket has taken it, and who makes a stream can't know how much waits. Plain requests don't come here.
+        http1.header_read_timeout(None).max_buf_size(head).max_header_size(head);
+        // A client that has ended its side still waits for the answer (RFC 9112, section 9.6).
+        http1.half_close(true);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .max_header_list_size(config.max_header_bytes)
+            .max_concurrent_streams(config.max_streams_per_connection);
+        Self { http1, http2 }
+    }
 }
 
 /// Serves a connection to its end: the short way first, and then with the HTTP library.
-pub(super) async fn serve<A: App>(mut short: Short<A>, builder: Arc<Builder<TokioExecutor>>) {
+pub(super) async fn serve<A: App>(mut short: Short<A>, protocols: Arc<Protocols>) {
     let activity = Arc::clone(&short.activity);
     let end = attend(&activity, pin!(short.serve()), |_| {}).await;
     match end {
         // Boxed: it takes more memory than the short way.
-        Some(End::Unusual) => Box::pin(serve_long(short, &builder)).await,
+        Some(End::Unusual) => Box::pin(serve_long(short, &protocols)).await,
         Some(End::Taken(taker)) => match short.stream.into_std() {
             Ok(stream) => taker.take(stream, short.kept.freeze()),
             Err(error) => tracing::debug!(%error, "a socket could not be given away"),
@@ -61,8 +76,11 @@ pub(super) async fn serve<A: App>(mut short: Short<A>, builder: Arc<Builder<Toki
     }
 }
 
-async fn serve_long<A: App>(short: Short<A>, builder: &Builder<TokioExecutor>) {
-    let Short { app, stream, peer, activity, kept, .. } = short;
+async fn serve_long<A: App>(mut short: Short<A>, protocols: &Protocols) {
+    let activity = Arc::clone(&short.activity);
+    let is_http2 = attend(&activity, pin!(is_http2(&mut short)), |_| {}).await;
+    let Some(Ok(is_http2)) = is_http2 else { return };
+    let Short { app, stream, peer, kept, .. } = short;
     if let Err(error) = notice_who_is_gone(&stream) {
         tracing::debug!(%error, "a peer that is gone is noticed late");
     }
@@ -70,37 +88,80 @@ async fn serve_long<A: App>(short: Short<A>, builder: &Builder<TokioExecutor>) {
     let service = service_fn(|request: Request<_>| {
         let old = request.version() < Version::HTTP_2;
         let busy = activity.request(!old);
-        let answer = names_its_host(&request).then(|| app.respond(request, peer));
+        let end = request.headers().contains_key(header::TRANSFER_ENCODING).then(ChunkedEnd::default);
+        let answer = match refusal(&request) {
+            None => Ok(app.respond(request.map(|body| RequestBody::new(body, end.clone())), peer)),
+            Some(refused) => Err(refused),
+        };
         let activity = Arc::clone(&activity);
         async move {
             let mut answer = match answer {
-                Some(answer) => answer.await,
-                None => host_missing(),
+                Ok(answer) => answer.await,
+                Err(refused) => refused,
             };
-            if old && activity.leave().is_some() {
+            answer.headers_mut().entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(NOSNIFF);
+            let is_last = activity.leave().is_some() || end.is_some_and(|end| !end.is_clear());
+            if old && is_last {
                 // Not over that of an upgrade.
                 answer.headers_mut().entry(header::CONNECTION).or_insert(HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(answer.map(|body| Answering::new(body, busy)))
         }
     });
-    let connection = pin!(builder.serve_connection_with_upgrades(socket, service));
-    if let Some(Err(error)) = attend(&activity, connection, |connection| connection.graceful_shutdown()).await
-    {
+    let served = if is_http2 {
+        let connection = pin!(protocols.http2.serve_connection(socket, service));
+        attend(&activity, connection, |connection| connection.graceful_shutdown()).await
+    } else {
+        let connection = pin!(protocols.http1.serve_connection(socket, service).with_upgrades());
+        attend(&activity, connection, |connection| connection.graceful_shutdown()).await
+    };
+    if let Some(Err(error)) = served {
         tracing::trace!(%error, "a connection broke");
     }
 }
 
-/// The library leaves this check to others: HTTP/1.1 wants one Host, and nobody may have two (RFC 9112, section 3.2).
-fn names_its_host<B>(request: &Request<B>) -> bool {
-    let hosts = request.headers().get_all(header::HOST).iter().count();
-    hosts == 1 || hosts == 0 && request.version() != Version::HTTP_11
+/// What a connection of HTTP/2 begins with (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Whether a connection speaks HTTP/2. Reads on while it could be either.
+async fn is_http2<A: App>(short: &mut Short<A>) -> io::Result<bool> {
+    while short.kept.len() < PREFACE.len() && PREFACE.starts_with(&short.kept) {
+        if short.stream.read_buf(&mut short.kept).await? == 0 {
+            break;
+        }
+        short.activity.read();
+    }
+    Ok(short.kept.starts_with(PREFACE))
 }
 
-fn host_missing() -> Response {
-    let detail = "send one Host header, as HTTP/1.1 requires: there is none, or more than one";
-    Problem::new(StatusCode::BAD_REQUEST, detail).into_response()
+/// Why a request is refused before its app sees it: checks that the library leaves to others.
+fn refusal<B>(request: &Request<B>) -> Option<Response> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    // HTTP/1.1 wants one Host, nobody may send two, and a value that can't be one is refused (RFC 9112, section 3.2).
+    let refused = match (hosts.next(), hosts.next()) {
+        (None, _) if request.version() == Version::HTTP_11 => Some(HOST_COUNT),
+        (_, Some(_)) => Some(HOST_COUNT),
+        (Some(host), None) if !is_host(host.as_bytes()) => Some(HOST_INVALID),
+        _ => None,
+    };
+    if let Some(detail) = refused {
+        return Some(Problem::new(StatusCode::BAD_REQUEST, detail).into_response());
+    }
+    let mut codings = request.headers().get_all(header::TRANSFER_ENCODING).iter();
+    let (coding, second) = (codings.next()?, codings.next());
+    if second.is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        return None;
+    }
+    let mut refused = Problem::new(StatusCode::NOT_IMPLEMENTED, CODING_UNKNOWN).into_response();
+    // Others may see another end of this body, so nothing is read behind it (RFC 9112, section 6.1).
+    refused.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Some(refused)
 }
+
+const HOST_COUNT: &str = "send one Host header, as HTTP/1.1 requires: there is none, or more than one";
+const HOST_INVALID: &str = "send a Host header of the form name:port or address:port, the port is optional";
+const CODING_UNKNOWN: &str =
+    "chunked is the only transfer coding that is understood, and it may be applied once";
 
 fn notice_who_is_gone(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
@@ -120,8 +181,8 @@ async fn attend<F: Future>(
     let (mut seen, mut leaving) = (false, false);
     poll_fn(|context| {
         let first = !std::mem::replace(&mut seen, true);
-        // It is this task that polls, and nobody else: once is enough, until it was asked. Then it may be asked once more.
-        if first || activity.leave().is_some() {
+        // The same task polls until the end: once is enough.
+        if first {
             activity.register(context.waker());
         }
         match activity.leave() {
@@ -173,12 +234,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_stop_answers_a_request_that_is_on_its_way_whichever_way_it_takes() {
-        let builder = Arc::new(builder(&Config::private()));
+        let protocols = Arc::new(Protocols::new(&Config::private()));
         let (part, more) = (b"GET /hi HTTP/1.1\r\nho", b"st: x\r\n\r\n");
 
         let (short, mut client) = stopping(part).await;
         client.write_all(more).await.unwrap();
-        serve(short, Arc::clone(&builder)).await;
+        serve(short, Arc::clone(&protocols)).await;
         let answer = rest(&mut client).await;
         assert!(answer.ends_with("hi") && answer.contains("connection: close"), "{answer}");
 
@@ -188,7 +249,7 @@ mod tests {
             client.write_all(more).await.unwrap();
             rest(&mut client).await
         };
-        let ((), answer) = tokio::join!(serve_long(short, &builder), asks);
+        let ((), answer) = tokio::join!(serve_long(short, &protocols), asks);
         assert!(answer.ends_with("hi") && answer.contains("connection: close"), "{answer}");
     }
 }

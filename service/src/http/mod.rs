@@ -22,6 +22,7 @@ mod workers;
 
 pub use answer::Answer;
 pub use app::{App, Peer, answer, answer_events, answer_plain};
+pub use body::RequestBody;
 pub use config::Config;
 pub use offer::Offer;
 pub use plain::Plain;
@@ -34,8 +35,9 @@ use crate::{
 use std::{
     fmt,
     io::{self, Write as _},
+    mem,
     net::SocketAddr,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream, lookup_host},
@@ -47,6 +49,7 @@ use workers::Workers;
 /// The whole answer to a connection that is one too many.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 content-type: application/problem+json\r\n\
+x-content-type-options: nosniff\r\n\
 retry-after: 1\r\n\
 connection: close\r\n\
 content-length: 104\r\n\r\n\
@@ -58,6 +61,9 @@ const BACKLOG: u32 = 4_096;
 
 /// Pause when the process can't accept, for want of files or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Failures to accept are logged once in this time.
+const ACCEPT_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Binds `address`; the error names it.
 pub async fn bind(address: &str) -> io::Result<TcpListener> {
@@ -91,40 +97,101 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves `app` until `shutdown`; then accepts nobody, and returns when the requests under way are answered.
-/// Connections that were upgraded are not waited for.
+/// Serves `app` until `shutdown`. Then takes the connections that wait to be accepted, closes the listener, and returns when
+/// the requests under way are answered. Connections that were upgraded are not waited for.
+///
+/// # Errors
+/// If a thread can't be started.
 pub async fn serve(
     listener: TcpListener,
     app: impl App,
     config: Config,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let workers = Workers::start(app, &config)?;
+    let door = Door { workers: Workers::start(app, &config)?, config };
+    let mut failures = AcceptFailures::default();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer))
-                    if workers.connections() < config.max_connections
-                        && files::leaves(config.reserved_files, &stream) =>
-                {
-                    if let Err(error) = workers.admit(stream, peer) {
-                        tracing::debug!(%error, "a connection was gone before it was served");
-                    }
-                }
-                Ok((stream, _)) => refuse(stream),
+                Ok((stream, peer)) => door.let_in(stream, peer),
                 // Gone before it was accepted (accept(2)).
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    tracing::warn!(%error, "connections can't be accepted at the moment");
+                    failures.log(&error, Instant::now());
                     sleep(ACCEPT_PAUSE).await;
                 }
             },
             () = shutdown.cancelled() => break,
         }
     }
-    drop(listener);
-    workers.leave().await;
+    door.let_in_backlog(listener);
+    door.workers.leave().await;
     Ok(())
+}
+
+/// Where connections come in.
+struct Door<A> {
+    workers: Workers<A>,
+    config: Config,
+}
+
+impl<A: App> Door<A> {
+    fn let_in(&self, stream: TcpStream, peer: SocketAddr) {
+        let has_place = self.workers.connections() < self.config.max_connections
+            && files::leaves(self.config.reserved_files, &stream);
+        if !has_place {
+            return refuse(stream);
+        }
+        if let Err(error) = self.workers.admit(stream, peer) {
+            tracing::debug!(%error, "a connection was gone before it was served");
+        }
+    }
+
+    /// Clients in the backlog are connected and may have sent a request. If the listener were only closed, the kernel would
+    /// reset them, and they would not know what became of it.
+    fn let_in_backlog(&self, listener: TcpListener) {
+        let Ok(listener) = listener.into_std() else { return };
+        for _ in 0..BACKLOG {
+            // It doesn't block.
+            let (stream, peer) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                // None is left, or there are no files for more.
+                Err(_) => return,
+            };
+            if stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = TcpStream::from_std(stream)
+            {
+                self.let_in(stream, peer);
+            }
+        }
+    }
+}
+
+/// Logs failures to accept, at most one line in a while: there may be twenty a second.
+#[derive(Debug, Default)]
+struct AcceptFailures {
+    logged_at: Option<Instant>,
+    unlogged: u64,
+}
+
+impl AcceptFailures {
+    fn log(&mut self, error: &io::Error, now: Instant) {
+        if let Some(unlogged) = self.is_due(now) {
+            let hint = "raise the limit of open files (ulimit -n) if it is reached";
+            tracing::warn!(%error, unlogged, "connections can't be accepted at the moment; {hint}");
+        }
+    }
+
+    /// Whether a line is due, and how many failures had none since the last.
+    fn is_due(&mut self, now: Instant) -> Option<u64> {
+        if self.logged_at.is_some_and(|at| now.duration_since(at) < ACCEPT_LOG_INTERVAL) {
+            self.unlogged += 1;
+            return None;
+        }
+        self.logged_at = Some(now);
+        Some(mem::take(&mut self.unlogged))
+    }
 }
 
 /// Says that there is no place, if that fits into the socket, and closes.

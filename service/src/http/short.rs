@@ -8,12 +8,15 @@ use super::{
     activity::Activity,
     offer::Taker,
     plain::{self, Bounds, Plain, Seen},
+    socket::is_reset,
 };
 use bytes::{Buf, BytesMut};
+use socket2::SockRef;
 use std::{
     cell::RefCell,
     future::{Future, poll_fn},
     io,
+    mem::MaybeUninit,
     net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
@@ -84,9 +87,15 @@ impl<A: App> Short<A> {
             if let Err(end) = read.await {
                 return end;
             }
-            let Some(answer) = answer.as_pin_mut() else { return End::Unusual };
+            let Some(mut answer) = answer.as_pin_mut() else { return End::Unusual };
             let busy = activity.request(false);
-            let answer = answer.await;
+            let answer = poll_fn(|context| match answer.as_mut().poll(context) {
+                Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                Poll::Pending if activity.take_peer_check() && is_reset(stream) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            });
+            // A peer that is gone gives its place to others at once.
+            let Some(answer) = answer.await else { return End::Closed };
             drop(busy);
             let last = closes || activity.leave().is_some();
             if write(stream, activity, &answer, last).await.is_err() {
@@ -133,9 +142,6 @@ impl Reader<'_> {
         buffer: &mut [u8],
         mut take: impl FnMut(&Plain<'_>) -> bool,
     ) -> Poll<Result<(), End>> {
-        if self.kept.is_empty() && self.activity.leave().is_some() {
-            return Poll::Ready(Err(End::Closed));
-        }
         loop {
             // There is room: so much in one piece would have been whole or unusual.
             let mut read = ReadBuf::new(&mut buffer[..self.bounds.whole - self.kept.len()]);
@@ -186,14 +192,22 @@ impl Reader<'_> {
         so_far(seen)
     }
 
-    /// No more bytes are there: for how long.
+    /// No more bytes were read: for how long.
     fn wait(&mut self, context: &mut Context<'_>) -> Poll<End> {
         if self.kept.is_empty() {
-            return Poll::Pending;
+            // Of a connection that was just accepted tokio knows no bytes yet, and one that leaves answers what has come.
+            let leaves = self.activity.leave().is_some() && !has_bytes(self.stream);
+            return if leaves { Poll::Ready(End::Closed) } else { Poll::Pending };
         }
         let moment = self.moment.get_or_insert_with(|| Box::pin(sleep(MOMENT)));
         moment.as_mut().poll(context).map(|()| End::Unusual)
     }
+}
+
+/// Whether there are bytes to be read.
+fn has_bytes(stream: &TcpStream) -> bool {
+    let mut byte = [MaybeUninit::uninit()];
+    matches!(SockRef::from(stream).peek(&mut byte), Ok(1..))
 }
 
 /// `None`: more has to be read.

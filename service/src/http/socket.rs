@@ -6,9 +6,11 @@ use hyper::{
     rt::{Read, ReadBufCursor, Write},
     upgrade::Upgraded,
 };
-use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
+use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use std::{
     io::{self, IoSlice},
+    mem::MaybeUninit,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -35,10 +37,22 @@ impl Socket {
 /// The socket of a connection that was upgraded, and what was read from it already.
 pub fn into_socket(upgraded: Upgraded) -> io::Result<(std::net::TcpStream, Bytes)> {
     let parts =
-        downcast::<Socket>(upgraded).map_err(|_| io::Error::other("not a connection of this server"))?;
+        upgraded.downcast::<Socket>().map_err(|_| io::Error::other("not a connection of this server"))?;
     let Socket { io, before, .. } = parts.io;
     let read = if before.is_empty() { parts.read_buf } else { [parts.read_buf, before].concat().into() };
     Ok((io.into_inner().into_std()?, read))
+}
+
+/// Whether the peer has reset the connection. A peer that only ended its side may still wait for an answer (RFC 9112,
+/// section 9.6), and can't be told from one that closed the connection.
+pub(super) fn is_reset(stream: &TcpStream) -> bool {
+    !matches!(SockRef::from(stream).take_error(), Ok(None))
+}
+
+/// Whether the peer has ended its side, and nothing that it sent is left.
+fn has_ended(stream: &TcpStream) -> bool {
+    let mut byte = [MaybeUninit::uninit()];
+    matches!(SockRef::from(stream).peek(&mut byte), Ok(0))
 }
 
 impl Read for Socket {
@@ -84,7 +98,15 @@ impl Write for Socket {
         self.io.is_write_vectored()
     }
 
+    /// The library flushes each time that it is polled, also while an answer is waited for.
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A viewer of a stream that ended its side is taken for gone once it has what there is: else it would keep its place
+        // until the next part is written, and those that close are many.
+        let is_gone =
+            |stream: &TcpStream| is_reset(stream) || self.activity.only_streams_rest() && has_ended(stream);
+        if self.activity.take_peer_check() && is_gone(self.io.inner()) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         self.io().poll_flush(context)
     }
 

@@ -1,7 +1,11 @@
 //! The server against raw sockets.
 
 use super::*;
-use axum::{Router, body::Body, routing::get};
+use axum::{
+    Router,
+    body::Body,
+    routing::{get, post},
+};
 use futures_util::stream;
 use std::{convert::Infallible, sync::Arc};
 use tokio::{
@@ -68,8 +72,11 @@ async fn serving(config: Config) -> Rig {
         });
         Body::from_stream(body)
     });
-    let router =
-        Router::new().route("/hi", get(|| async { "hi" })).route("/slow", answer).route("/stream", stream);
+    let router = Router::new()
+        .route("/hi", get(|| async { "hi" }))
+        .route("/slow", answer)
+        .route("/stream", stream)
+        .route("/read", post(|body: String| async move { format!("read {body};") }));
     Rig::start(router, slow, config).await
 }
 
@@ -302,4 +309,225 @@ async fn a_server_that_is_given_up_ends_its_connections() {
     rig.slow.begun().await;
     rig.served.abort();
     assert_eq!([rest(&mut idle).await, rest(&mut working).await], ["", ""]);
+}
+
+/// What comes back on a connection whose client sends `request` and then ends its side.
+async fn half_closed(rig: &Rig, request: &str) -> String {
+    let mut stream = rig.connect().await;
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    rest(&mut stream).await
+}
+
+#[tokio::test]
+async fn a_client_that_has_ended_its_side_is_answered() {
+    let rig = serving(Config::private()).await;
+    for request in [
+        "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n",
+        "GET /slow HTTP/1.1\r\nhost: x\r\nte: trailers\r\n\r\n",
+        "GET /slow HTTP/1.0\r\n\r\n",
+        "GET /slow HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+    ] {
+        let waits = async {
+            rig.slow.begun().await;
+            rig.slow.go();
+        };
+        let (answer, ()) = tokio::join!(half_closed(&rig, request), waits);
+        assert!(answer.contains(" 200 OK\r\n") && answer.ends_with("slow"), "{request}: {answer}");
+    }
+    let both = ["GET /hi HTTP/1.1\r\nhost: x\r\n\r\n"; 2].concat();
+    assert_eq!(half_closed(&rig, &both).await.matches("200 OK").count(), 2);
+}
+
+#[tokio::test]
+async fn a_stream_whose_client_has_ended_its_side_gives_what_there_is_and_then_its_place() {
+    let rig = serving(Config::private()).await;
+    for request in ["GET /stream HTTP/1.0\r\n\r\n", "GET /stream HTTP/1.1\r\nhost: x\r\n\r\n"] {
+        // The second part never comes.
+        let answer = half_closed(&rig, request).await;
+        assert!(
+            answer.contains(" 200 OK\r\n") && answer.contains("first") && !answer.contains("second"),
+            "{answer}"
+        );
+    }
+}
+
+/// Tells when it is dropped.
+struct Dropped(Arc<Notify>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+/// A server whose `/wait` never answers, and what tells that a request there began, or was given up.
+async fn waiting_for_ever() -> (Rig, Arc<Notify>, Arc<Notify>) {
+    let (begun, gone) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+    let (begins, goes) = (Arc::clone(&begun), Arc::clone(&gone));
+    let wait = get(move || async move {
+        let _dropped = Dropped(goes);
+        begins.notify_one();
+        std::future::pending::<&str>().await
+    });
+    let rig = Rig::start(Router::new().route("/wait", wait), Slow::default(), Config::private()).await;
+    (rig, begun, gone)
+}
+
+#[tokio::test]
+async fn a_peer_that_reset_its_connection_does_not_keep_its_place() {
+    for header in ["accept: text/event-stream\r\n", "te: trailers\r\n"] {
+        for half_closes_first in [false, true] {
+            let (rig, begun, gone) = waiting_for_ever().await;
+            let mut stream = rig.connect().await;
+            stream
+                .write_all(format!("GET /wait HTTP/1.1\r\nhost: x\r\n{header}\r\n").as_bytes())
+                .await
+                .unwrap();
+            timeout(PATIENCE, begun.notified()).await.unwrap();
+            if half_closes_first {
+                stream.shutdown().await.unwrap();
+            }
+            // Then the end of the socket is a reset.
+            socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(stream);
+            let freed = timeout(PATIENCE, gone.notified()).await;
+            assert!(freed.is_ok(), "{header:?} {half_closes_first}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_limit_of_a_head_is_the_same_whoever_reads_it() {
+    let rig = serving(Config::private()).await;
+    let max = Config::private().max_header_bytes as usize;
+    let of_length = |length: usize, way: &str| {
+        let start = format!("GET /hi HTTP/1.1\r\nhost: x\r\n{way}x: ");
+        let filler = "y".repeat(length - start.len() - 4);
+        format!("{start}{filler}\r\n\r\n")
+    };
+    for (length, status) in [(max, "200"), (max + 1, "431"), (max + 2, "431"), (max + 4_000, "431")] {
+        for way in ["accept: text/event-stream\r\n", "te: trailers\r\n", "x: y\r\n"] {
+            let request = of_length(length, way);
+            assert_eq!(request.len(), length);
+            // As the first request of a connection, and as the second.
+            for before in [None, Some(HI)] {
+                let mut stream = rig.connect().await;
+                if let Some(before) = before {
+                    ask(&mut stream, before, "hi").await;
+                }
+                // A server that refuses the head doesn't read its end.
+                let _ = stream.write_all(request.as_bytes()).await;
+                let _ = stream.shutdown().await;
+                let mut answer = [0; 12];
+                timeout(PATIENCE, stream.read_exact(&mut answer)).await.unwrap().unwrap();
+                assert_eq!(String::from_utf8_lossy(&answer[9..]), status, "{length} {way:?} {before:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_is_none_is_refused_whoever_reads_it() {
+    let rig = serving(Config::private()).await;
+    for (host, status) in
+        [("x", 200), ("[::1]:80", 200), ("x y", 400), ("u@x", 400), ("http://x", 400), ("x/..", 400)]
+    {
+        for way in ["accept: text/event-stream\r\n", "te: trailers\r\n"] {
+            let answer = half_closed(&rig, &format!("GET /hi HTTP/1.1\r\nhost: {host}\r\n{way}\r\n")).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host} {way:?}: {answer}");
+        }
+    }
+    // In HTTP/1.0 it may be left out, but not be wrong.
+    assert!(half_closed(&rig, "GET /hi HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.0 200 "));
+    assert!(half_closed(&rig, "GET /hi HTTP/1.0\r\nhost: x y\r\n\r\n").await.starts_with("HTTP/1.0 400 "));
+}
+
+#[tokio::test]
+async fn a_transfer_coding_other_than_chunked_is_refused_and_ends_the_connection() {
+    let rig = serving(Config::private()).await;
+    for (coding, status) in [
+        ("chunked", 200),
+        ("Chunked", 200),
+        ("gzip, chunked", 501),
+        ("identity, chunked", 501),
+        ("chunked, chunked", 501),
+        ("gzip\r\ntransfer-encoding: chunked", 501),
+    ] {
+        let request =
+            format!("POST /read HTTP/1.1\r\nhost: x\r\ntransfer-encoding: {coding}\r\n\r\n0\r\n\r\n");
+        let answer = half_closed(&rig, &(request + "GET /hi HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{coding}: {answer}");
+        assert_eq!(
+            answer.matches("HTTP/1.1 ").count(),
+            if status == 200 { 2 } else { 1 },
+            "{coding}: {answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_connection_ends_where_others_may_see_another_end_of_a_body() {
+    const HIDDEN: &str = "GET /hi HTTP/1.1\r\nhost: x\r\n\r\n";
+    let rig = serving(Config::private()).await;
+    let chunked = |path: &str, trailers: &str| {
+        let method = if path == "/read" { "POST" } else { "GET" };
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
+        format!("{head}1\r\na\r\n0\r\n{trailers}{HIDDEN}{HIDDEN}")
+    };
+    let answers =
+        async |request: String| half_closed(&rig, &request).await.matches("HTTP/1.1 200 OK").count();
+    assert_eq!(answers(chunked("/read", "\r\n")).await, 3, "all agree");
+    for trailers in ["x: 1\n\n", "\n", "x: 1\r\n\n", "x: 1\r\n\r\n", "x: 1\n\r\n"] {
+        assert_eq!(answers(chunked("/read", trailers)).await, 1, "{trailers:?}");
+    }
+    // Of a body that nobody reads, nobody knows.
+    assert_eq!(answers(chunked("/hi", "x: 1\n\n")).await, 1);
+}
+
+#[tokio::test]
+async fn every_answer_says_that_its_type_is_right() {
+    let rig = serving(Config::private()).await;
+    for way in ["accept: text/event-stream\r\n", "te: trailers\r\n"] {
+        for path in ["/hi", "/nothing"] {
+            let answer = half_closed(&rig, &format!("GET {path} HTTP/1.1\r\nhost: x\r\n{way}\r\n")).await;
+            assert_eq!(answer.matches("x-content-type-options: nosniff\r\n").count(), 1, "{answer}");
+        }
+    }
+    let full = String::from_utf8_lossy(FULL);
+    assert!(full.contains("\r\nx-content-type-options: nosniff\r\n"), "{full}");
+}
+
+#[tokio::test]
+async fn a_stop_answers_clients_that_wait_to_be_accepted() {
+    let listener = bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(HI).await.unwrap();
+        clients.push(client);
+    }
+    let silent = TcpStream::connect(address).await.unwrap();
+    let shutdown = CancellationToken::new();
+    shutdown.cancel();
+    let router = Router::new().route("/hi", get(|| async { "hi" }));
+    timeout(PATIENCE, serve(listener, router, Config::private(), shutdown)).await.unwrap().unwrap();
+    for client in &mut clients {
+        let answer = rest(client).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("hi"), "{answer}");
+    }
+    drop(silent);
+}
+
+#[test]
+fn failures_to_accept_are_logged_once_in_a_while_and_counted_in_between() {
+    let (mut failures, begin) = (AcceptFailures::default(), Instant::now());
+    let at = |ms| begin + Duration::from_millis(ms);
+    assert_eq!(failures.is_due(at(0)), Some(0));
+    for ms in (50..10_000).step_by(50) {
+        assert_eq!(failures.is_due(at(ms)), None, "{ms}");
+    }
+    assert_eq!(failures.is_due(at(10_000)), Some(199));
+    assert_eq!(failures.is_due(at(30_000)), Some(0));
 }

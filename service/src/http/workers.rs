@@ -3,12 +3,12 @@
 use super::{
     App, Config,
     activity::{Activity, Leave, Patience, Ticks},
-    connection, count_cut,
+    connection::{self, Protocols},
+    count_cut,
     pace::Pace,
     short::Short,
 };
 use crate::metrics::HTTP_CONNECTIONS;
-use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
 use slab::Slab;
 use std::{
     io,
@@ -30,10 +30,13 @@ const TICK: Duration = Duration::from_millis(250);
 /// not hold up a stop.
 const TO_LEAVE: Duration = Duration::from_secs(2);
 
+/// How often the peer of a request that waits is checked. A request of an ordinary length never is.
+const CHECK_PEER: Duration = Duration::from_secs(1);
+
 /// All workers of a listener. Dropped, they end at once, with their connections.
 pub(super) struct Workers<A> {
     app: A,
-    builder: Arc<Builder<TokioExecutor>>,
+    protocols: Arc<Protocols>,
     max_head: usize,
     fill: usize,
     workers: Vec<Worker>,
@@ -55,12 +58,13 @@ impl<A: App> Workers<A> {
             head: in_ticks(config.header_timeout_ms),
             idle: in_ticks(config.idle_timeout_ms),
             leave: in_ticks(TO_LEAVE.as_millis() as u64).min(in_ticks(config.idle_timeout_ms)),
+            check: in_ticks(CHECK_PEER.as_millis() as u64),
         };
         let workers =
             (0..config.threads()).map(|index| Worker::start(index, patience)).collect::<Result<_, _>>()?;
-        let builder = Arc::new(connection::builder(config));
+        let protocols = Arc::new(Protocols::new(config));
         let (max_head, fill) = (config.max_header_bytes as usize, config.thread_fill_connections);
-        Ok(Self { app, builder, max_head, fill, workers, connections: TaskTracker::new() })
+        Ok(Self { app, protocols, max_head, fill, workers, connections: TaskTracker::new() })
     }
 
     /// How many connections there are.
@@ -80,13 +84,13 @@ impl<A: App> Workers<A> {
         let stream = stream.into_std()?;
         let activity = Arc::new(Activity::new(Arc::clone(&worker.ticks)));
         let seat = Seat::take(&worker.seats, &activity);
-        let (app, builder, max_head) = (self.app.clone(), Arc::clone(&self.builder), self.max_head);
+        let (app, protocols, max_head) = (self.app.clone(), Arc::clone(&self.protocols), self.max_head);
         let serve = async move {
             let _seat = seat;
             if let Ok(stream) = TcpStream::from_std(stream) {
                 let (guest, kept) = Default::default();
                 let short = Short { app, guest, stream, peer, activity, max_head, kept };
-                connection::serve(short, builder).await;
+                connection::serve(short, protocols).await;
             }
         };
         self.connections.spawn_on(serve, &worker.handle);
@@ -162,6 +166,7 @@ async fn sweep(ticks: Ticks, seats: Arc<Mutex<Slab<Arc<Activity>>>>, patience: P
             {
                 count_cut(cause);
             }
+            activity.check_peer_of_waiting(patience);
         }
     }
 }
@@ -242,7 +247,7 @@ mod tests {
         assert_eq!(lock(&seats).len(), 1);
         assert!(says("uproar_http_connections 1"));
 
-        let patience = Patience { head: 2, idle: 100, leave: 2 };
+        let patience = Patience { head: 2, idle: 100, leave: 2, check: 4 };
         let _ = timeout(20 * TICK, sweep(ticks, Arc::clone(&seats), patience)).await;
         assert_eq!(activity.leave(), Some(Leave::Now));
         assert!(

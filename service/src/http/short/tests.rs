@@ -1,7 +1,7 @@
 //! The short way against raw sockets, and that whatever is not for it is answered by the library all the same.
 
 use super::{super::tests::*, *};
-use crate::http::{Config, Offer, bind};
+use crate::http::{Config, Offer, RequestBody, bind};
 use axum::{
     Extension, Router,
     body::Bytes,
@@ -10,7 +10,6 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use hyper::body::Incoming;
 use tokio::{
     io::AsyncReadExt,
     task::JoinHandle,
@@ -29,7 +28,7 @@ impl App for Echo {
 
     fn respond(
         &self,
-        request: hyper::Request<Incoming>,
+        request: hyper::Request<RequestBody>,
         peer: SocketAddr,
     ) -> impl Future<Output = Response> + Send + 'static {
         self.routes.respond(request, peer)
