@@ -67,7 +67,8 @@ impl BridgeConfig {
             || (self.host.contains(':') && !in_brackets)
         {
             let text = "must be a name or an address without scheme and port, such as \"broker.example\" or \"[::1]\"";
-            refuse("host", format!("{text}, is {:?}", self.host));
+            // Not quoted: a URL may hold a password.
+            refuse("host", text.into());
         } else if self.tls && in_brackets {
             refuse("host", "must be a name or an IPv4 address where `tls` is set".into());
         }

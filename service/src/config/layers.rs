@@ -33,7 +33,7 @@ impl Layers {
         let origin = format!("file {}", path.display());
         let parsed = std::fs::read_to_string(path)
             .map_err(|error| error.to_string())
-            .and_then(|text| text.parse::<Table>().map_err(|error| error.to_string()));
+            .and_then(|text| text.parse::<Table>().map_err(|error| where_and_why(&text, &error)));
         match parsed {
             Ok(table) => self.add(table, &origin),
             Err(problem) => self.errors.push(ConfigError { key: String::new(), origin, problem }),
@@ -56,16 +56,18 @@ impl Layers {
         }
     }
 
-    pub(super) fn add_set(&mut self, set: &str) {
-        // Without the value: it may be a secret under a key that is misspelt.
-        let origin = format!("--set {}", set.split_once('=').map_or(set, |(path, _)| path));
+    pub(super) fn add_set(&mut self, number: usize, set: &str) {
         match set.split_once('=') {
             Some((path, text)) => {
+                // Without the value: it may be a secret under a key that is misspelt.
+                let origin = format!("--set {path}");
                 let path: Vec<_> = path.trim().split('.').map(str::to_owned).collect();
                 self.add_text(&path, text, &origin, |key| key);
             }
             None => {
-                let problem = "must be section.key=value".into();
+                // Not quoted: a secret may stand behind something else than `=`.
+                let (origin, problem) =
+                    (format!("--set, number {number}"), "must be section.key=value".into());
                 self.errors.push(ConfigError { key: String::new(), origin, problem });
             }
         }
@@ -84,13 +86,45 @@ impl Layers {
     fn add_text(&mut self, path: &[String], text: &str, origin: &str, open_key: impl Fn(String) -> String) {
         let Some((last, sections)) = path.split_last() else { return };
         let as_text = Value::String(text.to_owned());
+        let mut hint = None;
         let (sections, key, value) = match place(&self.shape, path) {
             Place::Open(depth) => (&path[..depth], open_key(path[depth..].join(".")), as_text),
             Place::Key(Value::String(_)) => (sections, last.clone(), as_text),
-            Place::Key(_) | Place::Unknown => (sections, last.clone(), parse(text)),
+            Place::Key(default) => {
+                hint = how_to_write(default);
+                (sections, last.clone(), parse(text))
+            }
+            Place::Unknown => (sections, last.clone(), parse(text)),
         };
+        let known = self.errors.len();
         self.add(nest(sections, Table::from_iter([(key, value)])), origin);
+        if let Some(hint) = hint {
+            self.errors.add_hint(known, hint);
+        }
     }
+}
+
+/// How a value is written that is given as text, where that is not plain.
+fn how_to_write(default: &Value) -> Option<&'static str> {
+    match default {
+        Value::Array(_) => Some(r#"write a list as ["a","b"], an empty one as []"#),
+        Value::Boolean(_) => Some("write true or false"),
+        Value::Integer(_) => Some("write digits, such as 2000"),
+        Value::Float(_) => Some("write a number with a point, such as 0.5"),
+        _ => None,
+    }
+}
+
+/// Where a file is not TOML, and why. The line is not quoted, as the message of the library does: it may hold a secret, and
+/// this text goes to the log.
+fn where_and_why(text: &str, error: &toml::de::Error) -> String {
+    let why = error.message().trim().replace('\n', ", ");
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return format!("not TOML: {why}");
+    };
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("not TOML at line {line}, column {column}: {why}")
 }
 
 /// Where a path leads.

@@ -2,7 +2,7 @@
 
 use super::{
     layers::{Layers, Sources},
-    mend::mend,
+    mend::{mend, without_value},
 };
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -26,6 +26,17 @@ pub struct ConfigErrors(Vec<ConfigError>);
 impl ConfigErrors {
     pub(super) fn push(&mut self, error: ConfigError) {
         self.0.push(error);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Adds a hint to each error from number `from` on.
+    pub(super) fn add_hint(&mut self, from: usize, hint: &str) {
+        for error in &mut self.0[from..] {
+            error.problem = format!("{}; {hint}", error.problem);
+        }
     }
 
     /// One line each.
@@ -69,8 +80,8 @@ pub fn load<T: DeserializeOwned>(
         layers.add_file(path);
     }
     layers.add_env(&sources.env);
-    for set in &sources.sets {
-        layers.add_set(set);
+    for (index, set) in sources.sets.iter().enumerate() {
+        layers.add_set(index + 1, set);
     }
     let (mut values, mut errors) = layers.finish();
     let made = values.clone().try_into().or_else(|_| {
@@ -80,7 +91,7 @@ pub fn load<T: DeserializeOwned>(
     let value: T = match made {
         Ok(value) => value,
         Err(error) => {
-            errors.0.extend(broken(error.to_string().trim().replace('\n', " ")).0);
+            errors.0.extend(broken(without_value(error.message())).0);
             return Err(errors);
         }
     };

@@ -1,5 +1,5 @@
-//! Values of the right type that are still none, such as the name of an adapter that doesn't exist: each is an error of its own,
-//! and makes place for the default, so that the others can be checked.
+//! Finds every value that serde refuses, such as the name of an adapter that doesn't exist. Each is reported, and gives place
+//! to the default, so that the remaining checks can run.
 
 use super::load::{ConfigError, ConfigErrors};
 use serde::de::DeserializeOwned;
@@ -19,10 +19,25 @@ pub(super) fn mend<T: DeserializeOwned>(values: &mut Table, defaults: &Table, er
         let mut alone = defaults.clone();
         put(&mut alone, &path, Some(value));
         if let Err(error) = alone.try_into::<T>() {
-            let problem = format!("is not right: {}", error.message());
+            let problem = format!("is invalid: {}", without_value(error.message()));
             errors.push(ConfigError { key: path.join("."), origin: String::new(), problem });
             put(values, &path, default);
         }
+    }
+}
+
+/// What serde says of a value, without the value: it may be a secret, and this text goes to the log.
+pub(super) fn without_value(message: &str) -> String {
+    // Forms of serde::de::Error: "invalid type: string \"x\", expected ...", "unknown variant `x`, expected ...". The value may
+    // hold the same words, so the last ones count.
+    let Some((found, expected)) = message.rsplit_once(", expected ") else {
+        return "it can't be read (the reason may hold the value, and is not shown)".into();
+    };
+    let kind = found.split(['`', '"']).next().unwrap_or_default().trim_end();
+    let known = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant", "unknown field"];
+    match known.iter().any(|known| kind.starts_with(known)) {
+        true => format!("{kind}, expected {expected}"),
+        false => format!("expected {expected}"),
     }
 }
 

@@ -6,7 +6,7 @@ mod load;
 mod mend;
 mod watch;
 
-pub use check::{check_listen, check_range, within};
+pub use check::{check_listen, check_path, check_range, within};
 pub use layers::Sources;
 pub use load::{ConfigError, ConfigErrors, load};
 pub use watch::{Change, FileWatch};

@@ -106,8 +106,8 @@ fn all_errors_come_at_once_and_name_their_source() {
         "widow is unknown here; known are: log, window (file",
         "window.interval is unknown here; known are: interval_ms, name, ratio, rooms, unit (file",
         "window.name must be a string, is an integer (file",
-        "window.ratio must be a float, is a string (environment UPROAR__WINDOW__RATIO)",
-        "--set nonsense: must be section.key=value",
+        "window.ratio must be a float, is a string; write a number with a point, such as 0.5 (environment UPROAR__WINDOW__RATIO)",
+        "--set, number 1: must be section.key=value",
         "window.interval_ms must be at least 100",
     ];
     for want in expected {
@@ -122,9 +122,9 @@ fn a_value_that_is_none_by_its_name_keeps_no_other_error_back() {
     let errors = load_with(file, &[], &[]).unwrap_err();
     let lines: Vec<_> = errors.lines().collect();
     let expected = [
-        "log.options.debug is not right: invalid type: integer `1`, expected a string",
-        "window.rooms is not right: invalid type: integer `7`, expected a string",
-        "window.unit is not right: unknown variant `hour`, expected `second` or `minute`",
+        "log.options.debug is invalid: invalid type: integer, expected a string",
+        "window.rooms is invalid: invalid type: integer, expected a string",
+        "window.unit is invalid: unknown variant, expected `second` or `minute`",
         "window.interval_ms must be at least 100",
     ];
     assert_eq!(lines, expected);
@@ -158,6 +158,71 @@ fn variables_of_others_may_be_any_bytes_and_ours_are_text() {
 fn a_file_that_is_no_toml_is_one_error_that_says_where() {
     let errors = load_with("[window\n", &[], &[]).unwrap_err();
     assert!(errors.to_string().contains("line 1"), "{errors}");
+}
+
+#[test]
+fn no_error_quotes_a_value_that_may_be_a_secret() {
+    const SECRET: &str = "hunter2";
+    let files = [
+        "[log.options]\npassword = \"hunter2\n",
+        "[log.options]\npassword = hunter2\n",
+        "[log.options]\npassword = 'hunter2\n",
+        "[log.options]\npassword = \"\"\"hunter2",
+        "[log.options]\npassword = \"a\" hunter2\n",
+        "[log.options]\npassword = \"hunter2\\q\"\n",
+        "[log.options]\npassword \"hunter2\"\n",
+        "[log.options]\npassword: hunter2\n",
+        "[log.options]\npassword = [\"hunter2\"\n",
+        "[log.options]\npassword = {a = \"hunter2\", a = 1}\n",
+        "[log.options]\npassword = [\"hunter2\"]\n",
+        "[log.options]\npassword = {a = \"hunter2\"}\n",
+        "[log]\noptions = \"hunter2\"\n",
+        "log = \"hunter2\"\n",
+        "[window]\ninterval_ms = \"hunter2\"\nname = [\"hunter2\"]\nrooms = \"hunter2\"\nratio = \"hunter2\"",
+        "[window]\nunit = \"hunter2\"\n",
+        "[window]\nunit = \"x, expected hunter2\"\n",
+        "[window]\npasswrd = \"hunter2\"\n",
+        "[log.options]\npassword = \"hunter2\"\npassword = \"hunter2\"\n",
+        "\u{1}hunter2",
+    ];
+    for file in files {
+        let errors = load_with(file, &[], &[]).unwrap_err().to_string();
+        assert!(!errors.contains(SECRET), "{file}\n{errors}");
+    }
+    for value in ["hunter2", "[hunter2", "\"hunter2", "hunter2=hunter2", "[\"hunter2\"]", "{a=\"hunter2\"}"] {
+        for key in ["interval_ms", "ratio", "unit", "passwrd", "rooms.x"] {
+            let env = format!("UPROAR__WINDOW__{}", key.to_uppercase().replace('.', "__"));
+            let set = format!("window.{key}={value}");
+            for errors in [load_with("", &[(&env, value)], &[]), load_with("", &[], &[&set])] {
+                let errors = errors.unwrap_err().to_string();
+                assert!(!errors.contains(SECRET), "{key} {value}\n{errors}");
+            }
+        }
+    }
+    let errors = load_with("", &[], &["log.options.password:hunter2"]).unwrap_err().to_string();
+    assert!(!errors.contains(SECRET), "{errors}");
+}
+
+#[test]
+fn a_file_that_is_no_toml_has_its_line_and_column() {
+    let errors = load_with("[log.options]\n# é\npassword = \"é\n", &[], &[]).unwrap_err().to_string();
+    assert!(errors.contains("not TOML at line 3, column "), "{errors}");
+    let errors = load_with("[log.options]\npassword = x\n", &[], &[]).unwrap_err().to_string();
+    assert!(errors.contains("line 2, column 12: string values must be quoted"), "{errors}");
+}
+
+#[test]
+fn a_value_in_a_variable_is_refused_with_how_to_write_it() {
+    let of = |key: &str, value: &str| load_with("", &[(key, value)], &[]).unwrap_err().to_string();
+    for text in ["a,b", "a", ""] {
+        assert!(
+            of("UPROAR__WINDOW__ROOMS", text).contains(r#"; write a list as ["a","b"], an empty one as []"#),
+            "{text}"
+        );
+    }
+    assert!(of("UPROAR__WINDOW__INTERVAL_MS", "2s").contains("; write digits, such as 2000"));
+    let rooms = load_with("", &[("UPROAR__WINDOW__ROOMS", r#"["a","b"]"#)], &[]).unwrap().window.rooms;
+    assert_eq!(rooms, ["a", "b"]);
 }
 
 #[test]
