@@ -1,6 +1,9 @@
 //! What a person sees at the start: where everything is, and a line to try.
 
-use crate::{cli::Role, config::Config};
+use crate::{
+    cli::{Role, VERSION},
+    config::Config,
+};
 use std::time::Duration;
 
 /// The start goes on after this where nobody reads standard output.
@@ -12,7 +15,7 @@ pub(crate) fn print(role: Role, config: &Config, http: Option<std::net::SocketAd
 }
 
 fn text(role: Role, config: &Config, http: Option<std::net::SocketAddr>) -> String {
-    let mut lines = vec![format!("uproar {} ({})", env!("CARGO_PKG_VERSION"), role.name())];
+    let mut lines = vec![format!("uproar {VERSION}, {}", role.name())];
     let base = http.map(|address| format!("http://{}", reachable(address)));
     if let Some(base) = &base {
         lines.push(format!("  HTTP       {base}/v1/rooms/ROOM/..."));

@@ -10,13 +10,16 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 /// Without a command, everything runs in this process on an embedded log: start it, then follow the lines that it
 /// prints.
 #[derive(Debug, Parser)]
-#[command(name = "uproar", version, after_help = EXAMPLES)]
+#[command(name = "uproar", version = VERSION, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
     layers: LayerArgs,
 }
+
+/// The version and the commit that was built.
+pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("UPROAR_COMMIT"), ")");
 
 const EXAMPLES: &str =
     "Configuration: defaults < --config FILE < UPROAR__SECTION__KEY < --set section.key=value
