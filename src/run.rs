@@ -17,7 +17,10 @@ use service::{
     CancellationToken, Condition, LogGuard, LostLines, Readiness, SystemClock, Tasks, admin, config::Sources,
     http, signal::StopSignals, telemetry,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// The longest wait for the last log lines: at the end of a stop, and of one that a second signal cut short.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -42,29 +45,42 @@ async fn until_ended(role: Role, sources: Sources, logs: &mut Option<LogGuard>) 
     let mut signals = StopSignals::listen().map_err(|error| Failure::Running(error.into()))?;
     let live = Live::load(role, sources)?;
     let lost = logs.insert(telemetry::init_logs(&live.current().log_output)).lost();
-    let stop = CancellationToken::new();
-    let process = process(role, live, lost, stop.clone());
+    let delay = Duration::from_millis(live.current().service.stop_delay_ms);
+    let (stop, readiness) = (CancellationToken::new(), Readiness::default());
+    let process = process(role, live, lost, readiness.clone(), stop.clone());
     tokio::pin!(process);
+    let signal = tokio::select! {
+        ended = &mut process => return ended.map_err(Failure::Running),
+        signal = signals.next() => signal,
+    };
+    readiness.condition("stop").fail("stopping");
+    tracing::info!(signal, delay_ms = delay.as_millis() as u64, "stopping; a second signal leaves at once");
     tokio::select! {
         ended = &mut process => return ended.map_err(Failure::Running),
-        signal = signals.next() => {
-            stop.cancel();
-            tracing::info!(signal, "stopping; a second signal leaves at once");
-        }
+        _ = signals.next() => return Err(Failure::CutShort),
+        // Balancers go on sending until they have seen that this process is not ready.
+        () = tokio::time::sleep(delay) => {}
     }
+    stop.cancel();
     tokio::select! {
         ended = &mut process => ended.map_err(Failure::Running),
         _ = signals.next() => Err(Failure::CutShort),
     }
 }
 
-async fn process(role: Role, live: Live, lost: LostLines, stop: CancellationToken) -> anyhow::Result<()> {
+async fn process(
+    role: Role,
+    live: Live,
+    lost: LostLines,
+    readiness: Readiness,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let config = live.current().clone();
-    let metrics = telemetry::init_metrics(lost).context("metrics")?;
-    describe_metrics();
+    let fine = [aggregator::metrics::DELAY_SECONDS, fanout::metrics::FRAME_AGE_SECONDS];
+    let metrics = telemetry::init_metrics(lost, &fine).context("metrics")?;
+    describe_metrics(role, &config);
     prepare_for_connections(role, &config);
     warn_of_drains(role, &config);
-    let readiness = Readiness::default();
     // Not ready before every part has had a say.
     let started = readiness.condition("start");
     let admin_listener = http::bind(&config.service.admin_listen).await?;
@@ -74,20 +90,32 @@ async fn process(role: Role, live: Live, lost: LostLines, stop: CancellationToke
         "admin",
         http::serve(
             admin_listener,
-            admin::router(readiness.clone(), metrics),
+            admin::router(readiness.clone(), metrics, &admin_names(&config)),
             http::Config::private(),
             outer.shutdown(),
         ),
     );
     let deadline = Duration::from_millis(config.service.stop_deadline_ms);
-    let ended = tiers(role, config, live, readiness, started, stop).await;
-    // The admin listener is the last to go, so that a drain can be watched.
+    let (ended, stopping_for) =
+        timed(tiers(role, config, live, readiness, started, stop.clone()), &stop).await;
+    // The admin listener is the last to go, so that a drain can be watched. It has what is left of the deadline.
     outer.shutdown().cancel();
-    outer.join(deadline).await?;
-    if ended.is_ok() {
-        tracing::info!("stopped");
+    let outer_ended = outer.join(deadline.saturating_sub(stopping_for)).await;
+    ended?;
+    outer_ended?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Runs `tiers`, and returns also for how long they have been stopping when they end.
+async fn timed<T>(tiers: impl Future<Output = T>, stop: &CancellationToken) -> (T, Duration) {
+    tokio::pin!(tiers);
+    tokio::select! {
+        ended = &mut tiers => return (ended, Duration::ZERO),
+        () = stop.cancelled() => {}
     }
-    ended
+    let began = Instant::now();
+    (tiers.await, began.elapsed())
 }
 
 async fn tiers(
@@ -124,7 +152,7 @@ async fn tiers(
         description.add(live.fanout(), fanout::openapi);
         tasks.spawn("fanout", tier.run(tasks.shutdown()));
     }
-    routes = routes.merge(openapi::router(description));
+    routes = routes.merge(openapi::router(description)).merge(admin::public_health(readiness));
     if role == Role::Fanout {
         // Where ingest is, it answers for what is no route.
         routes = routes.fallback(openapi::nothing_here);
@@ -218,10 +246,27 @@ async fn until_open(
     }
 }
 
-fn describe_metrics() {
+/// Registers the metrics of what runs here: one that stays at zero elsewhere would raise alarms, or keep them quiet.
+fn describe_metrics(role: Role, config: &Config) {
     service::metrics::describe();
-    eventlog::metrics::describe();
-    ingest::metrics::describe();
-    aggregator::metrics::describe();
-    fanout::metrics::describe();
+    if matches!(role, Role::All | Role::Ingest) {
+        ingest::metrics::describe();
+    }
+    if matches!(role, Role::All | Role::Aggregator) {
+        eventlog::metrics::describe();
+        aggregator::metrics::describe();
+    }
+    if matches!(role, Role::All | Role::Fanout) {
+        eventlog::metrics::describe_follower();
+        fanout::metrics::describe();
+        if config.fanout.bridge.enabled {
+            fanout::metrics::describe_bridge();
+        }
+    }
+}
+
+/// Host names by which the admin listener may be asked, besides those that everybody's has.
+fn admin_names(config: &Config) -> Vec<String> {
+    let own = config.service.admin_listen.rsplit_once(':').map(|(host, _)| host.to_owned());
+    config.service.admin_hosts.iter().cloned().chain(own).collect()
 }

@@ -132,14 +132,11 @@ async fn a_process_that_fails_ends_also_where_nobody_reads_why() {
 #[tokio::test]
 async fn lines_that_are_lost_are_counted() {
     let dir = tempfile::tempdir().unwrap();
-    let (_reader, writer) = full_pipe();
-    let plan = Plan::new("all", dir.path()).set("log_output.level=trace");
-    let mut uproar = plan.spawn_onto(Stdio::null(), writer.into());
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut uproar = Plan::new("all", dir.path()).spawn_onto(Stdio::null(), full.into());
     uproar.until_ready().await;
-    let lost = async || {
-        http::react(&uproar.http, "r", r#"{"reaction":"🔥"}"#).await;
-        (uproar.metric("uproar_log_lines_lost_total").await > 0.0).then_some(())
-    };
+    uproar.signal(Signal::SIGHUP);
+    let lost = async || (uproar.metric("uproar_log_lines_lost_total").await > 0.0).then_some(());
     until("lines to be lost", lost).await;
     uproar.stop();
 }

@@ -1,13 +1,17 @@
 //! How a process stops.
 
 use crate::{
+    api::raw::Connection,
     end_to_end::until_total,
     harness::{http, process::Plan, viewers::WsViewer, wait::until},
 };
 use nix::sys::signal::Signal;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
 
@@ -76,4 +80,66 @@ async fn a_second_signal_leaves_at_once() {
     uproar.until_log("sending the viewers away").await;
     uproar.signal(Signal::SIGTERM);
     assert_eq!(uproar.ended().code(), Some(130), "{}", uproar.log());
+}
+
+/// A post on a connection of its own.
+fn post() -> String {
+    let body = r#"{"reaction":"🔥"}"#;
+    let length = body.len();
+    format!(
+        "POST /v1/rooms/r/reactions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+}
+
+#[tokio::test]
+async fn with_a_delay_a_stop_serves_on_unready() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut uproar = Plan::new("all", dir.path()).set("service.stop_delay_ms=2000").start().await;
+    let began = Instant::now();
+    uproar.signal(Signal::SIGTERM);
+    let unready = async || {
+        let (public, admin) =
+            (http::get(&uproar.http, "/readyz").await?, http::get(&uproar.admin, "/readyz").await?);
+        (public.status == 503 && admin.body.contains("stop: ")).then_some(())
+    };
+    until("the process to be unready", unready).await;
+    // New connections are taken.
+    assert_eq!(http::react(&uproar.http, "r", r#"{"reaction":"🔥"}"#).await, 202);
+    assert_eq!(http::get(&uproar.http, "/healthz").await.unwrap().status, 200);
+    assert!(uproar.ended().success(), "{}", uproar.log());
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_second_signal_leaves_at_once_during_the_delay_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut uproar = Plan::new("all", dir.path()).set("service.stop_delay_ms=600000").start().await;
+    uproar.signal(Signal::SIGTERM);
+    uproar.until_log("stopping; a second signal").await;
+    uproar.signal(Signal::SIGTERM);
+    assert_eq!(uproar.ended().code(), Some(130), "{}", uproar.log());
+}
+
+#[tokio::test]
+async fn clients_that_wait_to_be_accepted_are_answered_by_a_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = Plan::new("all", dir.path()).set("aggregator.interval_ms=200");
+    let mut uproar = plan.start().await;
+    uproar.signal(Signal::SIGSTOP);
+    // The kernel takes the connections, and the requests.
+    let mut clients: Vec<_> = (0..200).map(|_| Connection::open(&uproar.http)).collect();
+    for client in &mut clients {
+        client.send(post());
+    }
+    uproar.signal(Signal::SIGTERM);
+    uproar.signal(Signal::SIGCONT);
+    let statuses: Vec<_> = clients.iter_mut().map(|client| client.answer().status).collect();
+    // What comes when ingest has begun to drain is not counted, and told so.
+    assert!(statuses.iter().all(|status| [202, 503].contains(status)), "{statuses:?}");
+    assert!(uproar.ended().success(), "{}", uproar.log());
+    let accepted = statuses.iter().filter(|status| **status == 202).count();
+    let uproar = plan.start().await;
+    if accepted > 0 {
+        until_total(&uproar.http, "r", accepted as u64).await;
+    }
 }

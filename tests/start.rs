@@ -1,6 +1,9 @@
 //! How a process starts, or refuses to.
 
-use crate::harness::process::{Plan, UPROAR, free_address};
+use crate::{
+    api::raw,
+    harness::process::{Plan, UPROAR, free_address},
+};
 use std::{
     fs,
     net::TcpListener,
@@ -125,4 +128,91 @@ async fn a_tier_waits_for_kafka_unready_and_can_be_stopped() {
     assert!(ready.body.contains("log: "), "{}", ready.body);
     assert_eq!(crate::harness::http::get(&uproar.admin, "/healthz").await.unwrap().status, 200);
     uproar.stop();
+}
+
+#[test]
+fn the_version_names_the_commit() {
+    let output = uproar(&["--version"]);
+    let version = text(&output.stdout);
+    let commit = version.trim().strip_prefix(concat!("uproar ", env!("CARGO_PKG_VERSION"), " (")).unwrap();
+    let commit = commit.strip_suffix(')').unwrap();
+    let is_hash = commit.len() >= 12 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    // A tarball has none.
+    assert!(is_hash || commit == "unknown commit", "{version}");
+}
+
+#[tokio::test]
+async fn listeners_answer_for_their_health_and_admin_only_to_its_own_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let uproar = Plan::new("all", dir.path()).set(r#"service.admin_hosts=["ops.example"]"#).start().await;
+    for (address, path, body) in [
+        (&uproar.http, "/healthz", "ok\n"),
+        (&uproar.http, "/readyz", "ready\n"),
+        // As proxies ask that add a slash.
+        (&uproar.http, "/readyz/", "ready\n"),
+        (&uproar.admin, "/readyz", "ready\n"),
+    ] {
+        let answer = crate::harness::http::get(address, path).await.unwrap();
+        assert_eq!((answer.status, answer.body.as_str()), (200, body), "{path}");
+    }
+    let metrics =
+        |host: &str| raw::ask(&uproar.admin, &format!("GET /metrics HTTP/1.1\r\nhost: {host}\r\n\r\n"));
+    assert_eq!(metrics("ops.example").status, 200);
+    let refused = metrics("evil.example");
+    assert_eq!((refused.status, refused.header("x-content-type-options")), (421, Some("nosniff")));
+}
+
+#[tokio::test]
+async fn a_process_has_the_metrics_of_what_it_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let uproar = Plan::new("all", dir.path()).start().await;
+    let metrics = crate::harness::http::get(&uproar.admin, "/metrics").await.unwrap().body;
+    assert!(metrics.contains("uproar_fanout_rooms ") && metrics.contains("uproar_log_partitions_owned "));
+    assert!(!metrics.contains("uproar_fanout_bridge_"), "the bridge is off: {metrics}");
+    // A tier that waits for Kafka has its own already.
+    let tiers =
+        [("ingest", "uproar_ingest_"), ("aggregator", "uproar_aggregator_"), ("fanout", "uproar_fanout_")];
+    for (role, own) in tiers {
+        let plan = Plan::new(role, dir.path()).set("log.kind=kafka").set("log.kafka.brokers=127.0.0.1:1");
+        let tier = plan.spawn();
+        tier.until_log("waiting for the event log").await;
+        let metrics = crate::harness::http::get(&tier.admin, "/metrics").await.unwrap().body;
+        for (_, prefix) in tiers {
+            assert_eq!(metrics.contains(prefix), prefix == own, "{role} {prefix}: {metrics}");
+        }
+        assert_eq!(metrics.contains("uproar_log_partitions_owned"), role == "aggregator", "{role}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_in_a_file_that_is_not_right_is_not_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("uproar.toml");
+    let right = "[fanout.bridge]\npassword = \"hunter2\"\n[aggregator]\ninterval_ms = 400\n";
+    fs::write(&file, right).unwrap();
+    let uproar = Plan::new("all", dir.path()).config(&file).set("fanout.bridge.host=127.0.0.1");
+    let uproar = uproar.set("fanout.bridge.username=u").set("fanout.bridge.enabled=true").start().await;
+    for wrong in [
+        right.replace("hunter2\"", "hunter2"),
+        right.replace("\"hunter2\"", "hunter2"),
+        right.replace("\"hunter2\"", "[\"hunter2\"]"),
+        right.replace("password", "passwrd"),
+    ] {
+        let before = uproar.log().matches("configuration refused").count();
+        fs::write(&file, &wrong).unwrap();
+        uproar.signal(nix::sys::signal::Signal::SIGHUP);
+        crate::harness::wait::until("the reload to be refused", async || {
+            (uproar.log().matches("configuration refused").count() > before).then_some(())
+        })
+        .await;
+        let output = uproar_with(&file);
+        assert_eq!(output.status.code(), Some(2));
+        for said in [text(&output.stderr), text(&output.stdout), uproar.log()] {
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
+}
+
+fn uproar_with(file: &std::path::Path) -> Output {
+    uproar(&["check-config", "--config", file.to_str().unwrap()])
 }

@@ -20,18 +20,23 @@ pub const WRITE_SECONDS: &str = "uproar_log_write_seconds";
 
 /// Registers help texts, and starts the counters at zero.
 pub fn describe() {
-    describe_counter!(ALIEN_RECORDS, "Records of aggregates that could not be read and were passed over");
+    describe_follower();
     describe_counter!(UNCOUNTED, "Offsets of reactions that were deleted before they were counted");
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "From the start of a commit to its end");
     describe_counter!(COMMITS, "Commits by outcome");
     describe_gauge!(PARTITIONS_OWNED, "Partitions that this process owns");
     describe_histogram!(WRITE_SECONDS, Unit::Seconds, "A synced write of reactions, embedded log only");
-    counter!(ALIEN_RECORDS).absolute(0);
     counter!(UNCOUNTED).absolute(0);
     gauge!(PARTITIONS_OWNED).set(0.0);
     for outcome in ["ok", "retry", "revoked", "reopen"] {
         counter!(COMMITS, "outcome" => outcome).absolute(0);
     }
+}
+
+/// The same for a process that only follows aggregates.
+pub fn describe_follower() {
+    describe_counter!(ALIEN_RECORDS, "Records of aggregates that could not be read and were passed over");
+    counter!(ALIEN_RECORDS).absolute(0);
 }
 
 /// Records how a commit ended.

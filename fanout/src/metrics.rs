@@ -50,7 +50,7 @@ pub const BROKER_MESSAGES: &str = "uproar_fanout_broker_messages_total";
 pub const UNCLEARED: &str = "uproar_fanout_uncleared_rooms_total";
 /// Counter: messages handed to the broker that runs elsewhere: in QoS 0 to the connection, in QoS 1 acknowledged.
 pub const BRIDGE_MESSAGES: &str = "uproar_fanout_bridge_messages_total";
-/// Gauge: 1 while the bridge is connected to its broker. Alert on 0 where it is enabled.
+/// Gauge: 1 while the bridge is connected to its broker; only where it is enabled. Alert on 0.
 pub const BRIDGE_CONNECTED: &str = "uproar_fanout_bridge_connected";
 /// Counter: connections of the bridge that failed, by cause: `unreachable` (no connection, or no answer), `tls` (the
 /// handshake, or the certificate), `refused` (the broker said no: credentials, rights, client id), `lost` (closed, or
@@ -224,16 +224,20 @@ pub fn describe() {
 fn describe_outlets() {
     describe_counter!(BROKER_MESSAGES, "Messages handed to the MQTT broker");
     describe_counter!(UNCLEARED, "Forgotten rooms whose retained message stays, by protocol");
+    counter!(BROKER_MESSAGES).absolute(0);
+    for name in [SKIPPED, UNCLEARED] {
+        counter!(name, "protocol" => "broker").absolute(0);
+    }
+}
+
+/// Registers the metrics of the bridge, where it is enabled: an alarm on `BRIDGE_CONNECTED` is only right there.
+pub fn describe_bridge() {
     describe_counter!(BRIDGE_MESSAGES, "Messages handed to the broker that runs elsewhere");
     describe_gauge!(BRIDGE_CONNECTED, "1 while the bridge is connected");
     describe_counter!(BRIDGE_FAILURES, "Connections of the bridge that failed, by cause");
-    for name in [BROKER_MESSAGES, BRIDGE_MESSAGES] {
-        counter!(name).absolute(0);
-    }
-    for protocol in ["broker", "bridge"] {
-        for name in [SKIPPED, UNCLEARED] {
-            counter!(name, "protocol" => protocol).absolute(0);
-        }
+    counter!(BRIDGE_MESSAGES).absolute(0);
+    for name in [SKIPPED, UNCLEARED] {
+        counter!(name, "protocol" => "bridge").absolute(0);
     }
     gauge!(BRIDGE_CONNECTED).set(0.0);
     for cause in BRIDGE_CAUSES {

@@ -28,6 +28,11 @@ impl Readiness {
         self.lock().iter().filter_map(|(name, why)| Some((*name, why.clone()?))).collect()
     }
 
+    /// Whether all conditions hold.
+    pub fn is_ready(&self) -> bool {
+        self.lock().values().all(Option::is_none)
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Option<String>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -57,8 +62,9 @@ mod tests {
         edge.hold();
         assert_eq!(readiness.missing(), [("log", "starting".to_owned())]);
         log.hold();
-        assert!(readiness.missing().is_empty());
+        assert!(readiness.missing().is_empty() && readiness.is_ready());
         log.fail("brokers away");
         assert_eq!(readiness.missing(), [("log", "brokers away".to_owned())]);
+        assert!(!readiness.is_ready());
     }
 }

@@ -30,6 +30,12 @@ impl MetricsHandle {
         metrics::counter!(LOG_LINES_LOST).absolute(self.lost.count());
         self.recorder.render()
     }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        let (_, guard) = crate::log_writer::log_writer(std::io::sink(), 1);
+        Self { recorder: PrometheusBuilder::new().build_recorder().handle(), lost: guard.lost() }
+    }
 }
 
 /// Section `log_output`: how log lines look.
@@ -80,6 +86,10 @@ impl LogOutput {
 const SECONDS: [f64; 15] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
+/// The same for times that hardly ever differ by more than some 10 ms: between 50 and 100 ms one bucket says nothing.
+const FINE_SECONDS: [f64; 16] =
+    [0.01, 0.025, 0.05, 0.06, 0.075, 0.1, 0.15, 0.2, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
 /// How often values of histograms are put into their buckets.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -113,16 +123,23 @@ fn log_panic(panic: &panic::PanicHookInfo<'_>) {
     match backtrace.status() {
         BacktraceStatus::Captured => {
             tracing::error!(panic = message, location, thread, %backtrace, "a thread panicked");
-        },
+        }
         _ => tracing::error!(panic = message, location, thread, "a thread panicked"),
     }
 }
 
-/// Installs the process's recorder of metrics.
-pub fn init_metrics(lost: LostLines) -> Result<MetricsHandle, BuildError> {
-    let builder = PrometheusBuilder::new();
-    let builder = builder.set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?;
-    Ok(MetricsHandle { recorder: builder.install_recorder()?, lost })
+/// Installs the process's recorder of metrics. The histograms of `fine` have buckets between 50 and 100 ms.
+pub fn init_metrics(lost: LostLines, fine: &[&str]) -> Result<MetricsHandle, BuildError> {
+    Ok(MetricsHandle { recorder: builder(fine)?.install_recorder()?, lost })
+}
+
+fn builder(fine: &[&str]) -> Result<PrometheusBuilder, BuildError> {
+    let mut builder = PrometheusBuilder::new();
+    builder = builder.set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?;
+    for name in fine {
+        builder = builder.set_buckets_for_metric(Matcher::Full((*name).into()), &FINE_SECONDS)?;
+    }
+    Ok(builder)
 }
 
 /// Puts values of histograms into their buckets, until the shutdown. The recorder keeps each value until then or until
@@ -137,8 +154,9 @@ pub async fn keep_up(metrics: MetricsHandle, shutdown: CancellationToken) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Tasks, log_writer::log_writer};
+    use crate::Tasks;
     use metrics::{histogram, with_local_recorder};
+    use std::sync::{Arc, Mutex};
 
     fn resident_mib() -> u64 {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -162,11 +180,56 @@ mod tests {
         assert_eq!(refused("info,h2=loud").len(), 1);
     }
 
+    #[test]
+    fn the_message_of_a_panic_is_a_log_line() {
+        #[derive(Clone, Default)]
+        struct Lines(Arc<Mutex<Vec<u8>>>);
+        impl std::io::Write for Lines {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(log_panic));
+        tracing::subscriber::with_default(subscriber, || {
+            let number = 7;
+            assert!(panic::catch_unwind(|| panic!("number {number}")).is_err());
+            assert!(panic::catch_unwind(|| panic::panic_any(number)).is_err());
+        });
+        panic::set_hook(before);
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("number 7") && text.contains("telemetry.rs"), "{text}");
+        assert_eq!(text.lines().count(), 2, "{text}");
+    }
+
+    #[test]
+    fn a_histogram_of_window_delays_tells_60_ms_from_90() {
+        let recorder = builder(&["delay_seconds"]).unwrap().build_recorder();
+        with_local_recorder(&recorder, || {
+            for name in ["delay_seconds", "other_seconds"] {
+                histogram!(name).record(0.058);
+                histogram!(name).record(0.09);
+            }
+        });
+        let text = recorder.handle().render();
+        for bucket in ["delay_seconds_bucket{le=\"0.06\"} 1", "delay_seconds_bucket{le=\"0.1\"} 2"] {
+            assert!(text.contains(bucket), "{bucket}: {text}");
+        }
+        assert!(!text.contains("other_seconds_bucket{le=\"0.06\"}"), "{text}");
+        assert!(text.contains("other_seconds_bucket{le=\"0.0005\"} 0"), "{text}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_histograms_are_told_takes_no_memory_when_nobody_reads_them() {
         let recorder = PrometheusBuilder::new().build_recorder();
-        let (_, guard) = log_writer(std::io::sink(), 1);
-        let handle = MetricsHandle { recorder: recorder.handle(), lost: guard.lost() };
+        let handle = MetricsHandle { recorder: recorder.handle(), ..MetricsHandle::for_tests() };
         let mut tasks = Tasks::new(CancellationToken::new());
         tasks.spawn("upkeep", keep_up(handle.clone(), tasks.shutdown()));
         let before_mib = resident_mib();

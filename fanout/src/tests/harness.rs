@@ -22,6 +22,7 @@ pub(crate) fn recorded() -> (PrometheusHandle, LocalRecorderGuard<'static>) {
     let recorder: &PrometheusRecorder = Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
     let guard = metrics::set_default_local_recorder(recorder);
     crate::metrics::describe();
+    crate::metrics::describe_bridge();
     (recorder.handle(), guard)
 }
 
