@@ -181,6 +181,15 @@ mod tests {
     }
 
     #[test]
+    fn a_response_has_a_type_only_where_there_is_one() {
+        let response = Answer::new(StatusCode::NO_CONTENT, "", "").into_response();
+        assert_eq!(response.headers().get(header::CONTENT_TYPE), None);
+        assert_eq!(response.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        let response = Answer::new(StatusCode::OK, "text/plain", "x").into_response();
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "text/plain");
+    }
+
+    #[test]
     fn the_date_is_made_anew_when_time_has_passed() {
         let dates = |tick| {
             let mut bytes = Vec::new();
