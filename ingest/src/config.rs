@@ -1,6 +1,7 @@
 //! Limits and behaviour of this tier. The defaults stand in `config/default.toml`.
 
 use crate::{
+    catalogue::{self, Catalogue},
     client::ForwardedHeader,
     limits::{self, Limits},
 };
@@ -10,13 +11,11 @@ use service::{
     cors::Origins,
 };
 use std::{collections::HashSet, sync::Arc};
-use wire::{Reaction, RoomName};
+use wire::{RoomName, SkinTones};
 
-/// Distinct reactions of a room in a record, at the most. Each takes up to 88 bytes: all of its own escaped, quotes, colon, comma,
-/// and the longest number. Kafka takes 1 MB by default, headers and other rooms included.
-pub(crate) const DISTINCT_MAX: usize = 10_000;
-/// How many entries of the catalogue are named in an answer.
-const CATALOGUE_SHOWN: usize = 20;
+/// Distinct reactions of a room in a record, at the most. Each takes up to 152 bytes: all of its own escaped, quotes, colon,
+/// comma, and the longest number. Kafka takes 1 MB by default, headers and other rooms included.
+pub(crate) const DISTINCT_MAX: usize = 6_000;
 
 /// Section `ingest`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -54,6 +53,8 @@ pub struct Config {
     pub rooms: Vec<String>,
     /// The reactions that are allowed; empty: any.
     pub catalogue: Vec<String>,
+    /// Whether an emoji counts as one reaction with all its skin tones.
+    pub fold_skin_tones: bool,
     /// Web origins that may post; `*`: any.
     pub cors_origins: Origins,
     /// Addresses and networks of proxies that are believed about clients.
@@ -165,11 +166,16 @@ impl Config {
             }
         }
         for reaction in &self.catalogue {
-            if let Err(error) = Reaction::check(reaction) {
+            if let Err(error) = catalogue::check(reaction, self.skin_tones()) {
                 refuse("catalogue", format!("{reaction:?}: {error}"));
             }
         }
         self.cors_origins.validate("cors_origins", refuse);
+    }
+
+    /// What becomes of skin tones.
+    pub(crate) fn skin_tones(&self) -> SkinTones {
+        if self.fold_skin_tones { SkinTones::Fold } else { SkinTones::Keep }
     }
 }
 
@@ -177,14 +183,14 @@ impl Config {
 pub(crate) struct Live {
     pub(crate) config: Arc<Config>,
     rooms: HashSet<RoomName>,
-    catalogue: HashSet<Reaction>,
+    pub(crate) catalogue: Catalogue,
     pub(crate) limits: Limits,
 }
 
 impl Live {
     pub(crate) fn of(config: Arc<Config>) -> Self {
         let rooms = config.rooms.iter().filter_map(|name| name.parse().ok()).collect();
-        let catalogue = config.catalogue.iter().filter_map(|reaction| reaction.parse().ok()).collect();
+        let catalogue = Catalogue::new(&config);
         let limits = Limits::of(&config);
         Self { config, rooms, catalogue, limits }
     }
@@ -194,24 +200,9 @@ impl Live {
         self.config.rooms.is_empty() || self.rooms.contains(room)
     }
 
-    /// Whether the reaction is in the catalogue, or there is none.
-    pub(crate) fn allows(&self, reaction: &str) -> bool {
-        self.config.catalogue.is_empty() || self.catalogue.contains(reaction)
-    }
-
     /// Whether a web page of `origin` may post.
     pub(crate) fn trusts(&self, origin: &[u8]) -> bool {
         self.config.cors_origins.allows(origin)
-    }
-
-    /// The catalogue for people, shortened.
-    pub(crate) fn catalogue_text(&self) -> String {
-        let all = &self.config.catalogue;
-        let shown = all.iter().take(CATALOGUE_SHOWN).map(String::as_str).collect::<Vec<_>>().join(" ");
-        match all.len().saturating_sub(CATALOGUE_SHOWN) {
-            0 => shown,
-            more => format!("{shown} and {more} more"),
-        }
     }
 }
 
@@ -238,6 +229,7 @@ pub(crate) mod tests {
             in_flight_per_partition: 4,
             rooms: vec![],
             catalogue: vec![],
+            fold_skin_tones: true,
             cors_origins: vec!["*".into()].into(),
             trusted_proxies: vec![],
             forwarded_header: ForwardedHeader::XForwardedFor,
@@ -290,9 +282,10 @@ pub(crate) mod tests {
             (|c| c.ack_timeout_ms = 10, "ack_timeout_ms: must be above commit_interval_ms (10)"),
             (|c| c.stall_ms = 5_001, "stall_ms: must be above commit_interval_ms (10) and at most"),
             (|c| c.max_distinct_per_batch = 31, "at least max_distinct_per_request (32)"),
-            (|c| c.max_distinct_per_batch = 10_001, "max_distinct_per_batch: must be 1 to 10000, is 10001"),
+            (|c| c.max_distinct_per_batch = 6_001, "max_distinct_per_batch: must be 1 to 6000, is 6001"),
             (|c| c.rooms = vec!["a".into(), "a b".into()], "rooms: \"a b\": a room name may hold"),
             (|c| c.catalogue = vec![String::new()], "catalogue: \"\": a reaction needs"),
+            (|c| c.catalogue = vec!["\u{200b}".into()], "that can be seen"),
             (
                 |c| c.cors_origins = vec!["https://a.example/".into()].into(),
                 "cors_origins: must be \"*\", \"null\" or",
@@ -334,15 +327,5 @@ pub(crate) mod tests {
     fn unknown_keys_are_errors() {
         let error = toml::from_str::<Config>("lissten = \"x\"").unwrap_err().to_string();
         assert!(error.contains("unknown field `lissten`"), "{error}");
-    }
-
-    #[test]
-    fn a_long_catalogue_is_shortened_in_answers() {
-        let of = |n: usize| {
-            let catalogue = (0..n).map(|i| format!("r{i}")).collect();
-            Live::of(Arc::new(Config { catalogue, ..config() })).catalogue_text()
-        };
-        assert_eq!(of(2), "r0 r1");
-        assert!(of(25).ends_with("r19 and 5 more"));
     }
 }

@@ -12,6 +12,7 @@
 
 mod batches;
 mod bell;
+mod catalogue;
 mod client;
 mod combine;
 mod committer;

@@ -1,6 +1,7 @@
 //! What this tier adds to the OpenAPI document: the limits in it are those in force.
 
 use crate::{
+    catalogue::Catalogue,
     config::{Ack, Config, Live},
     idempotency,
     refusal::Refusal,
@@ -42,7 +43,8 @@ pub fn openapi(config: &Config) -> Part {
         "requestBody": {
             "required": true,
             "description": format!(
-                "JSON in UTF-8 of at most {} bytes, without Content-Encoding, that names no member twice. As text/plain it \
+                "JSON in UTF-8 of at most {} bytes, without Content-Encoding, that names no member twice. Names that are one \
+                 reaction, such as an emoji with and without a skin tone, are summed. As text/plain it \
                  is read in the same way: that is what navigator.sendBeacon can send without a preflight.",
                 config.max_body_bytes
             ),
@@ -73,10 +75,11 @@ fn idempotency_key(config: &Config) -> Value {
 /// The schema of the body.
 fn body(config: &Config, part: &mut Part) -> Value {
     let reaction = part.schema_of::<Reaction>();
-    let reaction = if config.catalogue.is_empty() {
+    let catalogue = Catalogue::new(config);
+    let reaction = if catalogue.list().is_empty() {
         reaction
     } else {
-        json!({ "type": "string", "enum": config.catalogue })
+        json!({ "type": "string", "enum": catalogue.list() })
     };
     let count = json!({ "type": "integer", "minimum": 1, "maximum": config.max_count });
     let (mut counted, left_out) = (count.clone(), json!({ "type": "null" }));
@@ -113,11 +116,12 @@ fn body(config: &Config, part: &mut Part) -> Value {
 
 /// One body of each form that is right under `config`.
 fn forms(config: &Config) -> [(&'static str, Value); 3] {
-    let mut reactions = config.catalogue.iter().map(String::as_str).chain(["🔥", "👏"]);
+    let catalogue = Catalogue::new(config);
+    let mut reactions = catalogue.list().iter().map(|reaction| &**reaction).chain(["🔥", "👏"]);
     let mut next = || reactions.next().unwrap_or("🔥");
     let (one, two) = (next(), next());
     let count = config.max_count.min(7);
-    let several = if config.max_distinct_per_request == 1 || config.catalogue.len() == 1 {
+    let several = if config.max_distinct_per_request == 1 || catalogue.list().len() == 1 {
         json!({ one: count })
     } else {
         json!({ one: count, two: config.max_count.min(2) })
@@ -220,7 +224,7 @@ pub(crate) fn one_of_each(config: &Config) -> Vec<Refusal> {
         ContentEncoding;
         NoReaction;
         Reaction(NameError::ReactionTooLong(REACTION_BYTES_MAX + 1));
-        NotInCatalogue { reaction: reaction(), allowed: live.catalogue_text() };
+        NotInCatalogue { reaction: reaction(), allowed: live.catalogue.text() };
         Count { reaction: reaction(), count: 0, max: config.max_count };
         TooManyReactions(config.max_distinct_per_request);
         OverBurst { count: config.reactions_burst + 1, burst: config.reactions_burst };

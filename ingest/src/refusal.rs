@@ -58,9 +58,9 @@ pub(crate) enum Refusal {
     NoReaction,
     #[error("{0}")]
     Reaction(#[from] NameError),
-    #[error("{reaction:?} is not in the catalogue; allowed are: {allowed}")]
+    #[error("\"{reaction}\" is not in the catalogue; allowed are: {allowed}")]
     NotInCatalogue { reaction: String, allowed: String },
-    #[error("the count of {reaction:?} must be 1 to {max}, is {count}")]
+    #[error("the count of \"{reaction}\" must be 1 to {max}, is {count}")]
     Count { reaction: String, count: u64, max: u64 },
     #[error("a request may hold at most {0} distinct reactions; split it")]
     TooManyReactions(usize),

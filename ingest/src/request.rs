@@ -18,7 +18,8 @@ const MESSAGE_CHARS_MAX: usize = 200;
 /// The reader of JSON has the last word on counts of more than 15 digits.
 const PLAIN_COUNT_MAX: u64 = 999_999_999_999_999;
 
-/// What a request asks to count. Valid: at least one reaction, none twice, each allowed, with a count in its limits.
+/// What a request asks to count. Valid: at least one reaction, each in its canonical form and once, allowed, and with a count
+/// within the limits.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ask {
     pub(crate) reactions: SmallVec<[(Reaction, u64); 4]>,
@@ -43,14 +44,30 @@ pub(crate) fn parse(body: &[u8], live: &Live) -> Result<Ask, Refusal> {
         return Err(Refusal::NoReaction);
     }
     let mut ask = Ask::default();
-    ask.reactions.reserve(pairs.list.len());
     for (text, count) in pairs.list {
-        let (reaction, count) = check(&text, count, live)?;
+        ask.add(&text, count, live)?;
+    }
+    for (reaction, count) in &mut ask.reactions {
+        *count = allowed_count(reaction, *count, live)?;
         // 256 reactions of 1,000,000,000 at the most: far from the end of u64.
-        ask.count += count;
-        ask.reactions.push((reaction, count));
+        ask.count += *count;
     }
     Ok(ask)
+}
+
+impl Ask {
+    /// Adds a reaction as it was sent. The limits of its count are those of its sum.
+    fn add(&mut self, text: &str, count: u64, live: &Live) -> Result<(), Refusal> {
+        let reaction = live.catalogue.take(text)?;
+        if count == 0 {
+            return Err(refused_count(&reaction, count, live));
+        }
+        match self.reactions.iter_mut().find(|(known, _)| *known == reaction) {
+            Some((_, sum)) => *sum = sum.saturating_add(count),
+            None => self.reactions.push((reaction, count)),
+        }
+        Ok(())
+    }
 }
 
 /// `{"reaction":"🔥"}` or `{"reactions":{"🔥":7,"👏":2}}`, written just so. That is what comes most, and it needs no reader of
@@ -86,21 +103,18 @@ fn read(body: &[u8], max_distinct: usize) -> Result<Pairs<'_>, Refusal> {
         .map_err(|error| Refusal::Body(error.to_string().chars().take(MESSAGE_CHARS_MAX).collect()))
 }
 
-/// Also lowers the count, if it is to be.
-fn check(text: &str, count: u64, live: &Live) -> Result<(Reaction, u64), Refusal> {
-    let reaction = text.parse()?;
-    if !live.allows(text) {
-        return Err(Refusal::NotInCatalogue { reaction: text.into(), allowed: live.catalogue_text() });
-    }
+/// The count of a reaction, lowered where counts over the limit are to be.
+fn allowed_count(reaction: &Reaction, count: u64, live: &Live) -> Result<u64, Refusal> {
     let max = live.config.max_count;
-    let counted = match live.config.count_over_max {
-        CountOverMax::Clamp => count.min(max),
-        CountOverMax::Refuse => count,
-    };
-    if !(1..=max).contains(&counted) {
-        return Err(Refusal::Count { reaction: text.into(), count, max });
+    match live.config.count_over_max {
+        CountOverMax::Clamp => Ok(count.min(max)),
+        CountOverMax::Refuse if count > max => Err(refused_count(reaction, count, live)),
+        CountOverMax::Refuse => Ok(count),
     }
-    Ok((reaction, counted))
+}
+
+fn refused_count(reaction: &Reaction, count: u64, live: &Live) -> Refusal {
+    Refusal::Count { reaction: reaction.to_string(), count, max: live.config.max_count }
 }
 
 /// Reactions as they stand in the body.
@@ -400,6 +414,44 @@ mod tests {
         assert!(parse(r#"{"reaction":"👏"}"#.as_bytes(), &live).is_ok());
         let refusal = parse(r#"{"reactions":{"🔥":1,"💩":1}}"#.as_bytes(), &live).unwrap_err();
         assert_eq!(refusal.to_string(), "\"💩\" is not in the catalogue; allowed are: 🔥 👏");
+    }
+
+    #[test]
+    fn names_of_one_reaction_are_summed_and_the_limit_is_of_the_sum() {
+        assert_eq!(reads(r#"{"reactions":{"❤":2,"❤️":3}}"#), [("❤️".into(), 5)]);
+        assert_eq!(reads(r#"{"reactions":{"👏":1,"🔥":2,"👏🏽":3}}"#), [("👏".into(), 4), ("🔥".into(), 2)]);
+        let body = r#"{"reactions":{"👏":600,"👏🏽":401}}"#;
+        let refusal = Refusal::Count { reaction: "👏".into(), count: 1_001, max: 1_000 };
+        assert_eq!(parse(body.as_bytes(), &live()), Err(refusal));
+        let body = r#"{"reactions":{"👏":18446744073709551615,"👏🏽":18446744073709551615}}"#;
+        assert!(matches!(parse(body.as_bytes(), &live()), Err(Refusal::Count { count: u64::MAX, .. })));
+        let body = r#"{"reactions":{"👏":1,"👏🏽":0}}"#;
+        assert!(matches!(parse(body.as_bytes(), &live()), Err(Refusal::Count { count: 0, .. })));
+        let clamp = Config { count_over_max: CountOverMax::Clamp, ..config() };
+        let ask = parse(r#"{"reactions":{"👏":600,"👏🏽":401}}"#.as_bytes(), &Live::of(Arc::new(clamp)));
+        assert_eq!(ask.unwrap().count, 1_000);
+    }
+
+    #[test]
+    fn tones_are_kept_where_the_configuration_says_so() {
+        let live = Live::of(Arc::new(Config { fold_skin_tones: false, ..config() }));
+        let ask = parse(r#"{"reactions":{"👏":1,"👏🏽":2,"❤":3,"❤️":4}}"#.as_bytes(), &live).unwrap();
+        let read: Vec<_> = ask.reactions.iter().map(|(reaction, n)| (&**reaction, *n)).collect();
+        assert_eq!(read, [("👏", 1), ("👏🏽", 2), ("❤️", 7)]);
+    }
+
+    #[test]
+    fn what_cannot_be_seen_or_turns_text_round_is_refused_with_a_clear_text() {
+        let cases =
+            [(" ", "that can be seen"), (r"\u200b", "that can be seen"), (r"a\u202e", "may not hold U+202E")];
+        for (text, why) in cases {
+            let body = format!(r#"{{"reaction":"{text}"}}"#);
+            let refusal = parse(body.as_bytes(), &live()).unwrap_err();
+            assert!(
+                matches!(refusal, Refusal::Reaction(_)) && refusal.to_string().contains(why),
+                "{refusal}"
+            );
+        }
     }
 
     fn jsonish() -> impl Strategy<Value = String> {

@@ -1,14 +1,14 @@
 //! The bodies that are posted, encoded once, and what each of them counts.
 
 use bytes::Bytes;
-use wire::{Counts, Reaction};
+use wire::{Counts, Reaction, SkinTones};
 
 /// One body, sent over and over.
 #[derive(Debug, Clone)]
 pub(crate) struct Payload {
     /// JSON.
     pub(crate) body: Bytes,
-    /// What it adds by reaction.
+    /// What it adds by reaction, each in its canonical form: that is what frames show.
     pub(crate) counts: Counts,
     /// What it adds in all.
     pub(crate) count: u64,
@@ -22,7 +22,7 @@ pub(crate) fn payloads(reactions: &[Reaction], count: u64, batch: Option<usize>)
         .map(|first| {
             let mut counts = Counts::new();
             for reaction in reactions.iter().cycle().skip(first).take(size) {
-                *counts.entry(reaction.clone()).or_default() += count;
+                *counts.entry(canonical(reaction)).or_default() += count;
             }
             let body = match batch {
                 Some(_) => serde_json::json!({ "reactions": counts }),
@@ -32,6 +32,11 @@ pub(crate) fn payloads(reactions: &[Reaction], count: u64, batch: Option<usize>)
             Payload { body: body.to_string().into(), count: counts.values().sum(), counts }
         })
         .collect()
+}
+
+/// The form that is counted, where skin tones are folded. One that the server refuses is never counted.
+fn canonical(reaction: &Reaction) -> Reaction {
+    Reaction::canonical(reaction, SkinTones::Fold).unwrap_or_else(|_| reaction.clone())
 }
 
 /// What so many posts of each payload add up to, by reaction.
@@ -67,6 +72,13 @@ mod tests {
         let reactions = ["a", "b", "c"].map(|r| r.parse().unwrap());
         let all = payloads(&reactions, 5, Some(3));
         assert!(all.iter().all(|p| p.count == 15 && p.counts.len() == 3));
+    }
+
+    #[test]
+    fn a_body_says_what_was_asked_for_and_counts_under_the_canonical_form() {
+        let payload = payloads(&["❤", "👏🏽"].map(|r| r.parse().unwrap()), 1, None).remove(0);
+        assert_eq!(payload.body, r#"{"reaction":"❤"}"#);
+        assert!(payload.counts.contains_key("❤️"));
     }
 
     #[test]

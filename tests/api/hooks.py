@@ -7,10 +7,13 @@ import re
 import schemathesis
 from hypothesis import strategies as st
 
-# 1 to 32 bytes of UTF-8 without control characters: JSON Schema counts characters, not bytes.
-reactions = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=32).filter(
-    lambda text: len(text.encode()) <= 32
-)
+# 1 to 64 bytes of UTF-8 that hold something to be seen and no forbidden character: JSON Schema counts characters, not bytes. The
+# limit is of the canonical form, which is at most three times as long as what is sent.
+unseen = ("Cc", "Cf", "Cn", "Cs", "Mc", "Me", "Mn", "Zl", "Zp", "Zs")
+blank = "\u115f\u1160\u2800\u3164\uffa0\U00013441\U00013442\U0001d159"
+reactions = st.text(
+    st.characters(codec="utf-8", exclude_categories=unseen, exclude_characters=blank), min_size=1, max_size=20
+).filter(lambda text: len(text.encode()) <= 21)
 schemathesis.openapi.format("reaction", reactions)
 
 # A body that is sent as text/plain. Its `contentSchema` says what is in it, but schemathesis does not read that.

@@ -23,6 +23,17 @@ pub enum NameError {
     /// Reactions hold no control characters.
     #[error("a reaction may not hold control characters, found {0:?}")]
     ReactionControl(char),
+    /// Reactions hold nothing that changes the text around them.
+    #[error(
+        "a reaction may not hold U+{:04X}: it breaks lines, changes the direction of the text around it, or is no character",
+        u32::from(*.0)
+    )]
+    ReactionForbidden(char),
+    /// Reactions can be seen.
+    #[error(
+        "a reaction needs a character that can be seen; this one has spaces, marks or invisible characters only"
+    )]
+    ReactionInvisible,
 }
 
 /// A record that is not one of ours, or is damaged. The reader skips it, counts it, and logs its offset.

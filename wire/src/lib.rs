@@ -13,6 +13,7 @@ mod aggregate;
 pub mod audit;
 pub mod batch;
 mod error;
+mod fold;
 mod frame;
 pub mod json;
 mod names;
@@ -21,6 +22,7 @@ mod schema;
 pub use aggregate::{Aggregate, CheckedAggregate, Outline, Source, Window};
 pub use batch::{Batch, BatchRef};
 pub use error::{DecodeError, NameError};
+pub use fold::SkinTones;
 pub use frame::{Frame, Hello, HelloEncoder};
 pub use names::{REACTION_BYTES_MAX, ROOM_NAME_LEN_MAX, Reaction, ReactionRef, RoomName, RoomNameRef};
 

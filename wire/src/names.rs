@@ -1,11 +1,11 @@
 //! Room names and reactions: validated once, cheap to clone.
 
 use crate::NameError;
-use arrayvec::ArrayString;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{Error, Visitor},
 };
+use smol_str::SmolStr;
 use std::{
     borrow::{Borrow, Cow},
     fmt,
@@ -16,21 +16,23 @@ use std::{
 
 /// Longest room name, in characters (all are ASCII).
 pub const ROOM_NAME_LEN_MAX: usize = 64;
-/// Longest reaction, in bytes of UTF-8. Flags of nations (28) and families (25) fit; a kissing couple with two skin
-/// tones (35) does not.
-pub const REACTION_BYTES_MAX: usize = 32;
+/// Longest reaction, in bytes of UTF-8. The longest emoji of Unicode 17, a kissing couple with two skin tones, has 35.
+pub const REACTION_BYTES_MAX: usize = 64;
 
 /// One live event that people react to: `[A-Za-z0-9._~-]{1,64}` (the unreserved characters of RFC 3986, 2.3).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct RoomName(Arc<str>);
 
-/// An emoji or short code: 1 to 32 bytes of UTF-8 without control characters.
+/// An emoji or short code: 1 to 64 bytes of UTF-8 without control characters.
 ///
-/// It lies where it is kept: a room has few, most are short, and one in memory of its own would be dearer to make than to copy.
+/// A record may hold any such text. What a client sends becomes one by [`Reaction::canonical`], which is stricter.
+///
+/// It takes 24 bytes, and up to 23 of text lie in them. An inline array for the longest reaction would take 68, in every
+/// sum that a room keeps. Few reactions are longer than 23 bytes; they are shared, and an emoji's text is static.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
-pub struct Reaction(ArrayString<REACTION_BYTES_MAX>);
+pub struct Reaction(SmolStr);
 
 impl RoomName {
     /// One that was checked.
@@ -56,12 +58,17 @@ impl RoomName {
 }
 
 impl Reaction {
-    /// One that was checked, so that it fits.
-    fn of(text: &str) -> Self {
-        Self(ArrayString::from(text).unwrap_or_default())
+    /// One that was checked.
+    pub(crate) fn of(text: &str) -> Self {
+        Self(SmolStr::new(text))
     }
 
-    /// Checks `text` without taking it.
+    /// One that was checked, and whose text is part of the program.
+    pub(crate) const fn of_static(text: &'static str) -> Self {
+        Self(SmolStr::new_static(text))
+    }
+
+    /// Checks what a record may hold, without taking it.
     pub fn check(text: &str) -> Result<(), NameError> {
         if text.is_empty() {
             return Err(NameError::ReactionEmpty);
@@ -184,13 +191,18 @@ mod tests {
     }
 
     #[test]
-    fn reactions_have_1_to_32_bytes_and_no_control_characters() {
-        for good in ["🔥", "+1", "clap", "👩🏽‍🚀", &"x".repeat(32)] {
+    fn reactions_have_1_to_64_bytes_and_no_control_characters() {
+        for good in ["🔥", "+1", "clap", "👩🏽‍🚀", &"x".repeat(64)] {
             assert!(good.parse::<Reaction>().is_ok(), "{good}");
         }
         assert_eq!("".parse::<Reaction>(), Err(NameError::ReactionEmpty));
-        assert_eq!("🔥".repeat(9).parse::<Reaction>(), Err(NameError::ReactionTooLong(36)));
+        assert_eq!("🔥".repeat(17).parse::<Reaction>(), Err(NameError::ReactionTooLong(68)));
         assert_eq!("a\u{7}".parse::<Reaction>(), Err(NameError::ReactionControl('\u{7}')));
         assert_eq!("\u{85}".parse::<Reaction>(), Err(NameError::ReactionControl('\u{85}')));
+    }
+
+    #[test]
+    fn a_reaction_takes_24_bytes_whatever_its_limit_is() {
+        assert_eq!(size_of::<Reaction>(), 24);
     }
 }

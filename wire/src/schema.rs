@@ -6,8 +6,9 @@ use std::borrow::Cow;
 
 /// The characters of a room's name, as a class of a regular expression.
 const ROOM_NAME_CLASS: &str = "A-Za-z0-9._~-";
-/// The characters that no reaction holds, as a class of a regular expression: the control characters (Unicode's Cc).
-const CONTROL_CLASS: &str = "\\u0000-\\u001f\\u007f-\\u009f";
+/// The characters of the first plane that no client may send in a reaction, as a class of a regular expression: control
+/// characters (Unicode's Cc), marks of direction, separators of lines, and noncharacters.
+const FORBIDDEN_CLASS: &str = "\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e-\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufdd0-\\ufdef\\ufffe-\\uffff";
 
 impl JsonSchema for RoomName {
     fn schema_name() -> Cow<'static, str> {
@@ -35,10 +36,11 @@ impl JsonSchema for Reaction {
             "format": "reaction",
             "minLength": 1,
             "maxLength": REACTION_BYTES_MAX,
-            "pattern": format!("^[^{CONTROL_CLASS}]+$"),
+            "pattern": format!("^[^{FORBIDDEN_CLASS}]+$"),
             "description": format!(
-                "An emoji or short code: 1 to {REACTION_BYTES_MAX} bytes of UTF-8 without control characters. \
-                 JSON Schema can limit characters only, hence `maxLength`: what counts is bytes."
+                "An emoji or short code: 1 to {REACTION_BYTES_MAX} bytes of UTF-8, of which something can be seen, without \
+                 control characters and marks of direction. All ways to write an emoji are one reaction; frames have its \
+                 fully qualified form. JSON Schema can limit characters only, hence `maxLength`: what counts is bytes."
             ),
             "examples": ["🔥", "👏", "goal"],
         })
@@ -58,6 +60,7 @@ pub(crate) fn counts_schema(generator: &mut SchemaGenerator) -> Schema {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{NameError, SkinTones};
 
     /// Whether a class of the form `a-zA-Z._` holds `c`.
     fn holds(class: &[char], c: char) -> bool {
@@ -71,16 +74,17 @@ mod tests {
     #[test]
     fn the_patterns_are_the_rules_of_names() {
         let room: Vec<char> = ROOM_NAME_CLASS.chars().collect();
-        let control = ['\0', '-', '\u{1f}', '\u{7f}', '-', '\u{9f}'];
-        let written: String = control
-            .iter()
-            .map(|c| if *c == '-' { "-".to_owned() } else { format!("\\u{:04x}", u32::from(*c)) })
-            .collect();
-        assert_eq!(written, CONTROL_CLASS);
+        let class = serde_json::from_str::<String>(&format!("\"{FORBIDDEN_CLASS}\"")).unwrap();
+        let forbidden: Vec<char> = class.chars().collect();
         for c in '\0'..='\u{ffff}' {
             let text = c.to_string();
             assert_eq!(RoomName::check(&text).is_ok(), holds(&room, c), "{c:?}");
-            assert_eq!(Reaction::check(&text).is_ok(), !holds(&control, c), "{c:?}");
+            let sent = Reaction::canonical(&format!("a{c}"), SkinTones::Fold);
+            let refused =
+                matches!(sent, Err(NameError::ReactionControl(_) | NameError::ReactionForbidden(_)));
+            assert_eq!(refused, holds(&forbidden, c), "{c:?}");
+            let is_control = matches!(Reaction::check(&text), Err(NameError::ReactionControl(_)));
+            assert!(!is_control || refused, "{c:?}");
         }
     }
 }

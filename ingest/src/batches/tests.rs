@@ -300,7 +300,7 @@ fn a_record_with_the_longest_batch_of_a_room_stays_below_1_mb() {
     table.config.max_distinct_per_batch = DISTINCT_MAX;
     // Every byte is escaped.
     let reaction =
-        |n: usize| (0..32).map(|bit| if n >> bit & 1 == 0 { '"' } else { '\\' }).collect::<String>();
+        |n: usize| (0..64).map(|bit| if n >> bit & 1 == 0 { '"' } else { '\\' }).collect::<String>();
     let add = |n| {
         let ask = ask(&reaction(n), wire::COUNT_MAX / (DISTINCT_MAX as u64 + 1));
         table.batches.add(&room(&"r".repeat(64)), &ask, Ack::Received, &table.config, table.now)

@@ -38,7 +38,7 @@ async fn the_three_forms_are_accepted_and_answered_with_the_sum() {
 #[tokio::test(start_paused = true)]
 async fn each_refusal_is_a_problem_that_says_what_would_be_right() {
     let rig = Rig::open(strict()).await;
-    let long = format!("{{\"reaction\":\"{}\"}}", "x".repeat(33));
+    let long = format!("{{\"reaction\":\"{}\"}}", "x".repeat(65));
     let huge = " ".repeat(4_097);
     for (path, body, status, detail) in [
         ("/v1/rooms/a%20b/reactions", FIRE, 400, "a room name may hold A-Z a-z 0-9 . _ ~ - only"),
@@ -58,9 +58,11 @@ async fn each_refusal_is_a_problem_that_says_what_would_be_right() {
         ("/", FIRE, 404, "POST to /v1/rooms/{room}/reactions"),
         (PATH, &huge, 413, "longer than 4096 bytes"),
         (PATH, r#"{"reaction":"💩"}"#, 422, "allowed are: 🔥 👏"),
-        (PATH, r#"{"reaction":""}"#, 422, "1 to 32 bytes of UTF-8, this one is empty"),
-        (PATH, &long, 422, "at most 32 bytes of UTF-8, this one has 33"),
+        (PATH, r#"{"reaction":""}"#, 422, "1 to 64 bytes of UTF-8, this one is empty"),
+        (PATH, &long, 422, "at most 64 bytes of UTF-8, this one has 65"),
         (PATH, r#"{"reaction":"\u0007"}"#, 422, "may not hold control characters"),
+        (PATH, r#"{"reaction":"\u200b"}"#, 422, "needs a character that can be seen"),
+        (PATH, r#"{"reaction":"a\u202e"}"#, 422, "may not hold U+202E"),
         (PATH, r#"{"reactions":{}}"#, 422, "name at least one"),
         (PATH, r#"{"reaction":"🔥","count":0}"#, 422, "the count of \\\"🔥\\\" must be 1 to 1000, is 0"),
         (PATH, r#"{"reactions":{"🔥":1,"👏":1001}}"#, 422, "the count of \\\"👏\\\" must be 1 to 1000"),
