@@ -8,7 +8,7 @@ use crate::{
     cli::{Failure, Role},
     config,
 };
-use aggregator::core::share_of_rooms;
+use aggregator::core::share;
 use clap::Args;
 use output::Output;
 use progress::Progress;
@@ -98,7 +98,7 @@ fn audit(config: &config::Config) -> Result<Found, eventlog::OpenError> {
     let mut found = Found { report: Report::default(), partitions, aggregates: 0, reactions: 0, now_ms };
     let retention = Retention {
         silent_since_ms: now_ms.saturating_sub(config.aggregator.room_ttl_ms),
-        max_rooms: share_of_rooms(config.aggregator.max_rooms, partitions),
+        max_rooms: share(config.aggregator.max_rooms, partitions),
     };
     for partition in 0..partitions {
         let mut read = reading::read(&*history, partition, retention, &progress)?;

@@ -17,14 +17,24 @@ pub struct Config {
     pub room_ttl_ms: u64,
     /// Rooms at a time; of more, those silent the longest are forgotten, with their totals.
     pub max_rooms: usize,
-    /// Distinct reactions a room counts by name; what comes beyond counts as `other`.
+    /// Distinct reactions a room counts by name; all others are summed up as its `others`.
     pub max_distinct_per_room: usize,
+    /// Distinct reactions that all rooms together count by name; beyond, a new one counts by name in a room with few only.
+    pub max_distinct: usize,
 }
 
 impl Config {
     /// Adds every violation as `(key, what would be right)`.
     pub fn validate(&self, refuse: &mut dyn FnMut(&str, String)) {
-        let Self { interval_ms, slots, grace_ms, room_ttl_ms, max_rooms, max_distinct_per_room } = self;
+        let Self {
+            interval_ms,
+            slots,
+            grace_ms,
+            room_ttl_ms,
+            max_rooms,
+            max_distinct_per_room,
+            max_distinct,
+        } = self;
         check_range("interval_ms", *interval_ms, (100, 60_000), refuse);
         check_range("slots", *slots as u64, (1, 60), refuse);
         if grace_ms > interval_ms {
@@ -40,6 +50,9 @@ impl Config {
             refuse("max_rooms", "must be at least 1, is 0".to_owned());
         }
         check_range("max_distinct_per_room", *max_distinct_per_room as u64, (1, 4_096), refuse);
+        if *max_distinct == 0 {
+            refuse("max_distinct", "must be at least 1, is 0".to_owned());
+        }
     }
 }
 
@@ -65,6 +78,7 @@ mod tests {
             room_ttl_ms: 1_000,
             max_rooms: 1,
             max_distinct_per_room: 1,
+            max_distinct: 1,
         };
         let most = Config {
             interval_ms: 60_000,
@@ -73,6 +87,7 @@ mod tests {
             room_ttl_ms: u64::MAX,
             max_rooms: usize::MAX,
             max_distinct_per_room: 4_096,
+            max_distinct: usize::MAX,
         };
         for config in [least, most] {
             assert_eq!(violations(|c| *c = config), [""; 0]);
@@ -88,10 +103,18 @@ mod tests {
             c.room_ttl_ms = 989;
             c.max_rooms = 0;
             c.max_distinct_per_room = 0;
+            c.max_distinct = 0;
         });
         let keys: Vec<_> = found.iter().filter_map(|line| line.split(' ').next()).collect();
-        let expected =
-            ["interval_ms", "slots", "grace_ms", "room_ttl_ms", "max_rooms", "max_distinct_per_room"];
+        let expected = [
+            "interval_ms",
+            "slots",
+            "grace_ms",
+            "room_ttl_ms",
+            "max_rooms",
+            "max_distinct_per_room",
+            "max_distinct",
+        ];
         assert_eq!(keys, expected);
         assert_eq!(found[3], "room_ttl_ms must be at least 10 times interval_ms (99), is 989");
         let found = violations(|c| (c.interval_ms, c.slots, c.max_distinct_per_room) = (60_001, 61, 4_097));

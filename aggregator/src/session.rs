@@ -2,7 +2,7 @@
 
 use crate::{
     config::Config,
-    core::{Closed, Kind, Rollup, Tally},
+    core::{Closed, Kind, Now, Rollup, Tally},
     metrics as names,
     pending::{Limits, Pending, Window},
 };
@@ -46,8 +46,15 @@ enum Phase {
 
 struct Partition {
     rollup: Rollup,
+    loaded_at: Instant,
     epoch: u64,
     caught_up: bool,
+}
+
+impl Partition {
+    fn now(&self, wall_ms: u64) -> Now {
+        Now { wall_ms, age_ms: u64::try_from(self.loaded_at.elapsed().as_millis()).unwrap_or(u64::MAX) }
+    }
 }
 
 pub(crate) struct Session {
@@ -133,7 +140,10 @@ impl Session {
                 self.pending.drop_partition(partition);
                 let config = **self.config.borrow();
                 let rollup = Rollup::new(partition, partitions, next_offset, newest, config);
-                self.partitions.insert(partition, Partition { rollup, epoch, caught_up: false });
+                self.partitions.insert(
+                    partition,
+                    Partition { rollup, loaded_at: Instant::now(), epoch, caught_up: false },
+                );
             }
             FeedEvent::Joined => self.condition.hold(),
             FeedEvent::Revoked { partition } => {
@@ -163,10 +173,10 @@ impl Session {
     fn records(&mut self, partition: u32, records: &[Record]) {
         let Some(owned) = self.partitions.get_mut(&partition) else { return };
         owned.caught_up = false;
-        let now_ms = self.clock.now_ms();
+        let now = owned.now(self.clock.now_ms());
         let mut tally = Tally::default();
         for record in records {
-            let closed = take(&mut owned.rollup, partition, record, now_ms, &mut tally);
+            let closed = take(&mut owned.rollup, partition, record, now, &mut tally);
             if let Some(closed) = closed {
                 self.pending.push(partition, owned.epoch, closed);
             }
@@ -178,7 +188,8 @@ impl Session {
     fn tick(&mut self) {
         let now_ms = self.clock.now_ms();
         for (partition, owned) in &mut self.partitions {
-            while let Some(closed) = owned.rollup.tick(now_ms, owned.caught_up) {
+            let now = owned.now(now_ms);
+            while let Some(closed) = owned.rollup.tick(now, owned.caught_up) {
                 report_forgotten(*partition, &closed);
                 self.pending.push(*partition, owned.epoch, closed);
             }
@@ -187,7 +198,9 @@ impl Session {
 
     fn measure(&self) {
         let rooms: usize = self.partitions.values().map(|owned| owned.rollup.room_count()).sum();
+        let distinct: usize = self.partitions.values().map(|owned| owned.rollup.distinct_count()).sum();
         gauge!(names::ROOMS).set(rooms as f64);
+        gauge!(names::DISTINCT).set(distinct as f64);
         gauge!(names::PENDING).set(self.pending.len() as f64);
     }
 
@@ -288,13 +301,7 @@ impl Phase {
 }
 
 /// Has a record of a partition counted. Says what became of its batches where that is no matter of course.
-fn take(
-    rollup: &mut Rollup,
-    partition: u32,
-    record: &Record,
-    now_ms: u64,
-    tally: &mut Tally,
-) -> Option<Closed> {
+fn take(rollup: &mut Rollup, partition: u32, record: &Record, now: Now, tally: &mut Tally) -> Option<Closed> {
     let (offset, overflows, partitions) = (record.offset, tally.overflows, rollup.partitions());
     let (mut aliens, mut why) = (0, None);
     let batches = BatchRef::decode_all(&record.value).filter_map(|batch| {
@@ -306,7 +313,7 @@ fn take(
         aliens += u64::from(batch.is_err());
         batch.map_err(|error| why.get_or_insert(error)).ok()
     });
-    let closed = rollup.record(offset, record.timestamp_ms, batches, now_ms, tally);
+    let closed = rollup.record(offset, record.timestamp_ms, batches, now, tally);
     if let Some(error) = why {
         tracing::warn!(partition, offset, batches = aliens, error, "batches passed over");
         counter!(names::SKIPPED, "cause" => "alien").increment(aliens);
@@ -344,7 +351,8 @@ fn report(tally: &Tally) {
     counter!(names::REACTIONS).increment(tally.counted);
     counter!(names::LATE).increment(tally.late);
     counter!(names::SKEWED).increment(tally.skewed);
-    counter!(names::FOLDED).increment(tally.folded);
+    counter!(names::OTHERS, "limit" => "room").increment(tally.beyond_room);
+    counter!(names::OTHERS, "limit" => "partition").increment(tally.beyond_partition);
     counter!(names::SKIPPED, "cause" => "overflow").increment(tally.overflows);
     counter!(names::SKIPPED, "cause" => "replayed").increment(tally.replayed);
 }

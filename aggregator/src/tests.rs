@@ -26,6 +26,7 @@ pub(crate) const CONFIG: Config = Config {
     room_ttl_ms: 600_000,
     max_rooms: 1_000,
     max_distinct_per_room: 8,
+    max_distinct: 1_000_000,
 };
 
 /// A running tier. Its clock stands still until a test moves it.

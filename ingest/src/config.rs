@@ -173,6 +173,16 @@ impl Config {
         self.cors_origins.validate("cors_origins", refuse);
     }
 
+    /// What to say at the start of a tier in which strangers may make up rooms and reactions as fast as they can.
+    pub(crate) fn warning(&self) -> Option<&'static str> {
+        let is_unlimited = self.rate_per_s == 0 && self.reactions_per_s == 0;
+        let is_open = self.rooms.is_empty() && self.catalogue.is_empty() && is_unlimited;
+        is_open.then_some(
+            "anybody may make up rooms and reactions, as many as they like: set ingest.rooms, ingest.catalogue, or \
+             ingest.rate_per_s and ingest.reactions_per_s",
+        )
+    }
+
     /// What becomes of skin tones.
     pub(crate) fn skin_tones(&self) -> SkinTones {
         if self.fold_skin_tones { SkinTones::Fold } else { SkinTones::Keep }
@@ -311,6 +321,23 @@ pub(crate) mod tests {
             let found = violations(change);
             assert!(found.iter().any(|text| text.contains(expected)), "{expected}: {found:?}");
         }
+    }
+
+    #[test]
+    fn a_tier_that_is_open_to_everything_says_what_to_set() {
+        let warned = |change: fn(&mut Config)| {
+            let mut config = config();
+            change(&mut config);
+            config.warning()
+        };
+        assert!(warned(|_| {}).is_some_and(|text| text.contains("set ingest.rooms, ingest.catalogue, or")));
+        let changes: [fn(&mut Config); 4] = [
+            |c| c.rooms = vec!["final".into()],
+            |c| c.catalogue = vec!["🔥".into()],
+            |c| c.rate_per_s = 1,
+            |c| c.reactions_per_s = 1,
+        ];
+        assert!(changes.into_iter().all(|change| warned(change).is_none()));
     }
 
     #[test]

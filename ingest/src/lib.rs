@@ -94,7 +94,11 @@ impl Ingest {
     /// A tier that lets nobody in yet. `config` must have passed [`Config::validate`], then and at each change; all
     /// but the address of the listener is live.
     pub fn new(mut config: watch::Receiver<Arc<Config>>, deps: Deps) -> Self {
-        let shared = Arc::new(Shared::new(config.borrow_and_update().clone()));
+        let first = config.borrow_and_update().clone();
+        if let Some(warning) = first.warning() {
+            tracing::warn!("{warning}");
+        }
+        let shared = Arc::new(Shared::new(first));
         let ready = deps.readiness.condition("ingest");
         Self { shared, config, log: deps.log, ready }
     }

@@ -18,9 +18,11 @@ fn frame(since: u64, total: u64, totals: &[(&str, u64)]) -> Frame {
         window: Window { start: since, end: since + 100 },
         count: 0,
         counts: Counts::new(),
+        others: 0,
         slots: vec![0],
         total,
         totals: counts(totals),
+        others_total: 0,
     }
 }
 

@@ -90,6 +90,8 @@ impl Output<'_> {
             "aggregates": found.aggregates,
             "records": found.reactions,
             "poison": report.poison,
+            "foreign": report.foreign,
+            "foreign_reactions": report.foreign_reactions,
             "count": sums.counted,
             "total": sums.total,
             "verified": sums.verified,
@@ -158,7 +160,7 @@ impl Output<'_> {
         write!(
             out,
             "AUDIT {verdict}: {} rooms in {} partitions, total {} ({} verified), {} windows ({} compared, {} holes), \
-             {} aggregates and {} records read, late {}, skewed {}, poison {}, open {}",
+             {} aggregates and {} records read, late {}, skewed {}, poison {}, foreign {}, open {}",
             report.rooms.len(),
             found.partitions,
             sums.total,
@@ -171,6 +173,7 @@ impl Output<'_> {
             sums.late,
             sums.skewed,
             report.poison,
+            report.foreign,
             report.uncounted,
         )?;
         match report.uncounted_since_ms {

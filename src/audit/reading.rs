@@ -5,7 +5,7 @@ use bytes::Bytes;
 use eventlog::{History, HistoryAggregate, HistorySpan, OpenError, Record};
 use std::cell::Cell;
 use wire::audit::{
-    Foresight, KeptAggregate, KeptRecord, Report, Retention, Span, partition as audit_partition,
+    Foresight, KeptAggregate, KeptRecord, Report, Retention, Scope, Span, partition as audit_partition,
 };
 
 /// A partition that was read and audited.
@@ -29,11 +29,16 @@ pub(super) fn read(
         count.set(count.get() + 1);
         progress.step();
     };
-    let report = audit_partition(
+    let partitions = history.partitions();
+    let scope = Scope {
         partition,
-        Span { begin: span.reactions.start, end: span.reactions.end, committed: span.committed },
+        span: Span { begin: span.reactions.start, end: span.reactions.end, committed: span.committed },
         retention,
         foresight,
+        is_home: &|room| eventlog::partition_of(room, partitions) == partition,
+    };
+    let report = audit_partition(
+        scope,
         aggregates(history, partition, &span)?.inspect(|_| step(&windows)),
         history.reactions(partition, &span)?.map(kept_record).inspect(|_| step(&records)),
     )?;

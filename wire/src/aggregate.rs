@@ -32,7 +32,6 @@ impl Window {
 /// before. An auditor needs nothing else to see a loss or a double count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
-#[serde(deny_unknown_fields)]
 pub struct Source {
     /// Partition of topic `reactions`, and of `aggregates`.
     pub partition: u32,
@@ -45,7 +44,6 @@ pub struct Source {
 /// What one window yields for one room. Key of its record: the room. A tombstone (no value) forgets the room.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
-#[serde(deny_unknown_fields)]
 pub struct Aggregate {
     /// [`FORMAT_VERSION`].
     pub v: u32,
@@ -59,8 +57,11 @@ pub struct Aggregate {
     pub window: Window,
     /// Reactions in the window; zero in a rest aggregate, which follows the last window with reactions.
     pub count: u64,
-    /// The same by reaction.
+    /// The same by reaction, of those that the room counts by name.
     pub counts: Counts,
+    /// How many of `count` are of all other reactions.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub others: u64,
     /// `count` spread over equal slices of the window.
     pub slots: Vec<u64>,
     /// How many of `count` came with a timestamp before the window.
@@ -69,10 +70,18 @@ pub struct Aggregate {
     pub skewed: u64,
     /// Reactions since `since`.
     pub total: u64,
-    /// The same by reaction.
+    /// The same by reaction, of those that the room counts by name.
     pub totals: Counts,
+    /// How many of `total` are of all other reactions.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub others_total: u64,
     /// The records that were counted.
     pub source: Source,
+}
+
+/// Whether a count is left out of what is written.
+pub(crate) fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl Aggregate {
@@ -92,14 +101,24 @@ impl Aggregate {
             (self.seq > 0, "`seq` starts at 1"),
             (self.window.start < self.window.end, "the window is empty"),
             (self.source.from <= self.source.to, "`source` runs backwards"),
-            (sum(self.counts.values()) == Some(self.count), "`count` is not the sum of `counts`"),
-            (sum(self.totals.values()) == Some(self.total), "`total` is not the sum of `totals`"),
+            (
+                sum(self.counts.values().chain([&self.others])) == Some(self.count),
+                "`count` is not the sum of `counts` and `others`",
+            ),
+            (
+                sum(self.totals.values().chain([&self.others_total])) == Some(self.total),
+                "`total` is not the sum of `totals` and `others_total`",
+            ),
             (sum(self.slots.iter()) == Some(self.count), "`count` is not the sum of `slots`"),
             (
                 self.late.checked_add(self.skewed).is_some_and(|n| n <= self.count),
                 "more late and skewed than counted",
             ),
-            (self.counts.iter().all(|(r, n)| self.totals.get(r) >= Some(n)), "a total is below its count"),
+            (
+                self.others <= self.others_total
+                    && self.counts.iter().all(|(r, n)| self.totals.get(r) >= Some(n)),
+                "a total is below its count",
+            ),
         ];
         rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, broken)| Err(*broken))
     }
@@ -110,6 +129,8 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) const GOLDEN: &str = include_str!("../golden/aggregate.json");
+    /// Of a room with more distinct reactions than it counts by name.
+    pub(crate) const GOLDEN_OTHERS: &str = include_str!("../golden/aggregate-others.json");
 
     #[test]
     fn encodes_as_the_golden_file() {
@@ -117,6 +138,27 @@ pub(crate) mod tests {
         assert_eq!(String::from_utf8(aggregate.encode()).unwrap(), GOLDEN.trim_end());
         assert_eq!(aggregate.window.len_ms(), 2_000);
         assert_eq!(aggregate.totals["🔥"], 90_000);
+    }
+
+    #[test]
+    fn what_overflows_the_named_reactions_is_a_field_that_no_reaction_can_be_taken_for() {
+        let aggregate = Aggregate::decode(GOLDEN_OTHERS.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(aggregate.encode()).unwrap(), GOLDEN_OTHERS.trim_end());
+        assert_eq!((aggregate.others, aggregate.others_total), (11, 20));
+        assert_eq!((aggregate.counts["others"], aggregate.totals["other"]), (1, 2));
+    }
+
+    #[test]
+    fn reads_records_with_fields_that_came_later() {
+        for (from, to) in [
+            ("{\"v\":1", "{\"mood\":\"loud\",\"v\":1"),
+            ("\"from\":1041", "\"from\":1041,\"by\":[1]"),
+            ("\"end\":", "\"zone\":{},\"end\":"),
+        ] {
+            assert!(GOLDEN.contains(from));
+            let read = Aggregate::decode(GOLDEN.replace(from, to).as_bytes()).unwrap();
+            assert_eq!(read, Aggregate::decode(GOLDEN.as_bytes()).unwrap());
+        }
     }
 
     #[test]
@@ -136,6 +178,19 @@ pub(crate) mod tests {
             ("\"end\":1763000002000", "\"end\":1763000000000", "window is empty"),
         ] {
             let text = spoil(from, to);
+            assert!(text.contains(why), "{text}");
+        }
+        for (from, to, why) in [
+            ("\"others\":11", "\"others\":12", "not the sum of `counts` and `others`"),
+            ("\"others_total\":20", "\"others_total\":21", "not the sum of `totals` and `others_total`"),
+            (
+                "\"👏\":300,\"🔥\":89989},\"others_total\":20",
+                "\"👏\":310,\"🔥\":89989},\"others_total\":10",
+                "a total is below",
+            ),
+        ] {
+            assert!(GOLDEN_OTHERS.contains(from), "{from}");
+            let text = Aggregate::decode(GOLDEN_OTHERS.replace(from, to).as_bytes()).unwrap_err().to_string();
             assert!(text.contains(why), "{text}");
         }
     }

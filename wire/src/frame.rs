@@ -1,13 +1,16 @@
 //! What viewers receive: an aggregate cut to its top N, and the greeting before it.
 
-use crate::{Aggregate, Counts, DecodeError, FORMAT_VERSION, RoomName, Window, schema::counts_schema};
+use crate::{
+    Aggregate, Counts, DecodeError, FORMAT_VERSION, RoomName, Window, aggregate::is_zero,
+    schema::counts_schema,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a viewer receives, over every protocol.
 ///
-/// `counts` and `totals` hold the top N; `count` and `total` are of all reactions, so what is cut can be seen as
-/// the difference. A viewer that was skipped sees a gap in `seq`, and its totals are right again with this frame.
+/// `counts` and `totals` hold the top N. `count` and `total` are of all reactions, `others` and `others_total` included, so
+/// what is cut is the difference. A viewer that was skipped sees a gap in `seq`, and its totals are right again with this frame.
 /// A smaller `seq` with a later `since` is the room's new life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Frame {
@@ -27,6 +30,10 @@ pub struct Frame {
     /// The most frequent reactions of the window.
     #[schemars(schema_with = "counts_schema")]
     pub counts: Counts,
+    /// Reactions in the window that the room does not count by name: it has more distinct ones than it may. Left out where
+    /// there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub others: u64,
     /// `count` spread over equal slices of the window, to animate it smoothly.
     pub slots: Vec<u64>,
     /// Reactions since `since`.
@@ -34,6 +41,9 @@ pub struct Frame {
     /// The most frequent reactions since `since`.
     #[schemars(schema_with = "counts_schema")]
     pub totals: Counts,
+    /// The same since `since`. Left out where there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub others_total: u64,
 }
 
 impl Frame {
@@ -47,9 +57,11 @@ impl Frame {
             window: aggregate.window,
             count: aggregate.count,
             counts: top(&aggregate.counts, top_n),
+            others: aggregate.others,
             slots: aggregate.slots.clone(),
             total: aggregate.total,
             totals: top(&aggregate.totals, top_n),
+            others_total: aggregate.others_total,
         }
     }
 

@@ -32,8 +32,5 @@ pub const FORMAT_VERSION: u32 = 1;
 /// The largest count that all clients read exactly (2^53 - 1: RFC 8259, section 6). A batch or a total may not pass it.
 pub const COUNT_MAX: u64 = (1 << 53) - 1;
 
-/// Where reactions are counted that a room has no place for by name: it has a limit of distinct ones.
-pub const OTHER: &str = "other";
-
 /// Counts by reaction, ordered, so that equal counts encode to equal bytes.
 pub type Counts = std::collections::BTreeMap<Reaction, u64>;

@@ -9,12 +9,19 @@
 //! - When the log is read to its end and the clock is past the end plus grace, a tick closes the window.
 //! - A closed window yields an aggregate for each room with reactions in it, and one of zero for each that had some in
 //!   the window before.
-//! - A room without reactions for its TTL is forgotten. When a window has closed, so are of too many rooms those silent the
-//!   longest; not those of this window or the next one.
+//! - A room without reactions for its TTL is forgotten. Two clocks have to say so: the wall clock, since the last window
+//!   with its reactions ended, and a clock that never jumps, since then or since this core was loaded. So a wall clock
+//!   that jumps deletes nothing, and after a restart a silent room stays for one TTL more.
+//! - One look for silent rooms forgets a bounded number of them.
+//! - When a window has closed, of too many rooms those silent the longest are forgotten; not those of this window or the
+//!   next one.
+//! - A room counts a limited number of reactions by name, and so does a partition. All others of a room are summed up
+//!   as its `others`. A name that was given stays for the life of the room.
 //! - Windows of partition p of P are shifted by p/P of the interval, which spreads commits and broadcasts over time.
 //!
 //! Offsets decide what a window holds, times only where it is cut: whatever clocks do, every record counts once.
 
+mod names;
 mod open;
 mod rollup;
 mod room;
@@ -30,11 +37,21 @@ const CONFIG: crate::Config = crate::Config {
     room_ttl_ms: 60_000,
     max_rooms: 1_000,
     max_distinct_per_room: 3,
+    max_distinct: 1_000_000,
 };
 
-/// How many of `max_rooms` a partition of so many may have: an equal share.
-pub fn share_of_rooms(max_rooms: usize, partitions: u32) -> usize {
-    max_rooms.div_ceil(partitions.max(1) as usize)
+/// What two clocks say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// The wall clock, ms since the epoch. It may jump.
+    pub wall_ms: u64,
+    /// How long ago the [`Rollup`] was loaded, ms. The clock behind it never jumps.
+    pub age_ms: u64,
+}
+
+/// How much of a limit a partition of so many has: an equal share.
+pub fn share(limit: usize, partitions: u32) -> usize {
+    limit.div_ceil(partitions.max(1) as usize)
 }
 
 /// What became of records.
@@ -46,8 +63,10 @@ pub struct Tally {
     pub late: u64,
     /// Of these, from the future.
     pub skewed: u64,
-    /// Of these, counted as `other`.
-    pub folded: u64,
+    /// Of these, counted among the others, because their room has its limit of distinct ones.
+    pub beyond_room: u64,
+    /// Of these, counted among the others, because the partition has its limit of distinct ones.
+    pub beyond_partition: u64,
     /// Batches that were passed over, since their room's total would pass [`wire::COUNT_MAX`].
     pub overflows: u64,
     /// Records whose offset was taken before.

@@ -1,10 +1,11 @@
 //! The roll-up of one partition.
 
 use super::{
-    Tally,
+    Now, Tally,
+    names::Names,
     open::{OpenWindow, window_at},
-    room::{Place, RoomState},
-    share_of_rooms,
+    room::{Closing, Place, RoomState},
+    share,
 };
 use crate::Config;
 use bytes::Bytes;
@@ -17,6 +18,8 @@ use wire::{Aggregate, BatchRef, RoomName, Source};
 
 /// How long after a look for silent rooms the next one is due, at the most.
 const EXPIRY_MAX_MS: u64 = 60_000;
+/// How many silent rooms one look forgets, at the most.
+const FORGOTTEN_MAX: usize = 10_000;
 
 /// The roll-up of one partition, from the offset where its last committed window was cut.
 #[derive(Debug)]
@@ -34,6 +37,10 @@ pub struct Rollup {
     /// By number. Those in the open window, and those that come to rest, stay.
     rooms: Slab<RoomState>,
     numbers: HashMap<RoomName, usize>,
+    /// The reactions that rooms count by name.
+    names: Names,
+    /// How long ago this was loaded, by a clock that never jumps.
+    age_ms: u64,
     /// Rooms with reactions in the last closed window: they get a rest aggregate if they have none in the next.
     resting: Vec<usize>,
     /// When to look for rooms to forget.
@@ -69,6 +76,15 @@ pub struct Closed {
     pub records: Vec<(RoomName, Option<Bytes>)>,
 }
 
+/// A room that can be forgotten. Those silent the longest come first: of the rooms that were there when the core was loaded,
+/// and of the later ones, those whose last window ended first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Silent {
+    active_age_ms: u64,
+    active_ms: u64,
+    number: usize,
+}
+
 impl Rollup {
     /// Goes on at `next_offset` with the newest aggregate of each room.
     pub fn new(
@@ -89,6 +105,7 @@ impl Rollup {
             }
         }
         let (from, position) = (next_offset, next_offset);
+        let distinct = rooms.iter().map(|(_, room)| room.distinct()).sum();
         Self {
             partition,
             partitions,
@@ -99,6 +116,8 @@ impl Rollup {
             open: None,
             rooms,
             numbers,
+            names: Names::new(distinct, partitions, &config),
+            age_ms: 0,
             resting,
             expiry_ms: 0,
             is_crowded: true,
@@ -108,6 +127,7 @@ impl Rollup {
     /// Takes a new configuration; an open window keeps its end.
     pub fn configure(&mut self, config: Config) {
         self.config = config;
+        self.names.configure(self.partitions, &config);
         self.is_crowded = true;
     }
 
@@ -126,15 +146,21 @@ impl Rollup {
         self.rooms.len()
     }
 
+    /// Reactions that rooms count by name.
+    pub fn distinct_count(&self) -> usize {
+        self.names.taken()
+    }
+
     /// Takes the record at `offset`. It may close the window before it; one without a batch that counts does not.
     pub fn record<'a>(
         &mut self,
         offset: u64,
         timestamp_ms: u64,
         batches: impl IntoIterator<Item = BatchRef<'a>>,
-        now_ms: u64,
+        now: Now,
         tally: &mut Tally,
     ) -> Option<Closed> {
+        let now_ms = self.tell(now);
         if offset < self.position {
             tally.replayed += 1;
             return None;
@@ -157,6 +183,7 @@ impl Rollup {
         for batch in batches {
             self.count(&batch, place, &mut open.rooms, tally);
         }
+        self.names.tell(tally);
         self.open = Some(open);
         closed
     }
@@ -171,7 +198,7 @@ impl Rollup {
             Some(number) => *number,
             None => {
                 let name = RoomName::from(&batch.room);
-                let number = self.rooms.insert(RoomState::new(name.clone(), place.start_ms));
+                let number = self.rooms.insert(RoomState::new(name.clone(), place.start_ms, self.age_ms));
                 self.numbers.insert(name, number);
                 number
             }
@@ -184,14 +211,15 @@ impl Rollup {
         if !state.is_in_window() {
             open.push(number);
         }
-        tally.folded += state.add(batch, place, self.config.max_distinct_per_room);
+        state.add(batch, place, &mut self.names);
         tally.counted += batch.count;
         tally.late += if place.late { batch.count } else { 0 };
         tally.skewed += if place.skewed { batch.count } else { 0 };
     }
 
     /// Time passes. `caught_up`: the log is read to its end. Call it again until it returns `None`.
-    pub fn tick(&mut self, now_ms: u64, caught_up: bool) -> Option<Closed> {
+    pub fn tick(&mut self, now: Now, caught_up: bool) -> Option<Closed> {
+        let now_ms = self.tell(now);
         if mem::take(&mut self.is_crowded)
             && let Some(forgotten) = self.thin_out()
         {
@@ -210,6 +238,12 @@ impl Rollup {
         }
         let due = self.open.as_ref().is_some_and(|open| now_ms >= self.closes_at(open, now_ms));
         if due { self.close(self.position) } else { None }
+    }
+
+    /// Takes the age over. Gives the wall clock's time.
+    fn tell(&mut self, now: Now) -> u64 {
+        self.age_ms = self.age_ms.max(now.age_ms);
+        now.wall_ms
     }
 
     /// When the next tick is worth its while, ms since the epoch.
@@ -243,12 +277,13 @@ impl Rollup {
         numbers.extend(resting.into_iter().filter(|number| !rooms[*number].is_in_window()));
         numbers.sort_unstable_by(|a, b| rooms[*a].name().cmp(rooms[*b].name()));
         let source = Source { partition: self.partition, from: self.from, to: cut };
+        let closing = Closing { window, slots, source, age_ms: self.age_ms };
         let (mut records, mut value) = (Vec::with_capacity(numbers.len()), Vec::new());
         numbers.retain(|number| {
             let room = &mut rooms[*number];
             let had_reactions = room.is_in_window();
             value.clear();
-            room.close(window, slots, source, &mut value);
+            room.close(closing, &mut value);
             records.push((room.name().clone(), Some(Bytes::copy_from_slice(&value))));
             had_reactions
         });
@@ -266,13 +301,25 @@ impl Rollup {
         // The clock went back: their silence is counted from now on.
         self.rooms.iter_mut().for_each(|(_, room)| room.active_ms = room.active_ms.min(now_ms));
         let mut silent = self.silent();
-        silent.retain(|(active_ms, _)| active_ms.saturating_add(ttl_ms) <= now_ms);
+        silent.retain(|silent| {
+            let by_age = silent.active_age_ms.saturating_add(ttl_ms) <= self.age_ms;
+            by_age && silent.active_ms.saturating_add(ttl_ms) <= now_ms
+        });
+        Self::keep_longest(&mut silent, FORGOTTEN_MAX);
         self.forget(silent, Kind::Silent)
+    }
+
+    /// Leaves at most `most`: those that have been silent the longest.
+    fn keep_longest(silent: &mut Vec<Silent>, most: usize) {
+        if most < silent.len() {
+            silent.select_nth_unstable(most);
+            silent.truncate(most);
+        }
     }
 
     /// Of too many rooms, forgets those that have been silent the longest.
     fn thin_out(&mut self) -> Option<Closed> {
-        let share = share_of_rooms(self.config.max_rooms, self.partitions);
+        let share = share(self.config.max_rooms, self.partitions);
         let beyond = self.rooms.len().checked_sub(share).filter(|beyond| *beyond > 0)?;
         // Rooms that are new in the open window have no aggregate yet: the log knows the others only, and has to be left with a
         // whole share of them, or an audit can't tell that it was full.
@@ -280,25 +327,32 @@ impl Rollup {
         let new = open.filter(|number| self.rooms[**number].is_new()).count();
         let excess = beyond.checked_sub(new).filter(|excess| *excess > 0)?;
         let mut silent = self.silent();
-        if excess < silent.len() {
-            silent.select_nth_unstable(excess);
-            silent.truncate(excess);
-        }
+        Self::keep_longest(&mut silent, excess);
         self.forget(silent, Kind::TooMany)
     }
 
-    /// Rooms that can be forgotten, which those in a window or coming to rest can't: since when, and their numbers.
-    fn silent(&self) -> Vec<(u64, usize)> {
+    /// Rooms that can be forgotten, which those in a window or coming to rest can't.
+    fn silent(&self) -> Vec<Silent> {
         let resting: HashSet<_> = self.resting.iter().copied().collect();
         let is_silent =
             |number: &usize, state: &RoomState| !state.is_in_window() && !resting.contains(number);
         let silent = self.rooms.iter().filter(|(number, state)| is_silent(number, state));
-        silent.map(|(number, state)| (state.active_ms, number)).collect()
+        let silent = silent.map(|(number, state)| Silent {
+            active_age_ms: state.active_age_ms,
+            active_ms: state.active_ms,
+            number,
+        });
+        silent.collect()
     }
 
-    fn forget(&mut self, silent: Vec<(u64, usize)>, kind: Kind) -> Option<Closed> {
-        let mut forgotten: Vec<_> =
-            silent.into_iter().map(|(_, number)| self.rooms.remove(number).into_name()).collect();
+    fn forget(&mut self, silent: Vec<Silent>, kind: Kind) -> Option<Closed> {
+        let forgotten = silent.into_iter().map(|silent| self.rooms.remove(silent.number));
+        let mut forgotten: Vec<_> = forgotten
+            .map(|room| {
+                self.names.give_back(room.distinct());
+                room.into_name()
+            })
+            .collect();
         forgotten.sort();
         for room in &forgotten {
             self.numbers.remove(room);

@@ -1,6 +1,7 @@
 //! What is known of a room.
 
-use wire::{Aggregate, BatchRef, COUNT_MAX, OTHER, Outline, Reaction, RoomName, Source, Window};
+use super::names::Names;
+use wire::{Aggregate, BatchRef, COUNT_MAX, Outline, Reaction, RoomName, Source, Window};
 
 /// A room's sums so far. They include the open window: what is not committed is dropped whole, never taken back.
 #[derive(Debug)]
@@ -11,8 +12,12 @@ pub(super) struct RoomState {
     total: u64,
     /// In the order of their reactions.
     sums: Vec<Sum>,
+    /// How many of `total` are of reactions that are not counted by name.
+    others_total: u64,
     /// When the last closed window with reactions of this room ended; before, when the room came.
     pub(super) active_ms: u64,
+    /// The same by the age of the core; 0 for a room that it was loaded with.
+    pub(super) active_age_ms: u64,
     /// What the open window holds of the room.
     part: Part,
 }
@@ -30,6 +35,8 @@ struct Sum {
 #[derive(Debug, Default)]
 struct Part {
     count: u64,
+    /// How many of `count` are of reactions that are not counted by name.
+    others: u64,
     /// As many as the window has once there are reactions; before, they are of an earlier window.
     slots: Vec<u64>,
     late: u64,
@@ -48,16 +55,39 @@ pub(super) struct Place {
     pub(super) skewed: bool,
 }
 
+/// A window that closes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Closing {
+    pub(super) window: Window,
+    /// How many slots the window has.
+    pub(super) slots: usize,
+    pub(super) source: Source,
+    /// The core's age.
+    pub(super) age_ms: u64,
+}
+
 impl RoomState {
-    pub(super) fn new(name: RoomName, since: u64) -> Self {
-        Self { name, seq: 0, since, total: 0, sums: Vec::new(), active_ms: since, part: Part::default() }
+    /// A room whose first window begins at `since`, when the core has that age.
+    pub(super) fn new(name: RoomName, since: u64, active_age_ms: u64) -> Self {
+        Self {
+            name,
+            seq: 0,
+            since,
+            total: 0,
+            sums: Vec::new(),
+            others_total: 0,
+            active_ms: since,
+            active_age_ms,
+            part: Part::default(),
+        }
     }
 
     pub(super) fn from_newest(newest: Aggregate) -> Self {
-        let Aggregate { room: name, seq, since, total, totals, window, .. } = newest;
+        let Aggregate { room: name, seq, since, total, totals, others_total, window, .. } = newest;
         let sums =
             totals.into_iter().map(|(reaction, total)| Sum { reaction, total, in_window: 0 }).collect();
-        Self { name, seq, since, total, sums, active_ms: window.end, part: Part::default() }
+        let (active_ms, part) = (window.end, Part::default());
+        Self { name, seq, since, total, sums, others_total, active_ms, active_age_ms: 0, part }
     }
 
     pub(super) fn name(&self) -> &RoomName {
@@ -73,6 +103,11 @@ impl RoomState {
         self.part.count > 0
     }
 
+    /// How many reactions it counts by name.
+    pub(super) fn distinct(&self) -> usize {
+        self.sums.len()
+    }
+
     /// Whether it has no aggregate yet.
     pub(super) fn is_new(&self) -> bool {
         self.seq == 0
@@ -83,22 +118,22 @@ impl RoomState {
         self.total.checked_add(count).is_some_and(|total| total <= COUNT_MAX)
     }
 
-    /// Adds a batch to the open window and to the totals. Gives how many of it became [`OTHER`].
-    pub(super) fn add(&mut self, batch: &BatchRef<'_>, place: Place, max_distinct: usize) -> u64 {
-        let mut folded = 0;
+    /// Adds a batch to the open window and to the totals. A reaction that is new to the room gets a name if `names` has a
+    /// place for it; otherwise it counts among the others.
+    pub(super) fn add(&mut self, batch: &BatchRef<'_>, place: Place, names: &mut Names) {
         for (reaction, n) in &batch.counts {
-            let mut name: &str = reaction;
-            let mut found = self.find(name);
-            if found.is_err() && self.sums.len() >= max_distinct {
-                name = OTHER;
-                found = self.find(name);
-                folded += n;
-            }
-            let at = found.unwrap_or_else(|at| {
-                let reaction = name.parse().unwrap_or_else(|_| reaction.into());
-                self.sums.insert(at, Sum { reaction, total: 0, in_window: 0 });
-                at
-            });
+            let at = match self.find(reaction) {
+                Ok(at) => at,
+                Err(at) if names.take(self.sums.len(), *n) => {
+                    self.sums.insert(at, Sum { reaction: Reaction::from(reaction), total: 0, in_window: 0 });
+                    at
+                }
+                Err(_) => {
+                    self.others_total += n;
+                    self.part.others += n;
+                    continue;
+                }
+            };
             let sum = &mut self.sums[at];
             sum.total += n;
             sum.in_window += n;
@@ -112,7 +147,6 @@ impl RoomState {
         part.late += if place.late { batch.count } else { 0 };
         part.skewed += if place.skewed { batch.count } else { 0 };
         self.total += batch.count;
-        folded
     }
 
     /// Where the reaction is among the sums, or would be.
@@ -121,11 +155,12 @@ impl RoomState {
     }
 
     /// Writes the aggregate of the window, which closes and has so many slots.
-    pub(super) fn close(&mut self, window: Window, slots: usize, source: Source, value: &mut Vec<u8>) {
-        let Self { name, seq, since, total, sums, active_ms, part } = self;
+    pub(super) fn close(&mut self, closing: Closing, value: &mut Vec<u8>) {
+        let Self { name, seq, since, total, sums, others_total, active_ms, active_age_ms, part } = self;
+        let Closing { window, slots, source, age_ms } = closing;
         *seq += 1;
         if part.count > 0 {
-            *active_ms = window.end;
+            (*active_ms, *active_age_ms) = (window.end, age_ms);
         } else {
             empty(&mut part.slots, slots);
         }
@@ -135,15 +170,17 @@ impl RoomState {
             since: *since,
             window,
             count: part.count,
+            others: part.others,
             slots: &part.slots,
             late: part.late,
             skewed: part.skewed,
             total: *total,
+            others_total: *others_total,
             source,
         };
         let counts = sums.iter().filter(|sum| sum.in_window > 0).map(|sum| (&sum.reaction, sum.in_window));
         outline.write(value, counts, sums.iter().map(|sum| (&sum.reaction, sum.total)));
-        (part.count, part.late, part.skewed) = (0, 0, 0);
+        (part.count, part.others, part.late, part.skewed) = (0, 0, 0, 0);
         sums.iter_mut().for_each(|sum| sum.in_window = 0);
     }
 }

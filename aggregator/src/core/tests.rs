@@ -8,6 +8,8 @@ use wire::Batch;
 
 #[path = "clock_tests.rs"]
 mod clock;
+#[path = "names_tests.rs"]
+mod names;
 
 fn rollup() -> Rollup {
     Rollup::new(0, 1, 0, Vec::new(), CONFIG)
@@ -29,7 +31,9 @@ fn record(
     let (mut value, mut tally) = (Vec::new(), Tally::default());
     batches.iter().for_each(|batch| batch.encode_into(&mut value));
     let batches = BatchRef::decode_all(&value).filter_map(Result::ok);
-    let closed = core.record(offset, at_ms, batches, now_ms, &mut tally);
+    // The next tick tells the age.
+    let now = Now { wall_ms: now_ms, age_ms: 0 };
+    let closed = core.record(offset, at_ms, batches, now, &mut tally);
     (closed, tally)
 }
 
@@ -42,6 +46,13 @@ fn fire(core: &mut Rollup, offset: u64, at_ms: u64) -> Option<Closed> {
 fn fire_in(core: &mut Rollup, rooms: &[&str]) {
     for (offset, room) in (0u64..).zip(rooms) {
         record(core, offset, 10_000, &[batch(room, &[("🔥", 1)])], 10_000);
+    }
+}
+
+impl Rollup {
+    /// A tick when both clocks say the same time.
+    fn tick_at(&mut self, now_ms: u64, caught_up: bool) -> Option<Closed> {
+        self.tick(Now { wall_ms: now_ms, age_ms: now_ms }, caught_up)
     }
 }
 
@@ -78,7 +89,7 @@ fn a_record_at_the_end_closes_the_window_at_its_offset_and_counts_in_the_next() 
     assert_eq!(first.source, Source { partition: 0, from: 0, to: 2 });
     assert_eq!((first.seq, first.count, first.total, first.since), (1, 2, 2, 10_000));
     assert_eq!(first.slots, [1, 0, 0, 1]);
-    let second = only(core.tick(14_050, true));
+    let second = only(core.tick_at(14_050, true));
     assert_eq!(second.source, Source { partition: 0, from: 2, to: 3 });
     assert_eq!((second.seq, second.count, second.total, second.since), (2, 1, 3, 10_000));
 }
@@ -87,23 +98,23 @@ fn a_record_at_the_end_closes_the_window_at_its_offset_and_counts_in_the_next() 
 fn when_people_stop_reacting_the_clock_closes_the_window_after_the_grace() {
     let mut core = rollup();
     fire(&mut core, 0, 10_500);
-    assert_eq!(core.tick(12_049, true), None);
-    assert_eq!(core.tick(12_050, false), None, "records may be on their way");
-    assert_eq!(only(core.tick(12_050, true)).count, 1);
+    assert_eq!(core.tick_at(12_049, true), None);
+    assert_eq!(core.tick_at(12_050, false), None, "records may be on their way");
+    assert_eq!(only(core.tick_at(12_050, true)).count, 1);
 }
 
 #[test]
 fn a_room_comes_to_rest_once_and_then_is_silent() {
     let mut core = rollup();
     fire(&mut core, 0, 10_000);
-    only(core.tick(12_050, true));
-    assert_eq!(core.tick(12_050, true), None);
-    let rest = only(core.tick(14_050, true));
+    only(core.tick_at(12_050, true));
+    assert_eq!(core.tick_at(12_050, true), None);
+    let rest = only(core.tick_at(14_050, true));
     assert_eq!((rest.seq, rest.count, rest.total), (2, 0, 1));
     assert_eq!(rest.slots, [0, 0, 0, 0]);
     assert_eq!(rest.window, wire::Window { start: 12_000, end: 14_000 });
     assert_eq!(rest.source, Source { partition: 0, from: 1, to: 1 });
-    assert_eq!(core.tick(16_050, true), None);
+    assert_eq!(core.tick_at(16_050, true), None);
 }
 
 #[test]
@@ -111,9 +122,9 @@ fn a_window_names_the_reactions_that_came_in_it_and_the_totals_name_all() {
     let mut core = rollup();
     record(&mut core, 0, 10_000, &[batch("r", &[("a", 1), ("b", 2)])], 10_000);
     let (first, _) = record(&mut core, 1, 12_000, &[batch("r", &[("b", 3)])], 12_000);
-    let [first, second, rest] = [first, core.tick(14_050, true), {
-        core.tick(14_050, true);
-        core.tick(16_050, true)
+    let [first, second, rest] = [first, core.tick_at(14_050, true), {
+        core.tick_at(14_050, true);
+        core.tick_at(16_050, true)
     }]
     .map(only);
     let names = |counts: &wire::Counts| counts.keys().map(ToString::to_string).collect::<Vec<_>>();
@@ -126,7 +137,7 @@ fn the_next_tick_is_due_when_a_window_closes_or_else_when_to_look_for_silent_roo
     let mut core = rollup();
     fire(&mut core, 0, 10_000);
     for (now_ms, due_ms) in [(10_000, 12_050), (12_050, 14_050), (14_050, 17_500), (17_500, 25_000)] {
-        while core.tick(now_ms, true).is_some() {}
+        while core.tick_at(now_ms, true).is_some() {}
         assert_eq!(core.due_ms(now_ms), due_ms, "the room's TTL is looked at eight times");
     }
 }
@@ -141,7 +152,7 @@ fn rooms_of_one_window_share_its_cut_and_those_that_went_quiet_get_zero() {
         closed.aggregates().iter().map(|a| (a.room.to_string(), a.count)).collect::<Vec<_>>()
     };
     assert_eq!(rooms(closed.unwrap()), [("a".to_owned(), 2), ("b".to_owned(), 3)]);
-    assert_eq!(rooms(core.tick(14_050, true).unwrap()), [("a".to_owned(), 0), ("b".to_owned(), 1)]);
+    assert_eq!(rooms(core.tick_at(14_050, true).unwrap()), [("a".to_owned(), 0), ("b".to_owned(), 1)]);
 }
 
 #[test]
@@ -158,7 +169,7 @@ fn all_batches_of_a_record_count_in_one_window_and_the_cut_falls_before_the_reco
     assert_eq!(tally, Tally { counted: 10, ..Tally::default() });
     let first = only(closed);
     assert_eq!((first.count, first.source), (1, Source { partition: 0, from: 0, to: 1 }));
-    let second = core.tick(14_050, true).unwrap();
+    let second = core.tick_at(14_050, true).unwrap();
     assert_eq!((second.from, second.to), (1, 2));
     let aggregates = second.aggregates();
     let rooms: Vec<_> = aggregates.iter().map(|a| (&*a.room, a.count, &a.slots[..])).collect();
@@ -171,7 +182,7 @@ fn a_late_record_counts_in_the_open_window_and_says_so() {
     fire(&mut core, 0, 12_500);
     let (_, taken) = record(&mut core, 1, 11_000, &[batch("r", &[("🔥", 5)])], 12_600);
     assert_eq!(taken, Tally { counted: 5, late: 5, ..Tally::default() });
-    let closed = only(core.tick(14_050, true));
+    let closed = only(core.tick_at(14_050, true));
     assert_eq!((closed.count, closed.late), (6, 5));
     assert_eq!(closed.slots, [5, 1, 0, 0]);
 }
@@ -180,9 +191,9 @@ fn a_late_record_counts_in_the_open_window_and_says_so() {
 fn a_late_record_after_the_clock_closed_its_window_opens_the_next_one() {
     let mut core = rollup();
     fire(&mut core, 0, 10_000);
-    only(core.tick(12_050, true));
+    only(core.tick_at(12_050, true));
     record(&mut core, 1, 11_999, &[batch("r", &[("🔥", 1)])], 12_060);
-    let closed = only(core.tick(14_050, true));
+    let closed = only(core.tick_at(14_050, true));
     assert_eq!((closed.window.start, closed.count, closed.late), (12_000, 1, 1));
 }
 
@@ -192,11 +203,11 @@ fn a_record_from_the_future_counts_now_and_opens_no_window_that_time_has_not_rea
     fire(&mut core, 0, 10_000);
     let (closed, taken) = record(&mut core, 1, 99_000, &[batch("r", &[("🔥", 2)])], 10_100);
     assert_eq!((closed, taken), (None, Tally { counted: 2, skewed: 2, ..Tally::default() }));
-    let closed = only(core.tick(12_050, true));
+    let closed = only(core.tick_at(12_050, true));
     assert_eq!((closed.window.end, closed.count, closed.skewed), (12_000, 3, 2));
     let mut fresh = rollup();
     record(&mut fresh, 0, 99_000, &[batch("r", &[("🔥", 2)])], 10_100);
-    assert_eq!(only(fresh.tick(12_050, true)).window.start, 10_000);
+    assert_eq!(only(fresh.tick_at(12_050, true)).window.start, 10_000);
 }
 
 #[test]
@@ -206,7 +217,7 @@ fn a_record_from_the_future_that_lies_before_its_window_is_skewed_and_not_late_a
     // The clock went back; the window lies further ahead than the record.
     let (_, taken) = record(&mut core, 1, 900_000, &[batch("r", &[("🔥", 2)])], 100_000);
     assert_eq!(taken, Tally { counted: 2, skewed: 2, ..Tally::default() });
-    let closed = only(core.tick(100_000, true));
+    let closed = only(core.tick_at(100_000, true));
     assert_eq!((closed.late, closed.skewed, closed.check()), (0, 2, Ok(())));
 }
 
@@ -215,22 +226,10 @@ fn a_new_interval_applies_from_the_next_window_and_the_open_one_keeps_its_end() 
     let mut core = rollup();
     fire(&mut core, 0, 10_000);
     core.configure(Config { interval_ms: 500, ..CONFIG });
-    assert_eq!(core.tick(10_600, true), None);
+    assert_eq!(core.tick_at(10_600, true), None);
     assert_eq!(only(fire(&mut core, 1, 12_100)).window.len_ms(), 2_000);
-    let closed = only(core.tick(12_550, true));
+    let closed = only(core.tick_at(12_550, true));
     assert_eq!(closed.window, wire::Window { start: 12_000, end: 12_500 });
-}
-
-#[test]
-fn reactions_beyond_a_rooms_limit_of_distinct_ones_count_as_other() {
-    let mut core = rollup();
-    record(&mut core, 0, 10_000, &[batch("r", &[("a", 1), ("b", 1), ("c", 1)])], 10_000);
-    let (_, taken) = record(&mut core, 1, 10_001, &[batch("r", &[("a", 1), ("d", 4), ("e", 5)])], 10_001);
-    assert_eq!(taken, Tally { counted: 10, folded: 9, ..Tally::default() });
-    let closed = only(core.tick(12_050, true));
-    let counts: Vec<_> = closed.counts.iter().map(|(r, n)| (r.to_string(), *n)).collect();
-    assert_eq!(counts, [("a".into(), 2), ("b".into(), 1), ("c".into(), 1), ("other".to_owned(), 9)]);
-    assert_eq!(closed.counts, closed.totals);
 }
 
 #[test]
@@ -239,7 +238,7 @@ fn a_record_that_was_taken_before_is_not_counted_again() {
     fire(&mut core, 7, 10_000);
     let again = record(&mut core, 7, 10_000, &[batch("r", &[("🔥", 1)])], 10_000);
     assert_eq!(again, (None, Tally { replayed: 1, ..Tally::default() }));
-    assert_eq!(only(core.tick(12_050, true)).count, 1);
+    assert_eq!(only(core.tick_at(12_050, true)).count, 1);
 }
 
 #[test]
@@ -248,7 +247,7 @@ fn a_total_that_clients_could_not_read_exactly_is_refused() {
     record(&mut core, 0, 10_000, &[batch("r", &[("a", wire::COUNT_MAX)])], 10_000);
     let (_, tally) = record(&mut core, 1, 10_000, &[batch("r", &[("a", 1)])], 10_000);
     assert_eq!((tally, core.position()), (Tally { overflows: 1, ..Tally::default() }, 2));
-    assert_eq!(only(core.tick(12_050, true)).total, wire::COUNT_MAX);
+    assert_eq!(only(core.tick_at(12_050, true)).total, wire::COUNT_MAX);
 }
 
 #[test]
@@ -263,7 +262,7 @@ fn a_batch_that_would_pass_the_limit_says_nothing_against_the_others_of_its_reco
     ];
     let (_, tally) = record(&mut core, 1, 10_000, &batches, 10_000);
     assert_eq!(tally, Tally { counted: 4, overflows: 2, ..Tally::default() });
-    let totals: Vec<_> = core.tick(12_050, true).unwrap().aggregates().iter().map(|a| a.total).collect();
+    let totals: Vec<_> = core.tick_at(12_050, true).unwrap().aggregates().iter().map(|a| a.total).collect();
     assert_eq!(totals, [wire::COUNT_MAX, 3]);
 }
 
@@ -275,11 +274,11 @@ fn a_record_in_which_nothing_counts_is_passed_over_and_closes_no_window() {
     assert_eq!(record(&mut core, 1, 12_000, &full, 12_000).0, None);
     assert_eq!(record(&mut core, 2, 12_000, &[], 12_000), (None, Tally::default()));
     assert_eq!(core.position(), 3);
-    assert_eq!(only(core.tick(12_050, true)).source, Source { partition: 0, from: 0, to: 3 });
-    assert_eq!(core.tick(12_050, true), None);
-    assert_eq!(only(core.tick(14_050, true)).count, 0, "it is at rest");
+    assert_eq!(only(core.tick_at(12_050, true)).source, Source { partition: 0, from: 0, to: 3 });
+    assert_eq!(core.tick_at(12_050, true), None);
+    assert_eq!(only(core.tick_at(14_050, true)).count, 0, "it is at rest");
     assert_eq!(record(&mut core, 3, 20_000, &full, 20_000).0, None);
-    assert_eq!(core.tick(30_000, true), None, "nothing opened a window");
+    assert_eq!(core.tick_at(30_000, true), None, "nothing opened a window");
 }
 
 #[test]
@@ -289,7 +288,7 @@ fn a_silent_room_is_forgotten_and_starts_a_new_life() {
     let mut now_ms = 12_050;
     let mut tombstones = Vec::new();
     while tombstones.is_empty() {
-        if let Some(closed) = core.tick(now_ms, true) {
+        if let Some(closed) = core.tick_at(now_ms, true) {
             assert!(closed.forgotten().is_empty() || closed.from == closed.to);
             tombstones = closed.forgotten();
         }
@@ -298,7 +297,7 @@ fn a_silent_room_is_forgotten_and_starts_a_new_life() {
     assert!((72_000..82_000).contains(&now_ms), "{now_ms}");
     assert_eq!((tombstones[0].as_ref(), core.room_count()), ("r", 0));
     fire(&mut core, 1, now_ms);
-    let reborn = only(core.tick(now_ms + 4_000, true));
+    let reborn = only(core.tick_at(now_ms + 4_000, true));
     assert_eq!((reborn.seq, reborn.total), (1, 1));
     assert!(reborn.since > 70_000);
 }
@@ -311,7 +310,7 @@ fn a_room_is_forgotten_also_while_others_are_busy() {
     for n in 1..200 {
         let now_ms = 10_000 + n * 500;
         record(&mut core, n, now_ms, &[batch("busy", &[("🔥", 1)])], now_ms);
-        while let Some(closed) = core.tick(now_ms, true) {
+        while let Some(closed) = core.tick_at(now_ms, true) {
             forgotten.extend(closed.forgotten());
         }
     }
@@ -324,20 +323,20 @@ fn forgetting_a_room_commits_nothing_of_the_open_window_and_spares_the_rooms_in_
     record(&mut core, 0, 10_000, &[batch("a", &[("🔥", 1)])], 10_000);
     record(&mut core, 1, 10_000, &[batch("b", &[("🔥", 1)])], 10_000);
     for now_ms in [12_050, 14_050] {
-        while core.tick(now_ms, true).is_some() {}
+        while core.tick_at(now_ms, true).is_some() {}
     }
     // Both are old; one has a reaction that is not committed yet.
     record(&mut core, 2, 80_000, &[batch("b", &[("🔥", 1)])], 80_000);
-    let closed = core.tick(80_000, true).unwrap();
+    let closed = core.tick_at(80_000, true).unwrap();
     assert_eq!(closed.forgotten().iter().map(ToString::to_string).collect::<Vec<_>>(), ["a"]);
     assert_eq!((closed.from, closed.to), (2, 2));
-    assert_eq!(only(core.tick(82_050, true)).total, 2);
+    assert_eq!(only(core.tick_at(82_050, true)).total, 2);
 }
 
 /// Names of rooms that ticks up to now forget, with how many rooms there are then.
 fn thinned_out(core: &mut Rollup, now_ms: u64, caught_up: bool) -> (Vec<String>, usize) {
     let mut names = Vec::new();
-    while let Some(closed) = core.tick(now_ms, caught_up) {
+    while let Some(closed) = core.tick_at(now_ms, caught_up) {
         assert_eq!(matches!(closed.kind, Kind::Silent | Kind::TooMany), closed.aggregates().is_empty());
         if closed.kind == Kind::TooMany {
             assert_eq!(closed.from, closed.to);
@@ -398,7 +397,7 @@ fn the_log_is_left_with_a_whole_share_of_rooms_also_while_new_ones_wait_for_thei
         let at_ms = 10_000 + 2_000 * offset;
         let room = batch(&format!("r{offset}"), &[("🔥", 1)]);
         let closed = record(&mut core, offset, at_ms, &[room], at_ms).0;
-        for closed in closed.into_iter().chain(std::iter::from_fn(|| core.tick(at_ms, true))) {
+        for closed in closed.into_iter().chain(std::iter::from_fn(|| core.tick_at(at_ms, true))) {
             for (room, value) in closed.records {
                 if value.is_some() {
                     kept.insert(room)
@@ -430,7 +429,7 @@ fn a_partition_has_its_share_of_the_rooms() {
     fire_in(&mut core, &["a", "b", "c", "d"]);
     thinned_out(&mut core, 20_000, true);
     assert_eq!(thinned_out(&mut core, 30_000, true).1, 2);
-    assert_eq!([share_of_rooms(4, 3), share_of_rooms(1, 3), share_of_rooms(6, 3)], [2, 1, 2]);
+    assert_eq!([share(4, 3), share(1, 3), share(6, 3)], [2, 1, 2]);
 }
 
 #[test]
@@ -449,7 +448,7 @@ fn after_a_restart_there_may_be_too_many_rooms_too() {
     let mut newest = BTreeMap::new();
     fire_in(&mut before, &["a", "b", "c"]);
     for now_ms in [20_000, 20_000, 30_000] {
-        let aggregates = before.tick(now_ms, true).map(|closed| closed.aggregates());
+        let aggregates = before.tick_at(now_ms, true).map(|closed| closed.aggregates());
         newest.extend(aggregates.into_iter().flatten().map(|it| (it.room.clone(), it)));
     }
     let config = Config { max_rooms: 1, ..CONFIG };
@@ -462,15 +461,15 @@ fn after_a_restart_there_may_be_too_many_rooms_too() {
 fn after_a_restart_totals_seq_and_rest_go_on() {
     let mut before = rollup();
     fire(&mut before, 0, 10_000);
-    let newest = only(before.tick(12_050, true));
+    let newest = only(before.tick_at(12_050, true));
     let mut after = Rollup::new(0, 1, 1, vec![newest], CONFIG);
     let rest = only({
-        after.tick(20_000, true);
-        after.tick(22_050, true)
+        after.tick_at(20_000, true);
+        after.tick_at(22_050, true)
     });
     assert_eq!((rest.seq, rest.count, rest.total, rest.since), (2, 0, 1, 10_000));
     fire(&mut after, 1, 23_000);
-    let next = only(after.tick(24_050, true));
+    let next = only(after.tick_at(24_050, true));
     assert_eq!((next.seq, next.total, next.source.from), (3, 2, 1));
 }
 
@@ -558,13 +557,13 @@ proptest! {
                     ledger.commit(&closed);
                 }
             }
-            while let Some(closed) = core.tick(now_ms, true) {
+            while let Some(closed) = core.tick_at(now_ms, true) {
                 ledger.commit(&closed);
             }
         }
         for _ in 0..4 {
             now_ms += 200_000;
-            while let Some(closed) = core.tick(now_ms, true) {
+            while let Some(closed) = core.tick_at(now_ms, true) {
                 ledger.commit(&closed);
             }
         }
@@ -573,7 +572,7 @@ proptest! {
         let accepted: u64 = log.iter().flat_map(|(_, batches)| batches).map(|batch| batch.count).sum();
         let counted: u64 = ledger.newest.values().map(|aggregate| aggregate.total).sum();
         prop_assert_eq!(counted + ledger.bygone, accepted);
-        prop_assert!(ledger.newest.len() <= share_of_rooms(max_rooms, 3));
+        prop_assert!(ledger.newest.len() <= share(max_rooms, 3));
         prop_assert!(ledger.newest.values().all(|aggregate| aggregate.count == 0), "all came to rest");
     }
 }

@@ -86,7 +86,7 @@ impl Bug {
         committer: &SimCommitter,
         mut cuts: Vec<Cut>,
     ) -> Result<(), CommitError> {
-        let SimCommitter { log, inner, told } = committer;
+        let SimCommitter { log, inner, told, .. } = committer;
         match self {
             Self::EpochsIgnored => {
                 let told = told.lock().unwrap().clone();

@@ -2,7 +2,12 @@
 //! and after its effect, so that a crash can come at each of these points; records come in pieces of any size; who
 //! dies stays in the group until it is buried; a commit whose caller is gone may still be written, late.
 
-use super::{bugs::Bug, rng::Rng};
+use super::{
+    bugs::Bug,
+    rng::Rng,
+    silence::{Active, Silence},
+};
+use crate::Config;
 use eventlog::{
     BoxFuture, CommitError, Committer, Cut, EventLog, Feed, FeedError, FeedEvent, FeedEvents, Follower,
     MemoryLog, OpenError, Writer,
@@ -39,6 +44,7 @@ struct State {
     calls: usize,
     /// What members did that no log should have to see.
     misuse: Vec<String>,
+    silence: Silence,
     dead: Vec<Box<dyn FeedEvents>>,
     late: Vec<(Arc<dyn Committer>, Vec<Cut>)>,
 }
@@ -48,7 +54,8 @@ impl SimLog {
         let (gives_way, takes_time) = (rng.one_of(&[0, 10, 40]), rng.one_of(&[0, 0, 3, 15]));
         let (answers_lost, misuse) = (rng.one_of(&[0, 0, 2, 10]), Vec::new());
         let (dead, late) = (Vec::new(), Vec::new());
-        let state = State { rng, gives_way, takes_time, answers_lost, calls: 0, misuse, dead, late };
+        let silence = Silence::default();
+        let state = State { rng, gives_way, takes_time, answers_lost, calls: 0, misuse, silence, dead, late };
         Self { memory, bug, state: Arc::new(Mutex::new(state)) }
     }
 
@@ -81,8 +88,21 @@ impl SimLog {
         }
     }
 
-    pub(super) fn time_passes(&self) {
-        self.state().calls = 0;
+    pub(super) fn time_passes(&self, now_ms: u64) {
+        let mut state = self.state();
+        state.calls = 0;
+        state.silence.now_ms = now_ms;
+    }
+
+    /// Records came into the log.
+    pub(super) fn appended(&self) {
+        let records = (0..self.memory.partitions()).map(|n| self.memory.reactions(n).len()).collect();
+        self.state().silence.appended(records);
+    }
+
+    /// Instances have this configuration, perhaps.
+    pub(super) fn configured(&self, config: &Config) {
+        self.state().silence.configured(config);
     }
 
     /// Ends all trouble, but for the slowness.
@@ -142,9 +162,14 @@ impl EventLog for SimLog {
             // A caller that stops waiting is no member: what is dropped here leaves the group.
             let Feed { events, committer } = self.memory.feed().await?;
             self.stall().await;
-            let (log, told) = (self.clone(), Told::default());
-            let committer = SimCommitter { log: self.clone(), inner: committer, told: Arc::clone(&told) };
-            let events = SimEvents { log, inner: Some(events), pieces: VecDeque::new(), told };
+            let (log, told, active) = (self.clone(), Told::default(), Active::default());
+            let committer = SimCommitter {
+                log: self.clone(),
+                inner: committer,
+                told: Arc::clone(&told),
+                active: Arc::clone(&active),
+            };
+            let events = SimEvents { log, inner: Some(events), pieces: VecDeque::new(), told, active };
             Ok(Feed { events: Box::new(events), committer: Arc::new(committer) })
         })
     }
@@ -164,6 +189,7 @@ struct SimEvents {
     /// Came already, not given yet.
     pieces: VecDeque<FeedEvent>,
     told: Told,
+    active: Active,
 }
 
 impl FeedEvents for SimEvents {
@@ -199,7 +225,12 @@ impl SimEvents {
     fn tell(&self, event: &FeedEvent) {
         let mut told = self.told.lock().unwrap();
         match event {
-            FeedEvent::Assigned { partition, epoch, .. } => told.insert(*partition, *epoch),
+            FeedEvent::Assigned { partition, epoch, newest, .. } => {
+                let now_ms = self.log.state().silence.now_ms;
+                let loaded = newest.iter().map(|newest| (newest.room.clone(), now_ms));
+                self.active.lock().unwrap().extend(loaded);
+                told.insert(*partition, *epoch)
+            }
             FeedEvent::Revoked { partition } => told.remove(partition),
             _ => None,
         };
@@ -227,6 +258,7 @@ pub(super) struct SimCommitter {
     pub(super) log: SimLog,
     pub(super) inner: Arc<dyn Committer>,
     pub(super) told: Told,
+    active: Active,
 }
 
 impl Committer for SimCommitter {
@@ -260,6 +292,9 @@ impl SimCommitter {
                 self.log.state().misuse.push(what);
             }
         }
+        drop(told);
+        let State { silence, misuse, .. } = &mut *self.log.state();
+        silence.check(cuts, &mut self.active.lock().unwrap(), misuse);
     }
 }
 

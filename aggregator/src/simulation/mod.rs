@@ -3,6 +3,7 @@
 //!
 //! - `world`: one run. `steps`: what can happen in it. `rng`: in which order.
 //! - `instance`: a process of the tier, polled by hand. `log`: the log as it sees it.
+//! - `silence`: that no room is forgotten before its time, whatever clocks say.
 //! - `check`: what must hold at the end. `bugs`: that it would be noticed if it didn't.
 
 mod bugs;
@@ -10,6 +11,7 @@ mod check;
 mod instance;
 mod log;
 mod rng;
+mod silence;
 mod steps;
 mod tests;
 mod world;

@@ -60,6 +60,7 @@ impl World {
         let rooms = (0..rng.between(1, 6)).map(|n| format!("room-{n}").parse().unwrap()).collect();
         let limits = Limits { commit: rng.below(12) + 1, waiting: rng.below(60) + 1 };
         let config = config_of(configure(&mut rng)).unwrap();
+        log.configured(&config);
         let mut world = Self {
             writer: memory.writer().await.unwrap(),
             rng,
@@ -110,6 +111,7 @@ impl World {
             Step::ReactAtOddTime { room, batches, off_ms } => self.react(room, batches, Some(off_ms)),
             Step::Poison { partition, kind } => {
                 self.memory.push_raw(partition as u32 % self.partitions, self.now_ms, POISONS[kind]);
+                self.log.appended();
             }
             Step::Redeliver { partition, records } => {
                 self.memory.redeliver(partition as u32 % self.partitions, records);
@@ -134,7 +136,10 @@ impl World {
             Step::FailCommit { fault } => self.memory.fail_commits([fault]),
             Step::FailOpens { count } => self.memory.fail_opens(count),
             Step::Configure { .. } => {
-                config_of(step).map(|config| self.config.send_replace(Arc::new(config)));
+                if let Some(config) = config_of(step) {
+                    self.log.configured(&config);
+                    self.config.send_replace(Arc::new(config));
+                }
             }
         }
         Ok(())
@@ -187,6 +192,7 @@ impl World {
                 self.memory.push_raw(partition, at_ms, record);
             }
         }
+        self.log.appended();
     }
 
     fn start(&mut self) {
@@ -240,7 +246,7 @@ impl World {
             left_ms -= slice_ms;
             self.now_ms += slice_ms;
             self.set_clocks();
-            self.log.time_passes();
+            self.log.time_passes(self.now_ms);
             time::advance(Duration::from_millis(slice_ms)).await;
             if left_ms > 0 {
                 self.settle()?;
@@ -334,5 +340,13 @@ fn config_of(step: Step) -> Option<Config> {
         return None;
     };
     let room_ttl_ms = interval_ms * ttl_intervals;
-    Some(Config { interval_ms, slots, grace_ms, room_ttl_ms, max_rooms, max_distinct_per_room: max_distinct })
+    Some(Config {
+        interval_ms,
+        slots,
+        grace_ms,
+        room_ttl_ms,
+        max_rooms,
+        max_distinct_per_room: max_distinct,
+        max_distinct: 1_000_000,
+    })
 }

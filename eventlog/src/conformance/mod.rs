@@ -123,11 +123,13 @@ pub fn aggregate(room: &RoomName, seq: u64, partition: u32) -> Aggregate {
         window: Window { start: seq * 1_000, end: seq * 1_000 + 1_000 },
         count: 0,
         counts: wire::Counts::new(),
+        others: 0,
         slots: vec![0],
         late: 0,
         skewed: 0,
         total: 0,
         totals: wire::Counts::new(),
+        others_total: 0,
         source: Source { partition, from: 0, to: 1 },
     }
 }

@@ -94,11 +94,13 @@ pub(crate) fn aggregate(room: &str, seq: u64) -> Aggregate {
         window: Window { start, end: start + 2_000 },
         count: 3,
         counts: counts(1),
+        others: 0,
         slots: vec![3, 0, 0, 0],
         late: 0,
         skewed: 0,
         total: 3 * seq,
         totals: counts(seq),
+        others_total: 0,
         source: Source { partition: 0, from: seq, to: seq + 1 },
     }
 }

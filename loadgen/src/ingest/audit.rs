@@ -171,9 +171,11 @@ mod tests {
             window: wire::Window { start: 2_000, end: 4_000 },
             count: 0,
             counts: Counts::new(),
+            others: 0,
             slots: vec![0],
             total: total.values().sum(),
             totals: total,
+            others_total: 0,
         };
         judge(expected, &[], Ok(&Witness::snapshot(Some(frame))))
     }

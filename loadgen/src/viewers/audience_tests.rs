@@ -15,9 +15,11 @@ fn frame(since: u64, seq: u64, count: u64, total: u64) -> Frame {
         window: Window { start: since + seq * 1_000 - 1_000, end: since + seq * 1_000 },
         count,
         counts,
+        others: 0,
         slots: vec![count],
         total,
         totals: [("🔥".parse().unwrap(), total)].into(),
+        others_total: 0,
     }
 }
 

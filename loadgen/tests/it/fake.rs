@@ -195,9 +195,11 @@ fn next(last: Option<&Frame>, counts: Counts) -> Frame {
         window: Window { start, end },
         count,
         counts,
+        others: 0,
         slots: vec![count],
         total: totals.values().sum(),
         totals,
+        others_total: 0,
     }
 }
 

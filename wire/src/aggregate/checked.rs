@@ -44,7 +44,10 @@ impl<V: AsRef<[u8]>> CheckedAggregate<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Counts, FORMAT_VERSION, Source, aggregate::tests::GOLDEN};
+    use crate::{
+        Counts, FORMAT_VERSION, Source,
+        aggregate::tests::{GOLDEN, GOLDEN_OTHERS},
+    };
     use proptest::prelude::*;
 
     /// Numbers of any length; few are too long for the very form.
@@ -55,12 +58,15 @@ mod tests {
     fn aggregates() -> impl Strategy<Value = Aggregate> {
         let counts = prop::collection::btree_map("[a-z\"\\\\🔥👏]{1,8}", (0u64..5, 0u64..1_000_000), 0..6);
         let outline = ("[A-Za-z0-9._~-]{1,64}", numbers(), numbers(), numbers(), any::<u32>(), numbers());
-        (outline, counts, 0u64..4).prop_map(|((room, seq, since, end, partition, to), counts, late)| {
+        let others = (prop_oneof![Just(0u64), 1u64..1_000_000], prop_oneof![Just(0u64), 1u64..1_000_000]);
+        (outline, counts, others, 0u64..4).prop_map(|(outline, counts, (others, more_others), late)| {
+            let (room, seq, since, end, partition, to) = outline;
             let parse = |(reaction, n): (&String, u64)| (reaction.parse().unwrap(), n);
             let totals: Counts = counts.iter().map(|(r, (n, more))| parse((r, n + more))).collect();
             let counts: Counts =
                 counts.iter().filter(|(_, (n, _))| *n > 0).map(|(r, (n, _))| parse((r, *n))).collect();
-            let count = counts.values().sum();
+            let count = counts.values().sum::<u64>() + others;
+            let others_total = others + more_others;
             Aggregate {
                 v: FORMAT_VERSION,
                 room: room.parse().unwrap(),
@@ -69,11 +75,13 @@ mod tests {
                 window: Window { start: end - 1, end },
                 count,
                 counts,
+                others,
                 slots: vec![count / 3, 0, 0, count - count / 3],
                 late: late.min(count),
                 skewed: 0,
-                total: totals.values().sum(),
+                total: totals.values().sum::<u64>() + others_total,
                 totals,
+                others_total,
                 source: Source { partition, from: to / 2, to },
             }
         })
@@ -155,6 +163,7 @@ mod tests {
     fn what_is_written_is_read_without_the_reader_of_json() {
         for value in [
             GOLDEN.trim_end(),
+            GOLDEN_OTHERS.trim_end(),
             &GOLDEN
                 .trim_end()
                 .replace("889", "0")
@@ -165,6 +174,16 @@ mod tests {
             let checked = CheckedAggregate::new(&"ind-pak-final".parse().unwrap(), value).unwrap();
             assert!(checked.cuts.is_some(), "{value}");
         }
+    }
+
+    #[test]
+    fn a_frame_has_the_others_whatever_way_it_is_made() {
+        let value = GOLDEN_OTHERS.trim_end();
+        let checked = CheckedAggregate::new(&"ind-pak-final".parse().unwrap(), value).unwrap();
+        let golden = include_str!("../../golden/frame-others.json").trim_end();
+        assert_eq!(String::from_utf8(checked.frame(10)).unwrap(), golden);
+        let cut = Frame::decode(&checked.frame(1)).unwrap();
+        assert_eq!((cut.counts.len(), cut.others, cut.others_total), (1, 11, 20));
     }
 
     #[test]
@@ -183,6 +202,16 @@ mod tests {
         ] {
             assert!(GOLDEN.contains(from), "{from}");
             let value = GOLDEN.trim_end().replace(from, to);
+            let said = CheckedAggregate::new(&"ind-pak-final".parse().unwrap(), &value).unwrap_err();
+            assert_eq!(said.to_string(), Aggregate::decode(value.as_bytes()).unwrap_err().to_string());
+        }
+        for (from, to) in [
+            ("\"others\":11", "\"others\":12"),
+            ("\"others_total\":20", "\"others_total\":21"),
+            ("\"👏\":300,\"🔥\":89989},\"others_total\":20", "\"👏\":310,\"🔥\":89989},\"others_total\":10"),
+        ] {
+            assert!(GOLDEN_OTHERS.contains(from), "{from}");
+            let value = GOLDEN_OTHERS.trim_end().replace(from, to);
             let said = CheckedAggregate::new(&"ind-pak-final".parse().unwrap(), &value).unwrap_err();
             assert_eq!(said.to_string(), Aggregate::decode(value.as_bytes()).unwrap_err().to_string());
         }

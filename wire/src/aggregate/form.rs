@@ -15,12 +15,16 @@ const START: &[u8] = br#","window":{"start":"#;
 const END: &[u8] = br#","end":"#;
 const COUNT: &[u8] = br#"},"count":"#;
 const COUNTS: &[u8] = br#","counts":{"#;
-const SLOTS: &[u8] = br#"},"slots":["#;
+/// What ends counts by reaction.
+const COUNTED: &[u8] = b"}";
+const OTHERS: &[u8] = br#","others":"#;
+const SLOTS: &[u8] = br#","slots":["#;
 const LATE: &[u8] = br#"],"late":"#;
 const SKEWED: &[u8] = br#","skewed":"#;
 const TOTAL: &[u8] = br#","total":"#;
 const TOTALS: &[u8] = br#","totals":{"#;
-const PARTITION: &[u8] = br#"},"source":{"partition":"#;
+const OTHERS_TOTAL: &[u8] = br#","others_total":"#;
+const PARTITION: &[u8] = br#","source":{"partition":"#;
 const FROM: &[u8] = br#","from":"#;
 const TO: &[u8] = br#","to":"#;
 const LAST: &[u8] = b"}}";
@@ -38,6 +42,8 @@ pub struct Outline<'a> {
     pub window: Window,
     /// Reactions in the window.
     pub count: u64,
+    /// How many of them the room does not count by name.
+    pub others: u64,
     /// The same by slice.
     pub slots: &'a [u64],
     /// How many came late.
@@ -46,6 +52,8 @@ pub struct Outline<'a> {
     pub skewed: u64,
     /// Reactions since `since`.
     pub total: u64,
+    /// How many of them the room does not count by name.
+    pub others_total: u64,
     /// The records that were counted.
     pub source: Source,
 }
@@ -70,6 +78,8 @@ impl Outline<'_> {
         }
         value.extend_from_slice(COUNTS);
         put_counts(value, counts);
+        value.extend_from_slice(COUNTED);
+        put_others(value, OTHERS, self.others);
         let mut before = SLOTS;
         for n in self.slots {
             put(value, before, *n);
@@ -83,6 +93,8 @@ impl Outline<'_> {
         }
         value.extend_from_slice(TOTALS);
         put_counts(value, totals);
+        value.extend_from_slice(COUNTED);
+        put_others(value, OTHERS_TOTAL, self.others_total);
         let Source { partition, from, to } = self.source;
         for (before, n) in [(PARTITION, partition.into()), (FROM, from), (TO, to)] {
             put(value, before, n);
@@ -94,18 +106,19 @@ impl Outline<'_> {
 impl Aggregate {
     /// The record's value.
     pub fn encode(&self) -> Vec<u8> {
-        let Self { room, seq, since, window, count, slots, late, skewed, total, source, .. } = self;
         let outline = Outline {
-            room,
-            seq: *seq,
-            since: *since,
-            window: *window,
-            count: *count,
-            slots,
-            late: *late,
-            skewed: *skewed,
-            total: *total,
-            source: *source,
+            room: &self.room,
+            seq: self.seq,
+            since: self.since,
+            window: self.window,
+            count: self.count,
+            others: self.others,
+            slots: &self.slots,
+            late: self.late,
+            skewed: self.skewed,
+            total: self.total,
+            others_total: self.others_total,
+            source: self.source,
         };
         let mut value = Vec::new();
         let (counts, totals) = (self.counts.iter(), self.totals.iter());
@@ -117,6 +130,13 @@ impl Aggregate {
 fn put(value: &mut Vec<u8>, before: &[u8], n: u64) {
     value.extend_from_slice(before);
     put_number(value, n);
+}
+
+/// Writes a count that is left out where it is zero.
+fn put_others(value: &mut Vec<u8>, before: &[u8], n: u64) {
+    if n > 0 {
+        put(value, before, n);
+    }
 }
 
 /// What is read of a value in the very form in which it is written.
@@ -158,11 +178,13 @@ pub(super) fn read(room: &RoomName, value: &[u8]) -> Option<Read> {
     let (end, rest) = take(END, rest)?;
     let (count, rest) = take(COUNT, rest)?;
     let (counts, rest) = take_counts(rest.strip_prefix(COUNTS)?)?;
+    let (others, rest) = take_others(OTHERS, rest.strip_prefix(COUNTED)?)?;
     let (slots, before_late) = take_slots(rest.strip_prefix(SLOTS)?)?;
     let (late, rest) = take(LATE, before_late)?;
     let (skewed, before_total) = take(SKEWED, rest)?;
     let (total, rest) = take(TOTAL, before_total)?;
-    let (totals, before_source) = take_counts(rest.strip_prefix(TOTALS)?)?;
+    let (totals, rest) = take_counts(rest.strip_prefix(TOTALS)?)?;
+    let (others_total, before_source) = take_others(OTHERS_TOTAL, rest.strip_prefix(COUNTED)?)?;
     let (partition, rest) = take(PARTITION, before_source)?;
     let (from, rest) = take(FROM, rest)?;
     let (to, rest) = take(TO, rest)?;
@@ -174,17 +196,18 @@ pub(super) fn read(room: &RoomName, value: &[u8]) -> Option<Read> {
         && seq > 0
         && start < end
         && from <= to
-        && sum(counts.iter().map(|(_, n)| n)) == Some(count)
-        && sum(totals.iter().map(|(_, n)| n)) == Some(total)
+        && sum(counts.iter().map(|(_, n)| n).chain([&others])) == Some(count)
+        && sum(totals.iter().map(|(_, n)| n).chain([&others_total])) == Some(total)
+        && others <= others_total
         && slots == count
         && late.checked_add(skewed)? <= count
         && within;
     let at = |rest: &[u8]| value.len() - rest.len();
     let cuts = Cuts {
-        // Each with the bracket that closes it.
+        // With the bracket that closes the slots.
         first_end: at(before_late) + 1,
         second: at(before_total),
-        second_end: at(before_source) + 1,
+        second_end: at(before_source),
         distinct: counts.len().max(totals.len()),
     };
     holds.then_some(Read { seq, since, window: Window { start, end }, cuts })
@@ -192,6 +215,11 @@ pub(super) fn read(room: &RoomName, value: &[u8]) -> Option<Read> {
 
 fn take<'a>(before: &[u8], rest: &'a [u8]) -> Option<(u64, &'a [u8])> {
     json::number(rest.strip_prefix(before)?)
+}
+
+/// A count that is left out where it is zero, and what comes after it.
+fn take_others<'a>(before: &[u8], rest: &'a [u8]) -> Option<(u64, &'a [u8])> {
+    if rest.starts_with(before) { take(before, rest).filter(|(n, _)| *n > 0) } else { Some((0, rest)) }
 }
 
 type CountsRead<'a> = Vec<(&'a str, u64)>;

@@ -1,7 +1,7 @@
 //! What is left of a partition's records, against what is left of its aggregates.
 
-use super::{Finding, Foresight, Report, Retention, Span, countable};
-use crate::{Aggregate, Batch, COUNT_MAX, Counts, OTHER, RoomName, Source, batch::sum};
+use super::{Finding, Report, Retention, Scope, countable};
+use crate::{Aggregate, Batch, COUNT_MAX, Counts, RoomName, Source, batch::sum};
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
@@ -11,11 +11,8 @@ use std::{
 const SLACK_MS: u64 = 60_000;
 
 /// Sums records up until the aggregates claim them. Per room it holds sums, and the records of the open window only.
-pub(super) struct Balance {
-    partition: u32,
-    span: Span,
-    retention: Retention,
-    foresight: Foresight,
+pub(super) struct Balance<'a> {
+    scope: Scope<'a>,
     rooms: BTreeMap<RoomName, Account>,
     window: Option<Open>,
     /// Rooms whose tombstones stand somewhere before the records of the next window.
@@ -60,13 +57,10 @@ struct Passed {
     last_ms: u64,
 }
 
-impl Balance {
-    pub(super) fn new(partition: u32, span: Span, retention: Retention, foresight: Foresight) -> Self {
+impl<'a> Balance<'a> {
+    pub(super) fn new(scope: Scope<'a>) -> Self {
         Self {
-            partition,
-            span,
-            retention,
-            foresight,
+            scope,
             rooms: BTreeMap::new(),
             window: None,
             tombstones: BTreeSet::new(),
@@ -79,7 +73,7 @@ impl Balance {
     pub(super) fn enter(&mut self, aggregate: &Aggregate, report: &mut Report) {
         self.leave(report);
         let source = aggregate.source;
-        let known = source.from == source.to || source.from >= self.span.begin.max(self.given);
+        let known = source.from == source.to || source.from >= self.scope.span.begin.max(self.given);
         self.window = Some(Open { source, known, counted: BTreeMap::new(), held: BTreeMap::new() });
     }
 
@@ -87,12 +81,25 @@ impl Balance {
     pub(super) fn record(&mut self, offset: u64, timestamp_ms: u64, value: &[u8], report: &mut Report) {
         self.oldest_ms.get_or_insert(timestamp_ms);
         self.given = offset + 1;
+        for batch in self.batches(value, report) {
+            self.batch(Stamp { offset, timestamp_ms }, batch);
+        }
+    }
+
+    /// The batches of a record that its readers count. The others are no fault, but the report says how many there are.
+    fn batches(&self, value: &[u8], report: &mut Report) -> Vec<Batch> {
+        let mut counted = Vec::new();
         for batch in Batch::decode_all(value) {
             match batch {
-                Ok(batch) => self.batch(Stamp { offset, timestamp_ms }, batch),
+                Ok(batch) if (self.scope.is_home)(&batch.room) => counted.push(batch),
+                Ok(batch) => {
+                    report.foreign += 1;
+                    report.foreign_reactions = report.foreign_reactions.saturating_add(batch.count);
+                }
                 Err(_) => report.poison += 1,
             }
         }
+        counted
     }
 
     fn batch(&mut self, stamp: Stamp, batch: Batch) {
@@ -120,11 +127,7 @@ impl Balance {
 
     /// A record that no window has taken.
     pub(super) fn open(&mut self, timestamp_ms: u64, value: &[u8], report: &mut Report) {
-        for batch in Batch::decode_all(value) {
-            let Ok(batch) = batch else {
-                report.poison += 1;
-                continue;
-            };
+        for batch in self.batches(value, report) {
             report.uncounted = report.uncounted.saturating_add(batch.count);
             report.uncounted_since_ms.get_or_insert(timestamp_ms);
             let sums = report.rooms.entry(batch.room).or_default();
@@ -140,7 +143,7 @@ impl Balance {
     /// All records before the last cut were given: what is not claimed by now never will be.
     pub(super) fn finish(&mut self, report: &mut Report) {
         self.settle(report);
-        let Retention { silent_since_ms, max_rooms } = self.retention;
+        let Retention { silent_since_ms, max_rooms } = self.scope.retention;
         // Whenever rooms are forgotten since they are too many, those that stay were active later, so they are still there,
         // or others that drove them out.
         let is_crowded = self.rooms.values().filter(|account| account.life.is_some()).count() >= max_rooms;
@@ -181,7 +184,7 @@ impl Balance {
         let sums = report.rooms.entry(room.clone()).or_default();
         if known && accepted == *count {
             sums.verified = sums.verified.saturating_add(*count);
-            if !agree(&aggregate.counts, &by_reaction) {
+            if !agree(&aggregate.counts, aggregate.others, &by_reaction) {
                 let (room, records) = (room.clone(), *source);
                 report.add(Finding::Misattributed { room, seq: *seq, records });
             }
@@ -200,7 +203,7 @@ impl Balance {
             Some((_, before, cut)) => {
                 let grown = total.saturating_sub(before);
                 let accepted = passed.all.saturating_add(accepted);
-                if self.span.begin <= cut && grown != accepted {
+                if self.scope.span.begin <= cut && grown != accepted {
                     self.sum(aggregate, grown, accepted, report);
                 }
             }
@@ -228,14 +231,14 @@ impl Balance {
         let (total, count) = (aggregate.total, aggregate.count);
         let (recent, most) = (passed.recent.saturating_add(accepted), passed.all.saturating_add(accepted));
         // All of this life is in the records.
-        let whole = self.span.begin == 0
+        let whole = self.scope.span.begin == 0
             || self.oldest_ms.is_some_and(|oldest| oldest.saturating_add(SLACK_MS) <= aggregate.since);
         let too_much = recent > total && recent <= COUNT_MAX;
         let too_little = whole && most < total;
         if too_much || too_little {
             self.sum(aggregate, total, if too_much { recent } else { most }, report);
-        } else if most == total && !agree(&aggregate.totals, all) {
-            let records = Source { from: self.span.begin, ..aggregate.source };
+        } else if most == total && !agree(&aggregate.totals, aggregate.others_total, all) {
+            let records = Source { from: self.scope.span.begin, ..aggregate.source };
             let (room, seq) = (aggregate.room.clone(), aggregate.seq);
             report.add(Finding::Misattributed { room, seq, records });
         } else if recent == total || most == total {
@@ -248,7 +251,7 @@ impl Balance {
     }
 
     fn sum(&self, aggregate: &Aggregate, total: u64, accepted: u64, report: &mut Report) {
-        let records = Source { from: self.span.begin, ..aggregate.source };
+        let records = Source { from: self.scope.span.begin, ..aggregate.source };
         let (room, seq) = (aggregate.room.clone(), aggregate.seq);
         report.add(Finding::Sum { room, seq, total, records, accepted });
     }
@@ -260,14 +263,14 @@ impl Balance {
             return;
         }
         let (from, to) = passed.span.unwrap_or_default();
-        let records = Source { partition: self.partition, from, to };
+        let records = Source { partition: self.scope.partition, from, to };
         report.add(Finding::Uncounted { room, records, count: passed.recent });
     }
 
     /// No aggregate of its room has claimed the record so far.
     fn pass(&mut self, stamp: Stamp, batch: &Batch) {
         let account = self.rooms.entry(batch.room.clone()).or_default();
-        let since = if account.known { Some(0) } else { self.foresight.since(&batch.room) };
+        let since = if account.known { Some(0) } else { self.scope.foresight.since(&batch.room) };
         let passed = &mut account.passed;
         passed.all = passed.all.saturating_add(batch.count);
         passed.last_ms = passed.last_ms.max(stamp.timestamp_ms);
@@ -302,13 +305,9 @@ fn add(sums: &mut Counts, counts: &Counts) {
     }
 }
 
-/// Whether `counted` is `held` by reaction, where some of it may be counted as [`OTHER`]. The sums are equal
-/// unless a full room passed batches over; then nothing can be said.
-fn agree(counted: &Counts, held: &Counts) -> bool {
-    if sum(counted.values()) != sum(held.values()) || counted == held {
-        return true;
-    }
-    let folded = counted.contains_key(OTHER);
-    let mut others = counted.iter().filter(|(reaction, _)| &***reaction != OTHER);
-    folded && others.all(|(reaction, count)| held.get(reaction) >= Some(count))
+/// Whether `counted` and `others` are `held` by reaction. `others` may be of any reactions. Where the sums differ, a full room
+/// passed batches over, and nothing can be said.
+fn agree(counted: &Counts, others: u64, held: &Counts) -> bool {
+    let is_whole = sum(counted.values().chain([&others])) == sum(held.values());
+    !is_whole || counted.iter().all(|(reaction, count)| held.get(reaction) >= Some(count))
 }

@@ -4,7 +4,7 @@ mod edges;
 mod properties;
 
 use super::*;
-use crate::{Batch, COUNT_MAX, FORMAT_VERSION, OTHER};
+use crate::{Batch, COUNT_MAX, FORMAT_VERSION};
 use std::{collections::BTreeSet, convert::Infallible};
 
 const TTL_MS: u64 = 100_000;
@@ -74,11 +74,13 @@ impl Log {
                 window,
                 count,
                 counts,
+                others: 0,
                 slots: vec![count],
                 late: 0,
                 skewed: 0,
                 total: totals.values().sum(),
                 totals,
+                others_total: 0,
                 source,
             };
             self.put(room.clone(), Some(aggregate.clone()));
@@ -161,7 +163,9 @@ impl Log {
             silent_since_ms: self.now_ms.saturating_sub(TTL_MS),
             max_rooms: self.max_rooms.unwrap_or(usize::MAX),
         };
-        partition(0, span, retention, foresight, aggregates(), records).unwrap()
+        let is_home = |room: &RoomName| !room.starts_with("foreign");
+        let scope = Scope { partition: 0, span, retention, foresight, is_home: &is_home };
+        partition(scope, aggregates(), records).unwrap()
     }
 
     fn findings(&self) -> Vec<String> {
@@ -300,7 +304,7 @@ fn totals_that_go_back_or_do_not_add_up_are_found() {
 }
 
 #[test]
-fn reactions_that_are_counted_under_another_name_are_found_unless_the_name_is_other() {
+fn reactions_that_are_counted_under_another_name_are_found_and_others_are_of_any_name() {
     let mut log = good();
     let a = log.nth("a", 0);
     (a.counts, a.totals) = (counts(&[("x", 1), ("y", 2)]), counts(&[("x", 1), ("y", 2)]));
@@ -311,21 +315,40 @@ fn reactions_that_are_counted_under_another_name_are_found_unless_the_name_is_ot
     let mut log = good();
     for n in 0..3 {
         let a = log.nth("a", n);
-        for counts in [&mut a.counts, &mut a.totals] {
-            if let Some(n) = counts.remove("y") {
-                counts.insert(OTHER.parse().unwrap(), n);
-            }
-        }
+        a.others = a.counts.remove("y").unwrap_or(0);
+        a.others_total = a.totals.remove("y").unwrap_or(0);
     }
     assert_eq!(log.findings(), [""; 0]);
     // More by name than there is.
     let a = log.nth("a", 1);
-    a.counts = counts(&[("x", 3), (OTHER, 1)]);
+    (a.counts, a.others) = (counts(&[("x", 3)]), 1);
     let findings = log.findings();
     assert!(findings.iter().all(|it| !it.contains("records")), "{findings:?}");
-    log.nth("a", 2).counts = counts(&[("x", 3), (OTHER, 3)]);
+    let a = log.nth("a", 2);
+    (a.counts, a.others) = (counts(&[("x", 3)]), 3);
     let of_records = |it: &String| it == "room a: the reactions of seq 3 are not those in the records 3 to 5";
     assert!(log.findings().iter().any(of_records));
+}
+
+#[test]
+fn batches_of_rooms_that_live_elsewhere_are_no_fault_and_are_told_apart() {
+    let mut log = good();
+    let foreign = |log: &mut Log, value: &mut Vec<u8>| {
+        Batch::new(room("foreign"), counts(&[("x", 5)])).unwrap().encode_into(value);
+        log.records.len() as u64
+    };
+    // In a window beside a batch that counts, and behind the last window.
+    let mut value = mem::take(&mut log.records[1].2);
+    foreign(&mut log, &mut value);
+    log.records[1].2 = value;
+    let mut alone = Vec::new();
+    let offset = foreign(&mut log, &mut alone);
+    log.records.push((offset, log.now_ms, alone));
+    let report = log.audit();
+    assert!(report.is_clean(), "{:?}", report.findings);
+    assert_eq!((report.foreign, report.foreign_reactions), (2, 10));
+    assert_eq!(report.uncounted, good().audit().uncounted);
+    assert!(!report.rooms.contains_key(&room("foreign")));
 }
 
 #[test]
@@ -500,7 +523,8 @@ fn poison_alien_and_unreadable_records_are_told_apart() {
     let span = Span { begin: 0, end: 0, committed: Some(3) };
     let kept = [Ok(alien), Ok(torn)].into_iter();
     let retention = Retention { silent_since_ms: 0, max_rooms: 10 };
-    let report = partition(0, span, retention, Foresight::default(), kept, none).unwrap();
+    let scope = Scope { partition: 0, span, retention, foresight: Foresight::default(), is_home: &|_| true };
+    let report = partition(scope, kept, none).unwrap();
     let kinds: BTreeSet<_> = report.findings.iter().map(Finding::kind).collect();
     assert_eq!(kinds, ["alien", "unreadable", "beyond_end"].into());
 }

@@ -20,7 +20,7 @@ mod report;
 mod tests;
 
 pub use finding::Finding;
-pub use partition::{Foresight, KeptAggregate, KeptRecord, Retention, Span, partition};
+pub use partition::{Foresight, KeptAggregate, KeptRecord, Retention, Scope, Span, partition};
 pub use report::{Report, RoomSums};
 
 use crate::{Aggregate, BatchRef, COUNT_MAX, Counts, RoomName, Source, Window};
@@ -65,12 +65,13 @@ struct OpenWindow {
 }
 
 /// A room from its first aggregate to its tombstone.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Life {
     seq: u64,
     since: u64,
     total: u64,
     totals: Counts,
+    others_total: u64,
 }
 
 impl Auditor {
@@ -234,14 +235,10 @@ impl Auditor {
     /// The aggregate must follow the room's last one.
     fn live_on(&mut self, partition: u32, aggregate: &Aggregate) {
         let repeated = self.partitions.get(&partition).is_some_and(|here| here.repeated);
-        let Aggregate { room, seq, since, total, totals, .. } = aggregate;
+        let Aggregate { room, seq, since, total, totals, others_total, .. } = aggregate;
         let (seq, since, total) = (*seq, *since, *total);
-        let next = |life: &Life| Life {
-            seq: life.seq + 1,
-            since: life.since,
-            ..grown(life.total, &life.totals, aggregate)
-        };
-        let newborn = || Life { seq: 1, since, ..grown(0, &Counts::new(), aggregate) };
+        let next = |life: &Life| Life { seq: life.seq + 1, since: life.since, ..life.grown_by(aggregate) };
+        let newborn = || Life { seq: 1, since, ..Life::default().grown_by(aggregate) };
         let last = self.lives.get(room);
         let from_birth = !self.compacted || repeated || seq == 1;
         let expected = last.map(next).or_else(|| from_birth.then(newborn));
@@ -263,25 +260,30 @@ impl Auditor {
                 // What the aggregates between would add is unknown.
             } else if total != expected.total {
                 self.report.add(Finding::Total { room, expected: expected.total, found: total });
-            } else if *totals != expected.totals {
+            } else if *totals != expected.totals || *others_total != expected.others_total {
                 self.report.add(Finding::Totals { room });
             }
         }
         if last.is_none() && !from_birth {
             self.report.rooms.entry(room.clone()).or_default().compacted += seq - 1;
         }
-        self.lives.insert(room.clone(), Life { seq, since, total, totals: totals.clone() });
+        let life = Life { seq, since, total, totals: totals.clone(), others_total: *others_total };
+        self.lives.insert(room.clone(), life);
     }
 }
 
-/// The sums after the aggregate's window.
-fn grown(total: u64, totals: &Counts, aggregate: &Aggregate) -> Life {
-    let mut totals = totals.clone();
-    for (reaction, count) in &aggregate.counts {
-        let sum = totals.entry(reaction.clone()).or_default();
-        *sum = sum.saturating_add(*count);
+impl Life {
+    /// The sums after the aggregate's window.
+    fn grown_by(&self, aggregate: &Aggregate) -> Self {
+        let mut totals = self.totals.clone();
+        for (reaction, count) in &aggregate.counts {
+            let sum = totals.entry(reaction.clone()).or_default();
+            *sum = sum.saturating_add(*count);
+        }
+        let total = self.total.saturating_add(aggregate.count);
+        let others_total = self.others_total.saturating_add(aggregate.others);
+        Self { seq: 0, since: 0, total, totals, others_total }
     }
-    Life { seq: 0, since: 0, total: total.saturating_add(aggregate.count), totals }
 }
 
 /// How much of `counts` a room takes whose total is `total`: a batch that would pass [`COUNT_MAX`] is passed over.

@@ -73,6 +73,20 @@ impl Foresight {
     }
 }
 
+/// What is audited: one partition of a log.
+pub struct Scope<'a> {
+    /// The partition.
+    pub partition: u32,
+    /// What is kept of its records.
+    pub span: Span,
+    /// When its rooms are forgotten.
+    pub retention: Retention,
+    /// What its aggregates say of the records before them.
+    pub foresight: Foresight,
+    /// Whether a room lives in the partition. Batches of other rooms are passed over by every reader.
+    pub is_home: &'a dyn Fn(&RoomName) -> bool,
+}
+
 /// Audits one partition: `aggregates` in the order of the log, as far as compaction left them, and `records` as far as
 /// retention did. Holds sums for each room and the records of one window, however long the partition is.
 ///
@@ -80,20 +94,18 @@ impl Foresight {
 /// where they are left. Records of a room that no aggregate of it claims are a finding, unless they may belong to a
 /// life that was forgotten.
 pub fn partition<V: AsRef<[u8]>, W: AsRef<[u8]>, E>(
-    partition: u32,
-    span: Span,
-    retention: Retention,
-    foresight: Foresight,
+    scope: Scope<'_>,
     aggregates: impl Iterator<Item = Result<KeptAggregate<V>, E>>,
     records: impl Iterator<Item = Result<KeptRecord<W>, E>>,
 ) -> Result<Report, E> {
     let mut records = records.peekable();
     // Some may have been deleted since the span was known.
     let begin = records.peek().and_then(|first| first.as_ref().ok()).map_or(0, |first| first.offset);
+    let Scope { partition, span, .. } = scope;
     let span = Span { begin: span.begin.max(begin), ..span };
     let mut audit = Audit {
         auditor: Auditor::of_kept_history(),
-        balance: Balance::new(partition, span, retention, foresight),
+        balance: Balance::new(Scope { span, ..scope }),
         found: Report::default(),
         entered: None,
         cut: 0,
@@ -105,9 +117,9 @@ pub fn partition<V: AsRef<[u8]>, W: AsRef<[u8]>, E>(
     audit.end(partition, span)
 }
 
-struct Audit<I: Iterator> {
+struct Audit<'a, I: Iterator> {
     auditor: Auditor,
-    balance: Balance,
+    balance: Balance<'a>,
     /// What the balance found.
     found: Report,
     entered: Option<(crate::Source, crate::Window)>,
@@ -115,7 +127,7 @@ struct Audit<I: Iterator> {
     records: std::iter::Peekable<I>,
 }
 
-impl<W: AsRef<[u8]>, E, I: Iterator<Item = Result<KeptRecord<W>, E>>> Audit<I> {
+impl<W: AsRef<[u8]>, E, I: Iterator<Item = Result<KeptRecord<W>, E>>> Audit<'_, I> {
     fn aggregate<V: AsRef<[u8]>>(&mut self, partition: u32, kept: KeptAggregate<V>) -> Result<(), E> {
         let KeptAggregate { offset, room, value } = kept;
         let Some(room) = room else {

@@ -30,6 +30,10 @@ pub struct Report {
     pub holes: u64,
     /// Lines in records of `reactions` that hold no batch; nothing of them is counted anywhere.
     pub poison: u64,
+    /// Batches in a partition in which their rooms don't live. All readers pass them over.
+    pub foreign: u64,
+    /// Reactions in those.
+    pub foreign_reactions: u64,
 }
 
 /// What a room counted, over all of its lives.
@@ -121,6 +125,8 @@ impl Report {
         self.uncounted_since_ms = oldest;
         self.holes += other.holes;
         self.poison += other.poison;
+        self.foreign += other.foreign;
+        self.foreign_reactions = self.foreign_reactions.saturating_add(other.foreign_reactions);
     }
 
     pub(super) fn add(&mut self, finding: Finding) {

@@ -18,11 +18,13 @@ fn aggregate(name: &str, seq: u64, count: u64, total: u64, from: u64, to: u64) -
         window: Window { start: 1_000 * to, end: 1_000 * to + 1_000 },
         count,
         counts: counts(count),
+        others: 0,
         slots: vec![count],
         late: 0,
         skewed: 0,
         total,
         totals: counts(total),
+        others_total: 0,
         source: Source { partition: 0, from, to },
     }
 }
@@ -102,15 +104,15 @@ fn a_window_that_is_given_twice_is_seen() {
 #[test]
 fn seq_since_and_totals_go_on_within_a_life() {
     let first = || aggregate("a", 1, 5, 5, 0, 4);
-    let second = aggregate("a", 2, 3, 8, 4, 6);
+    let second = || aggregate("a", 2, 3, 8, 4, 6);
     let of_b = Counts::from([("b".parse().unwrap(), 8)]);
     for (second, finding) in [
-        (Aggregate { seq: 3, ..second.clone() }, "room a: seq 3, expected 2"),
-        (Aggregate { since: 7, ..second.clone() }, "room a: since 7, expected 1000"),
+        (Aggregate { seq: 3, ..second() }, "room a: seq 3, expected 2"),
+        (Aggregate { since: 7, ..second() }, "room a: since 7, expected 1000"),
         (aggregate("a", 2, 3, 4, 4, 6), "room a: total 4 after 5"),
         (aggregate("a", 2, 3, 9, 4, 6), "room a: total 9, expected 8"),
         (
-            Aggregate { totals: of_b, counts: Counts::new(), count: 0, slots: vec![], ..second.clone() },
+            Aggregate { totals: of_b, counts: Counts::new(), count: 0, slots: vec![], ..second() },
             "room a: total 8, expected 5",
         ),
     ] {
@@ -119,9 +121,14 @@ fn seq_since_and_totals_go_on_within_a_life() {
     let swapped = Aggregate {
         counts: [("b".parse().unwrap(), 3)].into(),
         totals: [("b".parse().unwrap(), 8)].into(),
-        ..second
+        ..second()
     };
     assert_eq!(findings(&[first(), swapped]), ["room a: the totals of its reactions don't add up"]);
+    let unnamed =
+        Aggregate { counts: Counts::new(), others: 3, others_total: 3, totals: first().totals, ..second() };
+    assert_eq!(findings(&[first(), unnamed.clone()]), [""; 0]);
+    let moved = Aggregate { others_total: 4, totals: [("a".parse().unwrap(), 4)].into(), ..unnamed };
+    assert_eq!(findings(&[first(), moved]), ["room a: the totals of its reactions don't add up"]);
 }
 
 #[test]
@@ -242,6 +249,8 @@ fn what_partitions_hold_adds_up_and_one_with_a_finding_is_enough() {
         uncounted_since_ms: Some(7),
         holes: 4,
         poison: 5,
+        foreign: 8,
+        foreign_reactions: 9,
         more_findings: 6,
         ..Report::default()
     };
@@ -250,6 +259,7 @@ fn what_partitions_hold_adds_up_and_one_with_a_finding_is_enough() {
     assert!(sum.is_clean());
     assert_eq!((sum.windows, sum.compared, sum.uncounted), (2, 4, 6));
     assert_eq!((sum.holes, sum.poison, sum.more_findings), (8, 10, 12));
+    assert_eq!((sum.foreign, sum.foreign_reactions), (16, 18));
     assert_eq!(sum.uncounted_since_ms, Some(7));
 
     let mut auditor = Auditor::of_whole_history();
