@@ -184,6 +184,31 @@ async fn an_aggregate_that_was_tampered_with_is_named() {
 }
 
 #[tokio::test]
+async fn batches_in_a_partition_that_is_not_their_rooms_home_are_told_from_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let partition = (partition_of("final", PARTITIONS) + 1) % PARTITIONS;
+    let config = embedded(dir.path(), PARTITIONS);
+    let log = eventlog::open(&config).await.unwrap();
+    let line = r#"{"v":1,"room":"final","counts":{"🔥":5},"count":5}"#;
+    log.writer().await.unwrap().append(partition, line.into()).await.unwrap();
+    drop(log);
+    // The first room of that partition closes a window over it.
+    let native =
+        (0..).map(|n| format!("r{n}")).find(|room| partition_of(room, PARTITIONS) == partition).unwrap();
+    let mut uproar = plan(dir.path()).start().await;
+    for room in ["final", &native] {
+        react(&uproar.http, room, 8).await;
+        until_total(&uproar.http, room, 9).await;
+    }
+    uproar.stop();
+    let said = audit(&sets(dir.path()), &["--json"]).await;
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    let summary = said.lines().pop().unwrap()["summary"].clone();
+    assert_eq!((&summary["foreign"], &summary["foreign_reactions"]), (&1.into(), &5.into()), "{summary}");
+    assert_eq!((&summary["total"], &summary["verified"]), (&18.into(), &18.into()), "{summary}");
+}
+
+#[tokio::test]
 async fn what_was_found_and_cannot_be_written_is_no_finding() {
     let dir = tempfile::tempdir().unwrap();
     let mut uproar = plan(dir.path()).start().await;

@@ -49,7 +49,7 @@ pub(crate) fn parse(body: &[u8], live: &Live) -> Result<Ask, Refusal> {
     }
     for (reaction, count) in &mut ask.reactions {
         *count = allowed_count(reaction, *count, live)?;
-        // 256 reactions of 1,000,000,000 at the most: far from the end of u64.
+        // 256 reactions of 1,000,000 at the most: far from the end of u64.
         ask.count += *count;
     }
     Ok(ask)

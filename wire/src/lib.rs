@@ -29,8 +29,12 @@ pub use names::{REACTION_BYTES_MAX, ROOM_NAME_LEN_MAX, Reaction, ReactionRef, Ro
 /// Version of the record and frame formats; the `v` of every JSON value.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// The largest count that all clients read exactly (2^53 - 1: RFC 8259, section 6). A batch or a total may not pass it.
+/// The largest count that all clients read exactly (2^53 - 1: RFC 8259, section 6). A batch may not pass it.
 pub const COUNT_MAX: u64 = (1 << 53) - 1;
+
+/// The largest total of a room: what 64-bit integers with a sign hold. Above [`COUNT_MAX`] JavaScript reads totals rounded, which
+/// is better than to pass over what was accepted.
+pub const TOTAL_MAX: u64 = i64::MAX as u64;
 
 /// Counts by reaction, ordered, so that equal counts encode to equal bytes.
 pub type Counts = std::collections::BTreeMap<Reaction, u64>;

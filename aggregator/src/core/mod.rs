@@ -67,7 +67,7 @@ pub struct Tally {
     pub beyond_room: u64,
     /// Of these, counted among the others, because the partition has its limit of distinct ones.
     pub beyond_partition: u64,
-    /// Batches that were passed over, since their room's total would pass [`wire::COUNT_MAX`].
+    /// Batches that were passed over, since their room's total would pass [`wire::TOTAL_MAX`].
     pub overflows: u64,
     /// Records whose offset was taken before.
     pub replayed: u64,

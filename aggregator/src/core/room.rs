@@ -1,7 +1,7 @@
 //! What is known of a room.
 
 use super::names::Names;
-use wire::{Aggregate, BatchRef, COUNT_MAX, Outline, Reaction, RoomName, Source, Window};
+use wire::{Aggregate, BatchRef, Outline, Reaction, RoomName, Source, TOTAL_MAX, Window};
 
 /// A room's sums so far. They include the open window: what is not committed is dropped whole, never taken back.
 #[derive(Debug)]
@@ -113,9 +113,9 @@ impl RoomState {
         self.seq == 0
     }
 
-    /// Whether the room can count so many more exactly.
+    /// Whether the room's total can take so many more.
     pub(super) fn has_place_for(&self, count: u64) -> bool {
-        self.total.checked_add(count).is_some_and(|total| total <= COUNT_MAX)
+        self.total.checked_add(count).is_some_and(|total| total <= TOTAL_MAX)
     }
 
     /// Adds a batch to the open window and to the totals. A reaction that is new to the room gets a name if `names` has a

@@ -8,6 +8,8 @@ use wire::Batch;
 
 #[path = "clock_tests.rs"]
 mod clock;
+#[path = "limit_tests.rs"]
+mod limits;
 #[path = "names_tests.rs"]
 mod names;
 
@@ -239,46 +241,6 @@ fn a_record_that_was_taken_before_is_not_counted_again() {
     let again = record(&mut core, 7, 10_000, &[batch("r", &[("🔥", 1)])], 10_000);
     assert_eq!(again, (None, Tally { replayed: 1, ..Tally::default() }));
     assert_eq!(only(core.tick_at(12_050, true)).count, 1);
-}
-
-#[test]
-fn a_total_that_clients_could_not_read_exactly_is_refused() {
-    let mut core = rollup();
-    record(&mut core, 0, 10_000, &[batch("r", &[("a", wire::COUNT_MAX)])], 10_000);
-    let (_, tally) = record(&mut core, 1, 10_000, &[batch("r", &[("a", 1)])], 10_000);
-    assert_eq!((tally, core.position()), (Tally { overflows: 1, ..Tally::default() }, 2));
-    assert_eq!(only(core.tick_at(12_050, true)).total, wire::COUNT_MAX);
-}
-
-#[test]
-fn a_batch_that_would_pass_the_limit_says_nothing_against_the_others_of_its_record() {
-    let mut core = rollup();
-    record(&mut core, 0, 10_000, &[batch("full", &[("a", wire::COUNT_MAX - 1)])], 10_000);
-    let batches = [
-        batch("full", &[("a", 2)]),
-        batch("r", &[("a", 3)]),
-        batch("full", &[("a", 1)]),
-        batch("full", &[("a", 1)]),
-    ];
-    let (_, tally) = record(&mut core, 1, 10_000, &batches, 10_000);
-    assert_eq!(tally, Tally { counted: 4, overflows: 2, ..Tally::default() });
-    let totals: Vec<_> = core.tick_at(12_050, true).unwrap().aggregates().iter().map(|a| a.total).collect();
-    assert_eq!(totals, [wire::COUNT_MAX, 3]);
-}
-
-#[test]
-fn a_record_in_which_nothing_counts_is_passed_over_and_closes_no_window() {
-    let mut core = rollup();
-    record(&mut core, 0, 10_000, &[batch("r", &[("a", wire::COUNT_MAX)])], 10_000);
-    let full = [batch("r", &[("a", 1)])];
-    assert_eq!(record(&mut core, 1, 12_000, &full, 12_000).0, None);
-    assert_eq!(record(&mut core, 2, 12_000, &[], 12_000), (None, Tally::default()));
-    assert_eq!(core.position(), 3);
-    assert_eq!(only(core.tick_at(12_050, true)).source, Source { partition: 0, from: 0, to: 3 });
-    assert_eq!(core.tick_at(12_050, true), None);
-    assert_eq!(only(core.tick_at(14_050, true)).count, 0, "it is at rest");
-    assert_eq!(record(&mut core, 3, 20_000, &full, 20_000).0, None);
-    assert_eq!(core.tick_at(30_000, true), None, "nothing opened a window");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What is left of a partition's records, against what is left of its aggregates.
 
 use super::{Finding, Report, Retention, Scope, countable};
-use crate::{Aggregate, Batch, COUNT_MAX, Counts, RoomName, Source, batch::sum};
+use crate::{Aggregate, Batch, Counts, RoomName, Source, TOTAL_MAX, batch::sum};
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
@@ -233,7 +233,7 @@ impl<'a> Balance<'a> {
         // All of this life is in the records.
         let whole = self.scope.span.begin == 0
             || self.oldest_ms.is_some_and(|oldest| oldest.saturating_add(SLACK_MS) <= aggregate.since);
-        let too_much = recent > total && recent <= COUNT_MAX;
+        let too_much = recent > total && recent <= TOTAL_MAX;
         let too_little = whole && most < total;
         if too_much || too_little {
             self.sum(aggregate, total, if too_much { recent } else { most }, report);
@@ -259,7 +259,7 @@ impl<'a> Balance<'a> {
     /// Records that lie where an aggregate should have claimed them.
     fn uncounted(&self, room: RoomName, total: u64, passed: &Passed, report: &mut Report) {
         // A room that is full passes batches over.
-        if passed.recent == 0 || total.saturating_add(passed.recent) > COUNT_MAX {
+        if passed.recent == 0 || total.saturating_add(passed.recent) > TOTAL_MAX {
             return;
         }
         let (from, to) = passed.span.unwrap_or_default();

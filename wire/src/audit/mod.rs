@@ -23,7 +23,7 @@ pub use finding::Finding;
 pub use partition::{Foresight, KeptAggregate, KeptRecord, Retention, Scope, Span, partition};
 pub use report::{Report, RoomSums};
 
-use crate::{Aggregate, BatchRef, COUNT_MAX, Counts, RoomName, Source, Window};
+use crate::{Aggregate, BatchRef, Counts, RoomName, Source, TOTAL_MAX, Window};
 use std::{
     collections::{BTreeMap, VecDeque},
     mem,
@@ -286,8 +286,8 @@ impl Life {
     }
 }
 
-/// How much of `counts` a room takes whose total is `total`: a batch that would pass [`COUNT_MAX`] is passed over.
+/// How much of `counts` a room takes whose total is `total`: a batch that would pass [`TOTAL_MAX`] is passed over.
 fn countable(total: u64, counts: &[u64]) -> u64 {
-    let add = |sum: u64, count: &u64| sum.checked_add(*count).filter(|sum| *sum <= COUNT_MAX).unwrap_or(sum);
+    let add = |sum: u64, count: &u64| sum.checked_add(*count).filter(|sum| *sum <= TOTAL_MAX).unwrap_or(sum);
     counts.iter().fold(total, add) - total
 }

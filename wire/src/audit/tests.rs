@@ -1,7 +1,7 @@
 //! What the audit lets pass, and what it doesn't.
 
 use super::*;
-use crate::Batch;
+use crate::{Batch, COUNT_MAX};
 
 fn room(name: &str) -> RoomName {
     name.parse().unwrap()
@@ -214,10 +214,12 @@ fn a_room_of_which_its_window_holds_no_record_is_miscounted() {
 #[test]
 fn batches_that_would_fill_a_room_are_expected_to_be_passed_over() {
     let mut auditor = Auditor::of_whole_history();
-    record(&mut auditor, 0, "a", COUNT_MAX - 1);
-    record(&mut auditor, 1, "a", 2);
-    record(&mut auditor, 2, "a", 1);
-    auditor.aggregate(0, &aggregate("a", 1, COUNT_MAX, COUNT_MAX, 0, 3));
+    // 1,024 x (2^53 - 1) + 1,023 = 2^63 - 1.
+    (0..1_024).for_each(|offset| record(&mut auditor, offset, "a", COUNT_MAX));
+    record(&mut auditor, 1_024, "a", 1_022);
+    record(&mut auditor, 1_025, "a", 2);
+    record(&mut auditor, 1_026, "a", 1);
+    auditor.aggregate(0, &aggregate("a", 1, TOTAL_MAX, TOTAL_MAX, 0, 1_027));
     assert!(auditor.report().is_clean());
 }
 

@@ -114,7 +114,7 @@ fn a_total_between_what_its_life_must_hold_and_what_it_may_hold_is_not_verified(
 #[test]
 fn a_room_that_is_just_full_has_counted_all_of_its_records() {
     let mut log = Log { now_ms: 1_000_000, ..Log::default() };
-    log.append("a", &[("x", COUNT_MAX - 1)]);
+    log.fill("a", 1);
     log.close();
     let mut left_out = log.clone();
     left_out.close();
@@ -123,7 +123,7 @@ fn a_room_that_is_just_full_has_counted_all_of_its_records() {
     log.newest_only();
     assert_eq!(log.findings(), [""; 0]);
     let a = log.nth("a", 0);
-    (a.total, a.totals) = (COUNT_MAX - 1, counts(&[("x", COUNT_MAX - 1)]));
+    (a.total, a.totals) = (TOTAL_MAX - 1, counts(&[("x", TOTAL_MAX - 1)]));
     assert_eq!(kinds(&log), ["sum"]);
 
     left_out.append("a", &[("x", 1)]);
