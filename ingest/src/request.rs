@@ -44,6 +44,7 @@ pub(crate) fn parse(body: &[u8], live: &Live) -> Result<Ask, Refusal> {
         return Err(Refusal::NoReaction);
     }
     let mut ask = Ask::default();
+    ask.reactions.reserve(pairs.list.len());
     for (text, count) in pairs.list {
         ask.add(&text, count, live)?;
     }

@@ -148,7 +148,8 @@ impl Expected {
         }
     }
 
-    /// The same for one reaction. `None` where the frame doesn't tell: it is cut to the most frequent reactions.
+    /// The same for one reaction. `None` where the frame doesn't tell: it is cut to the most frequent reactions, or the reaction
+    /// is among the others.
     fn reaction_grown(&self, reaction: &str, witness: &Witness) -> Option<i128> {
         let frame = witness.frame.as_ref()?;
         let before = self.base(frame).map_or(Some(0), |base| total_of(base, reaction))?;
@@ -174,7 +175,7 @@ impl Expected {
         };
         let hidden: Vec<_> = self.accepted_counts.keys().filter(hidden).map(ToString::to_string).collect();
         if !hidden.is_empty() {
-            remarks.push(format!("not checked one by one, frames are cut above them: {}", hidden.join(" ")));
+            remarks.push(format!("not checked one by one, frames don't show them: {}", hidden.join(" ")));
         }
         if witnesses.iter().any(|witness| !witness.is_at_rest()) {
             remarks.push(
@@ -185,7 +186,7 @@ impl Expected {
     }
 }
 
-/// The frame's total of `reaction`. `None` when the frame is cut and the reaction isn't among those left.
+/// The frame's total of `reaction`. `None` when the reaction isn't shown and the frame is cut or has others.
 fn total_of(frame: &Frame, reaction: &str) -> Option<u64> {
     let all_shown = frame.totals.values().sum::<u64>() == frame.total;
     frame.totals.get(reaction).copied().or(all_shown.then_some(0))

@@ -56,6 +56,16 @@ fn clean_when_everybody_counts_what_was_accepted() {
 }
 
 #[test]
+fn reactions_among_the_others_count_in_the_total_and_are_not_checked_one_by_one() {
+    let seen = Frame { others_total: 40, ..frame(5, 100, &[("a", 60)]) };
+    let verdict = judged(&expected(&[("a", 60), ("b", 40)], &[]), &[Some(&seen)], Some(&seen));
+    assert_eq!((verdict.clean, verdict.counted), (true, Some(100)), "{:?}", verdict.findings);
+    assert_eq!(verdict.remarks, ["not checked one by one, frames don't show them: b"]);
+    let verdict = judged(&expected(&[("a", 60), ("b", 41)], &[]), &[Some(&seen)], Some(&seen));
+    assert!(!verdict.clean);
+}
+
+#[test]
 fn what_was_there_before_is_subtracted() {
     let seen = frame(5, 100, &[("a", 60), ("b", 40)]);
     let mut expected = expected(&[("a", 50)], &[]);
@@ -178,7 +188,7 @@ fn a_reaction_below_the_cut_is_remarked_and_not_judged() {
     let seen = frame(5, 100, &[("a", 70)]);
     let verdict = judged(&expected(&[("a", 70), ("b", 30)], &[]), &[Some(&seen)], Some(&seen));
     assert!(verdict.clean);
-    assert_eq!(verdict.remarks, ["not checked one by one, frames are cut above them: b"]);
+    assert_eq!(verdict.remarks, ["not checked one by one, frames don't show them: b"]);
 }
 
 #[test]

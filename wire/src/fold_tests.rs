@@ -57,6 +57,9 @@ fn an_emoji_is_looked_up_and_not_copied() {
     for emoji in emojis() {
         for form in forms(emoji.as_str()) {
             assert!(emojis::get(&form).is_some(), "{form:?} is folded the long way");
+            for tones in [SkinTones::Fold, SkinTones::Keep] {
+                assert!(!Reaction::canonical(&form, tones).unwrap().is_on_heap(), "{form:?}");
+            }
         }
     }
 }

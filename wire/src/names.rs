@@ -68,6 +68,12 @@ impl Reaction {
         Self(SmolStr::new_static(text))
     }
 
+    /// Whether its text takes memory of its own.
+    #[cfg(test)]
+    pub(crate) fn is_on_heap(&self) -> bool {
+        self.0.is_heap_allocated()
+    }
+
     /// Checks what a record may hold, without taking it.
     pub fn check(text: &str) -> Result<(), NameError> {
         if text.is_empty() {
