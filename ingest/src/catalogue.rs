@@ -29,7 +29,11 @@ impl Catalogue {
         Self { tones, list, set }
     }
 
-    /// The canonical form of what a client sent, if it is allowed.
+    /// The canonical form of a text that a client sent.
+    ///
+    /// # Errors
+    ///
+    /// It can be no reaction, or is not in the catalogue.
     pub(crate) fn take(&self, text: &str) -> Result<Reaction, Refusal> {
         let reaction = Reaction::canonical(text, self.tones)?;
         if self.list.is_empty() || self.set.contains(&reaction) {

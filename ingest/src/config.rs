@@ -173,7 +173,7 @@ impl Config {
         self.cors_origins.validate("cors_origins", refuse);
     }
 
-    /// What to say at the start of a tier in which strangers may make up rooms and reactions as fast as they can.
+    /// The warning of a tier in which strangers may make up rooms and reactions as fast as they can.
     pub(crate) fn warning(&self) -> Option<&'static str> {
         let is_unlimited = self.rate_per_s == 0 && self.reactions_per_s == 0;
         let is_open = self.rooms.is_empty() && self.catalogue.is_empty() && is_unlimited;
@@ -183,7 +183,7 @@ impl Config {
         )
     }
 
-    /// What becomes of skin tones.
+    /// Whether skin tones are folded.
     pub(crate) fn skin_tones(&self) -> SkinTones {
         if self.fold_skin_tones { SkinTones::Fold } else { SkinTones::Keep }
     }

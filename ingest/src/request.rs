@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_or_turns_text_round_is_refused_with_a_clear_text() {
+    fn a_reaction_that_is_invisible_or_turns_text_round_is_refused_with_a_clear_text() {
         let cases =
             [(" ", "that can be seen"), (r"\u200b", "that can be seen"), (r"a\u202e", "may not hold U+202E")];
         for (text, why) in cases {

@@ -141,7 +141,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_overflows_the_named_reactions_is_a_field_that_no_reaction_can_be_taken_for() {
+    fn the_others_are_a_field_that_no_reaction_can_be_taken_for() {
         let aggregate = Aggregate::decode(GOLDEN_OTHERS.as_bytes()).unwrap();
         assert_eq!(String::from_utf8(aggregate.encode()).unwrap(), GOLDEN_OTHERS.trim_end());
         assert_eq!((aggregate.others, aggregate.others_total), (11, 20));

@@ -1,6 +1,6 @@
 //! The one canonical form of a reaction: an emoji is one reaction, however a client writes it.
 //!
-//! docs/decisions/0015 says what is folded, what is not, and why.
+//! docs/decisions/0015 gives the rules and the reasons.
 
 use crate::{NameError, Reaction, names::REACTION_BYTES_MAX};
 use unicode_normalization::UnicodeNormalization;
@@ -14,7 +14,7 @@ const SENT_BYTES_MAX: usize = 4 * REACTION_BYTES_MAX;
 const BLANKS: [char; 8] =
     ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}', '\u{13441}', '\u{13442}', '\u{1d159}'];
 
-/// What becomes of skin tones.
+/// Whether skin tones are folded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SkinTones {
     /// 👏🏽 counts as 👏.
@@ -24,7 +24,7 @@ pub enum SkinTones {
 }
 
 impl Reaction {
-    /// The canonical form of what a client sent: NFC, and each emoji in the fully qualified form of Unicode's
+    /// The canonical form of a text that a client sent: NFC, and each emoji in the fully qualified form of Unicode's
     /// emoji-test.txt. Presentation selectors that this form does not have are removed.
     ///
     /// An emoji in any form of emoji-test.txt is not copied, and ASCII of at most 23 bytes not to the heap.

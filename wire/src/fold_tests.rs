@@ -65,7 +65,7 @@ fn an_emoji_is_looked_up_and_not_copied() {
 }
 
 #[test]
-fn what_differs_in_selectors_normal_form_or_tone_is_one_reaction() {
+fn forms_that_differ_in_selectors_normal_form_or_tone_are_one_reaction() {
     for (sent, one) in [
         ("❤", "❤️"),
         ("❤\u{fe0e}", "❤️"),
@@ -96,7 +96,7 @@ fn what_differs_in_selectors_normal_form_or_tone_is_one_reaction() {
 }
 
 #[test]
-fn what_nobody_sees_is_no_reaction() {
+fn text_that_nobody_sees_is_no_reaction() {
     let texts = [
         " ",
         "   ",
@@ -130,7 +130,7 @@ fn what_nobody_sees_is_no_reaction() {
 }
 
 #[test]
-fn what_changes_the_text_around_it_is_refused() {
+fn characters_that_change_the_text_around_them_are_refused() {
     for c in [
         '\u{202a}',
         '\u{202e}',
@@ -164,7 +164,7 @@ fn the_limit_is_of_the_canonical_form() {
     assert_eq!(canonical("", SkinTones::Fold), Err(NameError::ReactionEmpty));
 }
 
-/// Texts of what makes folding hard.
+/// Texts that are hard to fold.
 fn texts() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "❤",

@@ -3,10 +3,11 @@
 use super::{Tally, share};
 use crate::Config;
 
-/// So many reactions of a room get a name also when the partition is full: whoever fills it can't hide those of other rooms.
+/// This many reactions of a room get a name also when the partition is full. So a stranger who fills it can't hide the reactions
+/// of other rooms.
 const ALWAYS_NAMED: usize = 8;
 
-/// The names of a partition, and what is counted without one.
+/// The names of a partition, and how many reactions go without one.
 #[derive(Debug)]
 pub(super) struct Names {
     /// Names of all rooms.
@@ -56,8 +57,8 @@ impl Names {
         self.taken
     }
 
-    /// Adds to the tally what went without a name since the last time.
-    pub(super) fn tell(&mut self, tally: &mut Tally) {
+    /// Moves the counts of reactions without a name into the tally.
+    pub(super) fn drain_into(&mut self, tally: &mut Tally) {
         tally.beyond_room += std::mem::take(&mut self.beyond_room);
         tally.beyond_partition += std::mem::take(&mut self.beyond_partition);
     }

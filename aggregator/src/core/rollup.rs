@@ -160,7 +160,7 @@ impl Rollup {
         now: Now,
         tally: &mut Tally,
     ) -> Option<Closed> {
-        let now_ms = self.tell(now);
+        let now_ms = self.advance_age(now);
         if offset < self.position {
             tally.replayed += 1;
             return None;
@@ -183,7 +183,7 @@ impl Rollup {
         for batch in batches {
             self.count(&batch, place, &mut open.rooms, tally);
         }
-        self.names.tell(tally);
+        self.names.drain_into(tally);
         self.open = Some(open);
         closed
     }
@@ -219,7 +219,7 @@ impl Rollup {
 
     /// Time passes. `caught_up`: the log is read to its end. Call it again until it returns `None`.
     pub fn tick(&mut self, now: Now, caught_up: bool) -> Option<Closed> {
-        let now_ms = self.tell(now);
+        let now_ms = self.advance_age(now);
         if mem::take(&mut self.is_crowded)
             && let Some(forgotten) = self.thin_out()
         {
@@ -241,7 +241,7 @@ impl Rollup {
     }
 
     /// Takes the age over. Gives the wall clock's time.
-    fn tell(&mut self, now: Now) -> u64 {
+    fn advance_age(&mut self, now: Now) -> u64 {
         self.age_ms = self.age_ms.max(now.age_ms);
         now.wall_ms
     }

@@ -14,7 +14,7 @@ const MANY: usize = 1_000_000;
 /// When rooms were active last as far as a member knows, or were loaded by it. By the time of the world.
 pub(super) type Active = Arc<Mutex<BTreeMap<RoomName, u64>>>;
 
-/// The time of the world, and what came into the log when.
+/// The time of the world, and when each record came into the log.
 #[derive(Debug, Default)]
 pub(super) struct Silence {
     pub(super) now_ms: u64,
@@ -40,7 +40,7 @@ impl Silence {
         self.ttl_ms = Some(self.ttl_ms.unwrap_or(u64::MAX).min(config.room_ttl_ms));
     }
 
-    /// Checks what a member asks the log to write.
+    /// Checks the records that a member asks the log to write.
     pub(super) fn check(&self, cuts: &[Cut], active: &mut BTreeMap<RoomName, u64>, misuse: &mut Vec<String>) {
         let records = cuts.iter().flat_map(|cut| &cut.aggregates);
         for (room, value) in records {
