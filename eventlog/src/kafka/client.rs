@@ -178,6 +178,11 @@ impl Clients {
             // The end of a partition is reported when a fetch comes back empty: after this time.
             .set("fetch.wait.max.ms", if role == Role::Loader { "20" } else { "100" })
             .set("queued.max.messages.kbytes", "16384")
+            // A partition whose queue is full is not fetched for this time: a second by default, and the queue is empty
+            // after some 50 ms.
+            .set("fetch.queue.backoff.ms", "10")
+            // The same after an error, such as a leader that moved: half a second by default.
+            .set("fetch.error.backoff.ms", "50")
             .set(
                 "isolation.level",
                 match isolation {
