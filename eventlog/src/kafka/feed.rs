@@ -3,10 +3,12 @@
 use super::{
     client::Clients,
     errors::{ends_reading, keeps_out},
+    load::{self, Patience, Ticket, Wanted},
     member::{Change, MemberContext},
     ownership::Ownership,
-    state::{self, Loaded, list},
+    state::Loaded,
     thread,
+    topic_reader::list,
 };
 use crate::{BoxFuture, FeedError, FeedEvent, FeedEvents, OpenError, Record, metrics::UNCOUNTED};
 use bytes::Bytes;
@@ -35,8 +37,10 @@ const CHUNK_RECORDS: usize = 1_024;
 const CHUNK_BYTES: usize = 1 << 20;
 /// How long a caller that doesn't ask is waited for before the partitions are paused.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// What loading a partition may take beyond the longest transaction that it may have to wait for.
-const LOAD: Duration = Duration::from_secs(30);
+/// What the requests of a load may take beyond the longest transaction that they may have to wait for.
+const REQUESTS: Duration = Duration::from_secs(30);
+/// How long a load may wait for the next record.
+const STALL: Duration = Duration::from_secs(30);
 /// What the next assignment may take beyond the heartbeat that tells of it.
 const REJOIN: Duration = Duration::from_secs(1);
 
@@ -56,7 +60,6 @@ struct Reading {
     joining: Joining,
     /// The partitions that the group has given us.
     stages: HashMap<u32, Stage>,
-    loads: u64,
     loaded: (sync::Sender<Load>, sync::Receiver<Load>),
 }
 
@@ -71,14 +74,14 @@ enum Joining {
 
 /// How far a partition of ours has come.
 enum Stage {
-    /// Its state is being loaded, by the load with this number.
-    Loading(u64),
+    /// Its state is being loaded. Dropping the ticket stops that.
+    Loading(Ticket),
     /// It is read: the caller was told that it is ours.
     Reading { next_offset: u64, caught_up: bool },
 }
 
-/// The outcome of the load with this number.
-type Load = (u64, Result<Vec<Loaded>, String>);
+/// What became of the load of one partition.
+type Load = (Wanted, Result<Loaded, String>);
 
 /// The caller's side.
 pub(super) struct KafkaEvents {
@@ -158,7 +161,6 @@ impl Reading {
             paused: false,
             joining: Joining::Asked,
             stages: HashMap::new(),
-            loads: 0,
             loaded: sync::channel(),
         }
     }
@@ -232,50 +234,49 @@ impl Reading {
     }
 
     fn start_load(&mut self, partitions: Vec<u32>) -> Result<(), String> {
-        self.loads += 1;
-        let number = self.loads;
-        self.stages.extend(partitions.iter().map(|partition| (*partition, Stage::Loading(number))));
+        let mut wanted = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let ticket = Ticket::default();
+            wanted.push(Wanted::new(partition, &ticket));
+            self.stages.insert(partition, Stage::Loading(ticket));
+        }
         let (clients, answer) = (Arc::clone(&self.clients), self.loaded.0.clone());
         let count = self.partitions;
         let longest = Duration::from_millis(self.clients.config.transaction_timeout_ms.into());
+        let patience = Patience { requests: longest + REQUESTS, stall: STALL };
         thread::start("kafka-load", move || {
-            let outcome = state::load(&clients, &partitions, count, Instant::now() + longest + LOAD);
-            drop(answer.send((number, outcome)));
+            let mut tell = |wanted: &Wanted, outcome| drop(answer.send((wanted.clone(), outcome)));
+            if let Err((why, left)) = load::load(&clients, wanted, count, patience, &mut tell) {
+                left.iter().for_each(|wanted| tell(wanted, Err(why.clone())));
+            }
         })
         .map_err(|error| error.to_string())
     }
 
     /// Begins to read the partitions whose state is there.
     fn take_loaded(&mut self) -> Result<(), String> {
-        while let Ok((number, outcome)) = self.loaded.1.try_recv() {
-            let wanted: Vec<u32> = self
-                .stages
-                .iter()
-                .filter(|(_, stage)| matches!(stage, Stage::Loading(load) if *load == number))
-                .map(|(partition, _)| *partition)
-                .collect();
-            if wanted.is_empty() {
+        let mut joining = TopicPartitionList::new();
+        while let Ok((wanted, outcome)) = self.loaded.1.try_recv() {
+            let partition = wanted.partition;
+            let is_waited_for =
+                matches!(self.stages.get(&partition), Some(Stage::Loading(ticket)) if wanted.is_for(ticket));
+            if !is_waited_for {
                 continue;
             }
-            let loaded = outcome
-                .map_err(|why| format!("the state of partitions {wanted:?} can't be loaded: {why}"))?;
-            let mut joining = TopicPartitionList::new();
-            for state in loaded.into_iter().filter(|state| wanted.contains(&state.partition)) {
-                let offset = Offset::Offset(state.next_offset as i64);
-                joining
-                    .add_partition_offset(
-                        &self.clients.config.reactions_topic,
-                        state.partition as i32,
-                        offset,
-                    )
-                    .map_err(|error| error.to_string())?;
-                self.own(state);
-            }
-            self.consumer.incremental_assign(&joining).map_err(|error| error.to_string())?;
-            // A partition that was paused when it left is still so when it comes back.
-            self.pause_or_resume(&joining)?;
+            let state = outcome
+                .map_err(|why| format!("the state of partition {partition} can't be loaded: {why}"))?;
+            let (topic, offset) = (&self.clients.config.reactions_topic, state.next_offset);
+            joining
+                .add_partition_offset(topic, partition as i32, Offset::Offset(offset as i64))
+                .map_err(|error| error.to_string())?;
+            self.own(state);
         }
-        Ok(())
+        if joining.count() == 0 {
+            return Ok(());
+        }
+        self.consumer.incremental_assign(&joining).map_err(|error| error.to_string())?;
+        // A partition that was paused when it left is still so when it comes back.
+        self.pause_or_resume(&joining)
     }
 
     /// Tells the caller when the group has said what is ours, and all of it is loaded. A newcomer is given nothing at first
@@ -298,12 +299,12 @@ impl Reading {
     }
 
     fn own(&mut self, state: Loaded) {
-        let Loaded { partition, next_offset, uncounted, newest } = state;
+        let Loaded { partition, next_offset, uncounted, newest, records } = state;
         counter!(UNCOUNTED).increment(uncounted);
         let epoch = self.epochs.fetch_add(1, Ordering::Relaxed) + 1;
         self.stages.insert(partition, Stage::Reading { next_offset, caught_up: false });
         self.ownership.own(partition, epoch);
-        tracing::info!(partition, epoch, next_offset, rooms = newest.len(), "partition taken over");
+        tracing::info!(partition, epoch, next_offset, rooms = newest.len(), records, "partition taken over");
         let partitions = self.partitions;
         self.outbox.push_back(FeedEvent::Assigned { partition, partitions, epoch, next_offset, newest });
     }

@@ -2,15 +2,14 @@
 
 use super::{
     client::{Clients, Isolation, Reader, Role},
-    errors::ends_reading,
-    state::{await_decided, list, room_of},
+    state::{Decided, await_decided, room_of},
     thread,
+    topic_reader::{LoadUntil, Offsets, Polled, list, poll, positions},
 };
 use crate::{BoxFuture, FeedError, FollowEvent, FollowedRecord, Follower, OpenError};
 use bytes::Bytes;
 use rdkafka::{Message, Offset, consumer::Consumer, error::KafkaError};
 use std::{
-    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -57,47 +56,56 @@ fn follow(
     let topic = &clients.config.aggregates_topic;
     let all: Vec<u32> = (0..partitions).collect();
     let longest = Duration::from_millis(clients.config.transaction_timeout_ms.into());
+    let (deadline, is_closed) = (Instant::now() + longest + START, || events.is_closed());
     // A commit is answered before it is marked in each partition: what was answered must be seen.
-    if let Err(why) = await_decided(clients, reader, topic, &all, Instant::now() + longest + START) {
+    let Decided { ends, open } = await_decided(clients, reader, topic, &all, deadline, &is_closed)?;
+    if let Some(why) = open {
         tracing::warn!(why, "following begins before all commits are decided");
     }
-    let assignment = list(topic, &all, Offset::Beginning).map_err(|error| error.to_string())?;
-    reader.assign(&assignment).map_err(|error| error.to_string())?;
-    let mut behind: BTreeSet<u32> = all.into_iter().collect();
+    let failed = |error: KafkaError| format!("reading {topic}: {error}");
+    list(topic, &all, Offset::Beginning).and_then(|list| reader.assign(&list)).map_err(failed)?;
+    // A follower that is behind waits for the brokers, as it does later. So this has no stall.
+    let mut behind = LoadUntil::new(&Offsets::new(), &ends, Duration::MAX, Instant::now());
+    let mut is_told = false;
     while !events.is_closed() {
-        let (records, reached) = poll(reader)?;
+        let records = take_chunk(reader, &mut behind).map_err(failed)?;
         if !records.is_empty() && events.blocking_send(FollowEvent::Records(records)).is_err() {
             break;
         }
-        let was_behind = !behind.is_empty();
-        behind.retain(|partition| !reached.contains(partition));
-        if was_behind && behind.is_empty() && events.blocking_send(FollowEvent::CaughtUp).is_err() {
-            break;
+        if !is_told && behind.is_done() {
+            is_told = true;
+            if events.blocking_send(FollowEvent::CaughtUp).is_err() {
+                break;
+            }
         }
     }
     Ok(())
 }
 
-/// What the client has, up to one chunk, and the partitions whose end was reached.
-fn poll(reader: &Reader) -> Result<(Vec<FollowedRecord>, Vec<u32>), String> {
-    let (mut records, mut reached) = (Vec::new(), Vec::new());
+/// What the client has, up to one chunk. `behind` hears how far that is.
+fn take_chunk(reader: &Reader, behind: &mut LoadUntil) -> Result<Vec<FollowedRecord>, KafkaError> {
+    let mut records = Vec::new();
     let mut timeout = Duration::from_millis(100);
     while records.len() < CHUNK {
-        match reader.poll(timeout) {
-            None => break,
-            Some(Ok(message)) => {
-                let room = room_of(message.key(), message.partition() as u32, message.offset());
+        match poll(reader, timeout)? {
+            Polled::Nothing => break,
+            Polled::Record(message) => {
+                let (partition, offset) = (message.partition() as u32, message.offset());
+                let room = room_of(message.key(), partition, offset);
                 let value = message.payload().map(Bytes::copy_from_slice);
                 records.extend(room.map(|room| FollowedRecord { room, value }));
+                behind.advance(partition, offset as u64 + 1);
             }
-            Some(Err(KafkaError::PartitionEOF(partition))) => reached.push(partition as u32),
-            Some(Err(error)) if ends_reading(&error) => return Err(error.to_string()),
-            // Said in the log by the client; it goes on by itself.
-            Some(Err(_)) => {}
+            Polled::End(_) if behind.is_done() => {}
+            Polled::End(_) => {
+                for (partition, position) in positions(reader)? {
+                    behind.advance(partition, position);
+                }
+            }
         }
         timeout = Duration::ZERO;
     }
-    Ok((records, reached))
+    Ok(records)
 }
 
 impl Follower for KafkaFollower {

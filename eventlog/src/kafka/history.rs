@@ -4,7 +4,7 @@ use super::{
     client::{Clients, Isolation, Reader, Role, left_until},
     errors::{open_code, open_error},
     feed::record,
-    state::list,
+    topic_reader::{LoadUntil, Offsets, Polled, list, poll, positions},
     topics::{self, FIRST_ANSWER},
 };
 use crate::{
@@ -122,9 +122,8 @@ struct Reading<'a, F> {
     reader: &'a Reader,
     topic: &'a str,
     partition: u32,
-    /// The offset that comes next, as far as is known.
-    next: u64,
     end: u64,
+    until: LoadUntil,
     take: F,
 }
 
@@ -140,12 +139,26 @@ impl<'a, T, F: Fn(&BorrowedMessage<'_>) -> T> Reading<'a, F> {
         list(topic, &[partition], Offset::Beginning)
             .and_then(|list| reader.assign(&list))
             .map_err(|error| open_error(&format!("reading {topic}/{partition}"), &error))?;
-        Ok(Self { reader, topic, partition, next: span.start, end: span.end, take })
+        let (begins, ends): (Offsets, Offsets) =
+            ([(partition, span.start)].into(), [(partition, span.end)].into());
+        let until = LoadUntil::new(&begins, &ends, STALL, Instant::now());
+        Ok(Self { reader, topic, partition, end: span.end, until, take })
     }
 
-    fn failed(&self, why: &str) -> OpenError {
-        let Self { topic, partition, next, end, .. } = self;
-        OpenError::Unavailable(format!("reading {topic}/{partition}, at {next} of {end}: {why}"))
+    /// The error that ends the reading.
+    fn fail(&mut self, error: &KafkaError) -> OpenError {
+        self.until.forget(self.partition);
+        let Self { topic, partition, .. } = self;
+        let text = match error {
+            KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
+            ) => "the records were deleted meanwhile; try again".to_owned(),
+            KafkaError::MessageConsumption(code) if is_final(*code) => {
+                return open_code(&format!("reading {topic}"), *code);
+            }
+            error => error.to_string(),
+        };
+        OpenError::Unavailable(format!("reading {topic}/{partition}: {text}"))
     }
 }
 
@@ -153,35 +166,28 @@ impl<T, F: Fn(&BorrowedMessage<'_>) -> T> Iterator for Reading<'_, F> {
     type Item = Result<T, OpenError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let deadline = Instant::now() + STALL;
-        while self.next < self.end {
-            match self.reader.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) if message.partition() == self.partition as i32 => {
-                    self.next = message.offset() as u64 + 1;
-                    return (self.next <= self.end).then(|| Ok((self.take)(&message)));
+        self.until.resume(Instant::now());
+        while !self.until.is_done() {
+            match poll(self.reader, Duration::from_millis(100)) {
+                Ok(Polled::Record(message)) if message.partition() == self.partition as i32 => {
+                    let offset = message.offset() as u64;
+                    self.until.advance(self.partition, offset + 1);
+                    return (offset < self.end).then(|| Ok((self.take)(&message)));
                 }
-                // What is left to the end are markers of transactions.
-                Some(Err(KafkaError::PartitionEOF(partition))) if partition == self.partition as i32 => {
-                    self.next = self.end;
-                }
-                Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                    self.next = self.end;
-                    return Some(Err(self.failed(&code.to_string())));
-                }
-                Some(Err(KafkaError::MessageConsumption(
-                    RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
-                ))) => {
-                    return Some(Err(self.failed("the records were deleted meanwhile; try again")));
-                }
-                Some(Err(KafkaError::MessageConsumption(code))) if is_final(code) => {
-                    return Some(Err(open_code(&format!("reading {}", self.topic), code)));
-                }
-                // Of the partition before; or an error that the client gets over by itself.
-                Some(_) | None => {}
+                // What is left to the end are markers of transactions, or the response came from a replica that lags.
+                Ok(Polled::End(partition)) if partition == self.partition => match positions(self.reader) {
+                    Ok(positions) => positions.into_iter().for_each(|(partition, position)| {
+                        self.until.advance(partition, position);
+                    }),
+                    Err(error) => return Some(Err(self.fail(&error))),
+                },
+                Err(error) => return Some(Err(self.fail(&error))),
+                // Of the partition before.
+                Ok(_) => {}
             }
-            if Instant::now() >= deadline {
-                let why = format!("nothing came for {} s; are the brokers there?", STALL.as_secs());
-                return Some(Err(self.failed(&why)));
+            if let Err(why) = self.until.check(Instant::now()) {
+                self.until.forget(self.partition);
+                return Some(Err(OpenError::Unavailable(format!("reading {}: {why}", self.topic))));
             }
         }
         None

@@ -3,10 +3,10 @@
 //! - `client`: options and log lines of librdkafka's clients; `errors`: what their errors mean; `thread`: where their
 //!   blocking calls run.
 //! - `topics`: makes and checks the topics. `writer`: appends. `follower`: reads `aggregates`.
-//! - `history`: reads both topics once, for auditors.
-//! - The member of the group: `feed` polls on a thread of its own, `member` answers rebalances, `state` loads what a new
-//!   owner starts from, `ownership` is what the reading and the writing half share, `commit` has the thread that
-//!   writes, `transaction` is one window.
+//! - `history`: reads both topics once, for auditors. `topic_reader`: reads partitions up to known ends.
+//! - The member of the group: `feed` polls on a thread of its own, `member` answers rebalances, `load` reads the state that
+//!   a new owner starts from, `state` decides where that is, `ownership` is what the reading and the writing half share,
+//!   `commit` has the thread that writes, `transaction` is one window.
 
 mod client;
 mod commit;
@@ -14,10 +14,14 @@ mod errors;
 mod feed;
 mod follower;
 mod history;
+mod load;
 mod member;
+#[cfg(test)]
+mod mock_tests;
 mod ownership;
 mod state;
 mod thread;
+mod topic_reader;
 mod topics;
 mod transaction;
 mod writer;

@@ -1,18 +1,14 @@
 //! What a new owner of a partition starts from: the committed offset, and the newest aggregate of each room.
 
 use super::{
-    client::{Clients, Isolation, Reader, Role, left_until},
+    client::{Clients, Isolation, Reader, Role},
     errors,
+    topic_reader::{Offsets, known, list, offsets},
 };
-use crate::{decode, metrics::ALIEN_RECORDS, placement::partition_of};
+use crate::{metrics::ALIEN_RECORDS, placement::partition_of};
 use metrics::counter;
-use rdkafka::{
-    Message, Offset, TopicPartitionList,
-    consumer::Consumer,
-    error::{KafkaError, RDKafkaErrorCode},
-};
+use rdkafka::{Offset, consumer::Consumer, error::KafkaError};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
     thread,
     time::{Duration, Instant},
 };
@@ -32,45 +28,75 @@ pub(super) struct Loaded {
     /// Offsets before that which are gone, and were not counted.
     pub(super) uncounted: u64,
     pub(super) newest: Vec<Aggregate>,
+    /// Records of `aggregates` that were read for it, superseded ones included.
+    pub(super) records: u64,
 }
 
-/// Offsets by partition.
-type Offsets = BTreeMap<u32, u64>;
+/// Where the partitions of a load stand.
+#[derive(Debug)]
+pub(super) struct Positions {
+    /// Of those that have one.
+    committed: Offsets,
+    /// The oldest and the next offset of `aggregates`, as the leaders tell.
+    pub(super) begins: Offsets,
+    pub(super) ends: Offsets,
+    /// The oldest and the next offset of `reactions`.
+    oldest: Offsets,
+    next: Offsets,
+}
 
-/// Loads the state of `partitions`, of `count` in all, as of all commits before now. The text of an error says what went
-/// wrong.
-pub(super) fn load(
-    clients: &Clients,
-    partitions: &[u32],
-    count: u32,
-    deadline: Instant,
-) -> Result<Vec<Loaded>, String> {
-    let (reactions, aggregates) = (&clients.config.reactions_topic, &clients.config.aggregates_topic);
-    let reader = clients
-        .reader(Role::Loader, Isolation::Committed)
-        .map_err(|error: crate::OpenError| error.to_string())?;
-    // In this order: once the offsets are stable, every transaction that moved them is decided, and its aggregates
-    // are below the end as it is from then on.
-    let committed = persist(deadline, || committed(&reader, reactions, partitions))?;
-    await_decided(clients, &reader, aggregates, partitions, deadline)?;
-    let begin = persist(deadline, || offsets(&reader, reactions, partitions, Offset::Beginning))?;
-    let end = persist(deadline, || offsets(&reader, reactions, partitions, Offset::End))?;
-    let mut newest = newest(&reader, aggregates, partitions, deadline)?;
-    let state = partitions.iter().map(|partition| {
-        let newest: Vec<_> = newest.remove(partition).unwrap_or_default().into_values().collect();
-        refuse_moved(*partition, count, &newest)?;
-        let span = begin.get(partition).copied().unwrap_or(0)..=end.get(partition).copied().unwrap_or(0);
-        let known = match committed.get(partition) {
-            Some(offset) => Some(*offset),
-            None => expired(&reader, reactions, *partition, &newest, *span.start(), deadline)?,
+impl Positions {
+    /// Asks for them, and waits until every transaction that moved the committed offsets is decided.
+    pub(super) fn ask(
+        clients: &Clients,
+        reader: &Reader,
+        partitions: &[u32],
+        deadline: Instant,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> Result<Self, String> {
+        let (reactions, aggregates) = (&clients.config.reactions_topic, &clients.config.aggregates_topic);
+        let ask = |topic: &str, which: Offset| {
+            persist(deadline, is_stopped, || offsets(reader, topic, partitions, which, REQUEST))
         };
-        let next_offset = start(*partition, known, span)
-            .inspect_err(|why| tracing::error!(partition, why, "the partition can't be gone on with"))?;
-        let uncounted = known.map_or(0, |known| next_offset - known);
-        tell_set_back(*partition, next_offset, &newest);
-        Ok(Loaded { partition: *partition, next_offset, uncounted, newest })
-    });
-    state.collect()
+        // In this order: once the offsets are stable, every transaction that moved them is decided, and its aggregates
+        // are below the end as it is from then on.
+        let committed = persist(deadline, is_stopped, || committed(reader, reactions, partitions))?;
+        let Decided { ends, open } =
+            await_decided(clients, reader, aggregates, partitions, deadline, is_stopped)?;
+        if let Some(why) = open {
+            return Err(why);
+        }
+        let begins = ask(aggregates, Offset::Beginning)?;
+        let (oldest, next) = (ask(reactions, Offset::Beginning)?, ask(reactions, Offset::End)?);
+        Ok(Self { committed, begins, ends, oldest, next })
+    }
+}
+
+/// Decides where reading of `partition`, of `count` in all, begins. The text of an error says why it can't.
+pub(super) fn start_from(
+    clients: &Clients,
+    reader: &Reader,
+    positions: &Positions,
+    partition: u32,
+    count: u32,
+    newest: Vec<Aggregate>,
+    deadline: Instant,
+) -> Result<Loaded, String> {
+    let of = |offsets: &Offsets| offsets.get(&partition).copied();
+    refuse_moved(partition, count, &newest)?;
+    let span = of(&positions.oldest).unwrap_or(0)..=of(&positions.next).unwrap_or(0);
+    let known = match of(&positions.committed) {
+        Some(offset) => Some(offset),
+        None => {
+            let topic = &clients.config.reactions_topic;
+            expired(reader, topic, partition, &newest, *span.start(), deadline)?
+        }
+    };
+    let next_offset = start(partition, known, span)
+        .inspect_err(|why| tracing::error!(partition, why, "the partition can't be gone on with"))?;
+    let uncounted = known.map_or(0, |known| next_offset - known);
+    tell_set_back(partition, next_offset, &newest);
+    Ok(Loaded { partition, next_offset, uncounted, newest, records: 0 })
 }
 
 /// Refuses rooms that live in another partition now: their totals would begin anew there.
@@ -101,7 +127,7 @@ fn expired(
 ) -> Result<Option<u64>, String> {
     let Some(reached) = newest.iter().map(|aggregate| aggregate.source.to).max() else { return Ok(None) };
     let end_ms = newest.iter().map(|aggregate| aggregate.window.end).max().unwrap_or(0);
-    let younger = persist(deadline, || {
+    let younger = persist(deadline, &|| false, || {
         let from = list(topic, &[partition], Offset::Offset(end_ms as i64))?;
         known(&reader.offsets_for_times(from, REQUEST)?)
     })?;
@@ -110,6 +136,13 @@ fn expired(
         tracing::error!(partition, why, "the partition can't be gone on with");
         return Err(why);
     }
+    // A window that only forgot rooms leaves no aggregate behind that tells of it.
+    tracing::warn!(
+        partition,
+        from = reached,
+        "the group has no committed offset: reading begins where the newest aggregate ends. Reactions of rooms that were \
+         forgotten since then are counted again (docs/operations.md, Offsets that expired)"
+    );
     Ok(Some(reached))
 }
 
@@ -144,6 +177,14 @@ fn tell_set_back(partition: u32, from: u64, newest: &[Aggregate]) {
     }
 }
 
+/// Where the partitions of a topic end, as their leaders tell, for a client that reads committed records only.
+#[derive(Debug)]
+pub(super) struct Decided {
+    pub(super) ends: Offsets,
+    /// A transaction that was still open when the time was up.
+    pub(super) open: Option<String>,
+}
+
 /// Waits until no transaction is open below the end that the partitions of `topic` have now. A transaction's offsets
 /// may be settled before its aggregates are: the coordinator marks one partition after the other.
 pub(super) fn await_decided(
@@ -152,83 +193,29 @@ pub(super) fn await_decided(
     topic: &str,
     partitions: &[u32],
     deadline: Instant,
-) -> Result<(), String> {
+    is_stopped: &dyn Fn() -> bool,
+) -> Result<Decided, String> {
     let mut said = false;
     let probe = clients
         .reader(Role::Loader, Isolation::Uncommitted)
         .map_err(|error: crate::OpenError| error.to_string())?;
-    let written = persist(deadline, || offsets(&probe, topic, partitions, Offset::End))?;
+    let ask = |reader: &Reader| {
+        persist(deadline, is_stopped, || offsets(reader, topic, partitions, Offset::End, REQUEST))
+    };
+    let written = ask(&probe)?;
     loop {
-        let decided = persist(deadline, || offsets(reader, topic, partitions, Offset::End))?;
-        let open = written.iter().find(|(partition, end)| decided.get(partition) < Some(end));
-        let Some((partition, end)) = open else { return Ok(()) };
-        if Instant::now() >= deadline {
-            return Err(format!("a transaction is open below offset {end} of {topic}/{partition}"));
+        let ends = ask(reader)?;
+        let open = written.iter().find(|(partition, end)| ends.get(partition) < Some(end));
+        let Some((partition, end)) = open else { return Ok(Decided { ends, open: None }) };
+        if Instant::now() >= deadline || is_stopped() {
+            let open = Some(format!("a transaction is open below offset {end} of {topic}/{partition}"));
+            return Ok(Decided { ends, open });
         }
         if !said {
             tracing::info!(topic, partition, end, "waiting for an open transaction to end");
             said = true;
         }
         thread::sleep(PAUSE);
-    }
-}
-
-/// The newest aggregate of each room, by partition.
-fn newest(
-    reader: &Reader,
-    topic: &str,
-    partitions: &[u32],
-    deadline: Instant,
-) -> Result<HashMap<u32, HashMap<RoomName, Aggregate>>, String> {
-    let assignment = list(topic, partitions, Offset::Beginning).map_err(|error| error.to_string())?;
-    reader.assign(&assignment).map_err(|error| error.to_string())?;
-    let mut unread: BTreeSet<u32> = partitions.iter().copied().collect();
-    let mut newest: HashMap<u32, HashMap<RoomName, Aggregate>> = HashMap::new();
-    while !unread.is_empty() {
-        match reader.poll(left_until(deadline).min(Duration::from_millis(100))) {
-            Some(Ok(message)) => {
-                let partition = message.partition() as u32;
-                fold(
-                    newest.entry(partition).or_default(),
-                    partition,
-                    message.key(),
-                    message.payload(),
-                    message.offset(),
-                );
-            }
-            Some(Err(KafkaError::PartitionEOF(partition))) => {
-                unread.remove(&(partition as u32));
-            }
-            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                return Err(format!("reading {topic}: {code}"));
-            }
-            // Said in the log by the client; it goes on by itself.
-            Some(Err(_)) | None => {}
-        }
-        if Instant::now() >= deadline && !unread.is_empty() {
-            return Err(format!("partitions {unread:?} of {topic} could not be read in time"));
-        }
-    }
-    Ok(newest)
-}
-
-fn fold(
-    newest: &mut HashMap<RoomName, Aggregate>,
-    partition: u32,
-    key: Option<&[u8]>,
-    value: Option<&[u8]>,
-    offset: i64,
-) {
-    let Some(room) = room_of(key, partition, offset) else { return };
-    match value {
-        None => {
-            newest.remove(&room);
-        }
-        Some(value) => {
-            if let Some(aggregate) = decode::aggregate(partition, &room, value) {
-                newest.insert(room, aggregate);
-            }
-        }
     }
 }
 
@@ -253,45 +240,16 @@ fn committed(reader: &Reader, topic: &str, partitions: &[u32]) -> Result<Offsets
     known(&reader.committed_offsets(asked, REQUEST)?)
 }
 
-/// The oldest or the next offset of `partitions`. Of a client that reads committed records only, the next is the
-/// first one that is not decided.
-fn offsets(reader: &Reader, topic: &str, partitions: &[u32], which: Offset) -> Result<Offsets, KafkaError> {
-    let known = known(&reader.offsets_for_times(list(topic, partitions, which)?, REQUEST)?)?;
-    if known.len() < partitions.len() {
-        return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownPartition));
-    }
-    Ok(known)
-}
-
-fn known(list: &TopicPartitionList) -> Result<Offsets, KafkaError> {
-    let mut offsets = Offsets::new();
-    for element in list.elements() {
-        element.error()?;
-        if let Offset::Offset(offset) = element.offset() {
-            offsets.insert(element.partition() as u32, offset as u64);
-        }
-    }
-    Ok(offsets)
-}
-
-/// `partitions` of `topic`, each at `offset`.
-pub(super) fn list(
-    topic: &str,
-    partitions: &[u32],
-    offset: Offset,
-) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for partition in partitions {
-        list.add_partition_offset(topic, *partition as i32, offset)?;
-    }
-    Ok(list)
-}
-
-/// Repeats a request until it is answered, or `deadline`.
-fn persist<T>(deadline: Instant, request: impl Fn() -> Result<T, KafkaError>) -> Result<T, String> {
+/// Repeats a request until it is answered, `deadline`, or nobody waits for it any more.
+fn persist<T>(
+    deadline: Instant,
+    is_stopped: &dyn Fn() -> bool,
+    request: impl Fn() -> Result<T, KafkaError>,
+) -> Result<T, String> {
     loop {
         match request() {
             Ok(answer) => return Ok(answer),
+            Err(_) if is_stopped() => return Err("nobody waits for it any more".into()),
             Err(error) if Instant::now() < deadline && !errors::is_final(&error) => thread::sleep(PAUSE),
             Err(error) => return Err(error.to_string()),
         }
@@ -301,6 +259,7 @@ fn persist<T>(deadline: Instant, request: impl Fn() -> Result<T, KafkaError>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rdkafka::error::RDKafkaErrorCode;
     use std::cell::Cell;
 
     #[test]
@@ -316,7 +275,7 @@ mod tests {
         // Answered the third time: how often it was asked.
         let ask = |code: RDKafkaErrorCode, deadline: Instant| {
             let asked = Cell::new(0);
-            let answer = persist(deadline, || {
+            let answer = persist(deadline, &|| false, || {
                 asked.set(asked.get() + 1);
                 if asked.get() < 3 { Err(KafkaError::OffsetFetch(code)) } else { Ok(()) }
             });
@@ -326,13 +285,6 @@ mod tests {
         assert_eq!(ask(RDKafkaErrorCode::RequestTimedOut, later), (true, 3));
         assert_eq!(ask(RDKafkaErrorCode::GroupAuthorizationFailed, later), (false, 1));
         assert_eq!(ask(RDKafkaErrorCode::RequestTimedOut, now), (false, 1));
-    }
-
-    #[test]
-    fn a_partition_without_an_offset_has_none() {
-        let mut answer = list("t", &[1, 4], Offset::Offset(7)).unwrap();
-        answer.add_partition_offset("t", 2, Offset::Invalid).unwrap();
-        assert_eq!(known(&answer).unwrap(), [(1, 7), (4, 7)].into());
     }
 
     #[test]
@@ -353,21 +305,5 @@ mod tests {
         assert_eq!(refuse_moved(home(8), 8, &newest), Ok(()));
         let why = refuse_moved(home(8), moved, &newest).unwrap_err();
         assert!(why.contains(&*aggregate.room) && why.contains(&format!("of {moved}")), "{why}");
-    }
-
-    #[test]
-    fn the_last_record_of_a_room_counts_and_a_tombstone_forgets_it() {
-        let golden = include_bytes!("../../../wire/golden/aggregate.json");
-        let first = Aggregate::decode(golden).unwrap();
-        let second = Aggregate { seq: first.seq + 1, ..first.clone() };
-        let key = first.room.as_bytes();
-        let mut newest = HashMap::new();
-        fold(&mut newest, 3, Some(key), Some(golden), 0);
-        fold(&mut newest, 3, Some(key), Some(&second.encode()), 1);
-        fold(&mut newest, 3, Some(b"not a room"), Some(golden), 2);
-        fold(&mut newest, 3, Some(key), Some(b"not an aggregate"), 3);
-        assert_eq!(newest.values().map(|aggregate| aggregate.seq).collect::<Vec<_>>(), [second.seq]);
-        fold(&mut newest, 3, Some(key), None, 4);
-        assert!(newest.is_empty());
     }
 }
