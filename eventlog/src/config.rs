@@ -136,6 +136,14 @@ impl KafkaConfig {
                 format!("must be 1 to kafka.replication ({}), is {}", self.replication, self.min_insync);
             refuse("kafka.min_insync", text);
         }
+        if self.min_insync == 1 && self.replication > 1 {
+            let text = format!(
+                "must be at least 2 with kafka.replication {}: an acknowledged record would be lost with the one broker that \
+                 has it",
+                self.replication
+            );
+            refuse("kafka.min_insync", text);
+        }
         let known = ["none", "lz4", "zstd", "snappy", "gzip"];
         if !known.contains(&self.compression.as_str()) {
             refuse(
@@ -179,6 +187,13 @@ mod tests {
         let mut all = Vec::new();
         config.validate(&mut |key, text| all.push(format!("{key} {text}")));
         all
+    }
+
+    #[test]
+    fn an_acknowledged_record_is_on_two_of_several_brokers() {
+        assert!(refused(|config| (config.replication, config.min_insync) = (1, 1)).is_empty());
+        let all = refused(|config| (config.replication, config.min_insync) = (3, 1));
+        assert!(all.len() == 1 && all[0].contains("kafka.min_insync must be at least 2"), "{all:?}");
     }
 
     #[test]

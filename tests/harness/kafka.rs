@@ -52,6 +52,11 @@ pub fn own() -> Option<Cluster> {
     Cluster::start(3, Some(Turn::take()))
 }
 
+/// A single broker for one test. Waits for its turn.
+pub fn single() -> Option<Cluster> {
+    Cluster::start(1, Some(Turn::take()))
+}
+
 impl Cluster {
     /// Starts brokers 1 to `brokers`. `None` where Java or Maven is missing: the test is skipped, and says so.
     fn start(brokers: u32, turn: Option<Turn>) -> Option<Self> {
@@ -116,9 +121,19 @@ impl Cluster {
         self.must("resume", &[&node.to_string()]);
     }
 
-    /// Runs kafka-topics.
-    pub fn topics(&self, arguments: &[&str]) {
-        self.must("topics", arguments);
+    /// Runs kafka-topics, and returns what it prints.
+    pub fn topics(&self, arguments: &[&str]) -> String {
+        self.must("topics", arguments)
+    }
+
+    /// Runs kafka-configs.
+    pub fn configs(&self, arguments: &[&str]) {
+        self.must("configs", arguments);
+    }
+
+    /// Whether every replica of every partition has caught up.
+    pub fn is_in_sync(&self) -> bool {
+        self.topics(&["--describe", "--under-replicated-partitions"]).trim().is_empty()
     }
 
     /// Runs kafka-consumer-groups.
@@ -136,10 +151,11 @@ impl Cluster {
         self.must("start", &[&node.to_string()]);
     }
 
-    fn must(&self, command: &str, rest: &[&str]) {
+    fn must(&self, command: &str, rest: &[&str]) -> String {
         let output = script(command, &self.dir, rest);
         let said = |bytes| String::from_utf8_lossy(bytes).into_owned();
         assert!(output.status.success(), "{rest:?}\n{}\n{}", said(&output.stdout), said(&output.stderr));
+        said(&output.stdout)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Topics that are deleted and made anew, and groups whose offsets are forgotten.
 
 use super::{append_some, config, member::Member, open, unused_name};
-use crate::harness::kafka::shared;
+use crate::harness::kafka::{shared, single};
 use eventlog::{Config, EventLog, FeedError, FollowEvent};
 use std::{
     sync::Arc,
@@ -96,4 +96,44 @@ async fn where_the_groups_offsets_are_forgotten_the_aggregates_tell_where_to_go_
     member.until_owned(1).await;
     assert_eq!(member.owned[&0].next_offset, u64::from(COUNTED));
     member.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_that_can_lose_acknowledged_records_are_refused_with_the_command_that_mends_them() {
+    let Some(cluster) = shared() else { return };
+    let config = config(cluster.bootstrap(), &unused_name("unsafe"), 1);
+    // As an operator makes them with the defaults of Kafka, and a little carelessness.
+    let (reactions, aggregates) = (&config.kafka.reactions_topic, &config.kafka.aggregates_topic);
+    let create = |topic: &str, settings: &[&str]| {
+        let start = ["--create", "--topic", topic, "--partitions", "1", "--replication-factor", "3"];
+        let settings = settings.iter().flat_map(|setting| ["--config", setting]);
+        cluster.topics(&start.into_iter().chain(settings).collect::<Vec<_>>());
+    };
+    create(reactions, &["min.insync.replicas=1", "message.timestamp.type=LogAppendTime"]);
+    create(aggregates, &["cleanup.policy=compact", "unclean.leader.election.enable=true"]);
+    for setting in ["min.insync.replicas=2", "unclean.leader.election.enable=false"] {
+        let why = super::refusal(&config).await;
+        assert!(why.contains(setting), "{why}");
+        // The command of the text, as it stands there.
+        let (_, command) = why.split_once("(kafka-configs ").unwrap();
+        let command: Vec<&str> = command.trim_end_matches(')').split(' ').collect();
+        tokio::task::block_in_place(|| cluster.configs(&command));
+    }
+    append_some(&*open(&config).await, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_broker_is_enough_where_the_configuration_says_so_and_else_its_topics_are_refused() {
+    let Some(cluster) = tokio::task::block_in_place(single) else { return };
+    let mut config = config(cluster.bootstrap(), &unused_name("single"), 2);
+    (config.kafka.replication, config.kafka.min_insync) = (1, 1);
+    let log = open(&config).await;
+    append_some(&*log, 10).await;
+    let mut member = Member::join(&*log).await;
+    member.until_owned(2).await;
+    member.feed.committer.commit(member.cuts(1, 1)).await.unwrap();
+    member.leave().await;
+    (config.kafka.replication, config.kafka.min_insync) = (3, 2);
+    let why = super::refusal(&config).await;
+    assert!(why.contains("has 1 replica(s), but log.kafka.min_insync is 2"), "{why}");
 }

@@ -2,7 +2,7 @@
 //!
 //! - `client`: options and log lines of librdkafka's clients; `errors`: what their errors mean; `thread`: where their
 //!   blocking calls run.
-//! - `topics`: makes and checks the topics. `writer`: appends. `follower`: reads `aggregates`.
+//! - `topics`: makes and checks the topics, by `topic_settings`. `writer`: appends. `follower`: reads `aggregates`.
 //! - `history`: reads both topics once, for auditors. `topic_reader`: reads partitions up to known ends.
 //! - The member of the group: `feed` polls on a thread of its own, `member` answers rebalances, `load` reads the state that
 //!   a new owner starts from, `state` decides where that is, `ownership` is what the reading and the writing half share,
@@ -22,6 +22,7 @@ mod ownership;
 mod state;
 mod thread;
 mod topic_reader;
+mod topic_settings;
 mod topics;
 mod transaction;
 mod writer;

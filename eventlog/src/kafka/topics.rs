@@ -3,6 +3,7 @@
 use super::{
     client::{Clients, Isolation, LogContext, Reader, Role, left_until},
     errors::{open_code, open_error},
+    topic_settings::{Plan, Topic, aggregates_topic, reactions_topic, refuse_settings},
 };
 use crate::{KafkaConfig, OpenError};
 use rdkafka::{
@@ -50,8 +51,16 @@ pub(super) fn prepare(clients: &Clients, partitions: u32, runtime: &Handle) -> R
     // Another process may have made them meanwhile.
     let reactions = await_topic(&reader, &config.reactions_topic, deadline)?;
     let aggregates = await_topic(&reader, &config.aggregates_topic, deadline)?;
-    refuse_partitions(config, partitions, Some(reactions), Some(aggregates))?;
-    check_settings(&admin, config, runtime, deadline)
+    refuse_partitions(config, partitions, Some(reactions.partitions), Some(aggregates.partitions))?;
+    let replicas = [reactions.replicas, aggregates.replicas];
+    check_settings(&admin, config, replicas, runtime, deadline)
+}
+
+/// A topic that is there.
+struct Found {
+    partitions: u32,
+    /// Of the partition that has the fewest.
+    replicas: usize,
 }
 
 /// Refuses topics, as far as they are there, that don't have `partitions`.
@@ -106,7 +115,7 @@ fn heard(reader: &Reader) -> Option<String> {
 }
 
 /// Waits until a topic that was made is known everywhere and each of its partitions has a leader.
-fn await_topic(reader: &Reader, topic: &str, deadline: Instant) -> Result<u32, OpenError> {
+fn await_topic(reader: &Reader, topic: &str, deadline: Instant) -> Result<Found, OpenError> {
     loop {
         let metadata = reader.fetch_metadata(Some(topic), left_until(deadline).min(FIRST_ANSWER));
         if let Ok(metadata) = metadata
@@ -115,48 +124,17 @@ fn await_topic(reader: &Reader, topic: &str, deadline: Instant) -> Result<u32, O
             && !found.partitions().is_empty()
             && found.partitions().iter().all(|partition| partition.leader() >= 0)
         {
-            return Ok(found.partitions().len() as u32);
+            let replicas = found.partitions().iter().map(|partition| partition.replicas().len()).min();
+            return Ok(Found {
+                partitions: found.partitions().len() as u32,
+                replicas: replicas.unwrap_or_default(),
+            });
         }
         if Instant::now() >= deadline {
             return Err(OpenError::Unavailable(format!("not all partitions of topic {topic} have a leader")));
         }
         thread::sleep(PAUSE);
     }
-}
-
-/// What is to be made.
-struct Plan {
-    name: String,
-    partitions: u32,
-    settings: Vec<(&'static str, String)>,
-}
-
-fn reactions_topic(config: &KafkaConfig, partitions: u32) -> Plan {
-    let settings = vec![
-        ("cleanup.policy", "delete".into()),
-        ("message.timestamp.type", "LogAppendTime".into()),
-        ("min.insync.replicas", config.min_insync.to_string()),
-        ("retention.ms", config.retention_ms.to_string()),
-        // Only whole segments are deleted.
-        ("segment.ms", (config.retention_ms / 4).max(60_000).to_string()),
-    ];
-    Plan { name: config.reactions_topic.clone(), partitions, settings }
-}
-
-fn aggregates_topic(config: &KafkaConfig, partitions: u32) -> Plan {
-    let settings = vec![
-        ("cleanup.policy", "compact".into()),
-        // By their own clock brokers refuse what an aggregator stamps whose clock is an hour ahead: no window would come out.
-        ("message.timestamp.type", "LogAppendTime".into()),
-        ("min.insync.replicas", config.min_insync.to_string()),
-        // Whoever joins reads the whole topic: only closed segments are compacted, so that they are closed soon. A
-        // follower that is a minute late still sees each window.
-        ("segment.ms", "600000".into()),
-        ("segment.bytes", "67108864".into()),
-        ("min.cleanable.dirty.ratio", "0.2".into()),
-        ("min.compaction.lag.ms", "60000".into()),
-    ];
-    Plan { name: config.aggregates_topic.clone(), partitions, settings }
 }
 
 fn create(
@@ -191,10 +169,11 @@ fn create(
     }
 }
 
-/// What the settings of the topics must be, whoever made them.
+/// Refuses topics that break a promise by their settings, or by how many `replicas` they have.
 fn check_settings(
     admin: &AdminClient<LogContext>,
     config: &KafkaConfig,
+    replicas: [usize; 2],
     runtime: &Handle,
     deadline: Instant,
 ) -> Result<(), OpenError> {
@@ -211,9 +190,13 @@ fn check_settings(
         let of = |topic: &str| described.iter().find(|resource| is_of(resource, topic));
         match (of(&config.reactions_topic), of(&config.aggregates_topic)) {
             (Some(reactions), Some(aggregates)) => {
-                return refuse_settings(config, &|key| setting(reactions, key), &|key| {
-                    setting(aggregates, key)
-                });
+                let (reactions, aggregates) =
+                    (&|key: &str| setting(reactions, key), &|key: &str| setting(aggregates, key));
+                return refuse_settings(
+                    config,
+                    &Topic { name: &config.reactions_topic, replicas: replicas[0], setting: reactions },
+                    &Topic { name: &config.aggregates_topic, replicas: replicas[1], setting: aggregates },
+                );
             }
             // A broker that has not heard of a new topic yet.
             _ if Instant::now() < deadline => thread::sleep(PAUSE),
@@ -230,79 +213,14 @@ fn is_of(resource: &ConfigResource, topic: &str) -> bool {
         && !resource.entries.is_empty()
 }
 
-fn setting(resource: &ConfigResource, key: &str) -> String {
-    resource.get(key).and_then(|entry| entry.value.clone()).unwrap_or_default()
-}
-
-fn refuse_settings(
-    config: &KafkaConfig,
-    reactions: &dyn Fn(&str) -> String,
-    aggregates: &dyn Fn(&str) -> String,
-) -> Result<(), OpenError> {
-    let refuse = |topic: &str, key: &str, is: &str, needs: &str, why: &str| {
-        Err(OpenError::Invalid(format!(
-            "topic {topic} has {key}={is}, but {why}: set it to {needs} (kafka-configs --alter --entity-type topics \
-             --entity-name {topic} --add-config {key}={needs})"
-        )))
-    };
-    let (key, is) = ("message.timestamp.type", reactions("message.timestamp.type"));
-    if is != "LogAppendTime" {
-        return refuse(
-            &config.reactions_topic,
-            key,
-            &is,
-            "LogAppendTime",
-            "windows are cut by the log's own clock",
-        );
-    }
-    let (key, is) = ("cleanup.policy", reactions("cleanup.policy"));
-    if is != "delete" {
-        return refuse(
-            &config.reactions_topic,
-            key,
-            &is,
-            "delete",
-            "compaction would drop reactions of a room",
-        );
-    }
-    let is = aggregates("cleanup.policy");
-    if is != "compact" {
-        return refuse(
-            &config.aggregates_topic,
-            key,
-            &is,
-            "compact",
-            "totals would be lost with old records",
-        );
-    }
-    Ok(())
+fn setting(resource: &ConfigResource, key: &str) -> Option<String> {
+    resource.get(key).and_then(|entry| entry.value.clone())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::kafka::tests::config;
-
-    #[test]
-    fn topics_that_break_a_promise_are_refused_with_what_to_do() {
-        let check = |stamp: &'static str, reactions: &'static str, aggregates: &'static str| {
-            let of_reactions = move |key: &str| match key {
-                "cleanup.policy" => reactions.to_owned(),
-                _ => stamp.to_owned(),
-            };
-            refuse_settings(&config("x"), &of_reactions, &|_| aggregates.to_owned())
-        };
-        assert!(check("LogAppendTime", "delete", "compact").is_ok());
-        for (settings, remedy) in [
-            (("CreateTime", "delete", "compact"), "--add-config message.timestamp.type=LogAppendTime"),
-            (("LogAppendTime", "compact", "compact"), "--add-config cleanup.policy=delete"),
-            (("LogAppendTime", "delete", "delete"), "--add-config cleanup.policy=compact"),
-        ] {
-            let error = check(settings.0, settings.1, settings.2).unwrap_err();
-            assert!(matches!(error, OpenError::Invalid(_)));
-            assert!(error.to_string().contains(remedy), "{error}");
-        }
-    }
 
     #[test]
     fn topics_with_another_number_of_partitions_are_refused_with_all_numbers() {
@@ -321,30 +239,5 @@ mod tests {
         );
         assert!(check(Some(12), Some(12)).is_err(), "both alike, but not what the rooms were placed by");
         assert!(check(None, Some(12)).unwrap_err().to_string().contains("reactions does not exist"));
-    }
-
-    #[test]
-    fn created_topics_are_stamped_by_the_brokers() {
-        let config = config("x");
-        for plan in [reactions_topic(&config, 3), aggregates_topic(&config, 3)] {
-            let stamped = ("message.timestamp.type", "LogAppendTime".to_owned());
-            assert!(plan.settings.contains(&stamped), "{}", plan.name);
-        }
-    }
-
-    #[test]
-    fn created_topics_would_be_accepted() {
-        let config = config("x");
-        let of = |plan: Plan| {
-            move |key: &str| {
-                plan.settings
-                    .iter()
-                    .find(|(name, _)| *name == key)
-                    .map(|(_, value)| value.clone())
-                    .unwrap_or_default()
-            }
-        };
-        let (reactions, aggregates) = (of(reactions_topic(&config, 1)), of(aggregates_topic(&config, 1)));
-        assert!(refuse_settings(&config, &reactions, &aggregates).is_ok());
     }
 }
