@@ -41,7 +41,16 @@ pub(super) type Reader = BaseConsumer<LogContext>;
 /// A producer whose records carry what is to be done with their outcome.
 pub(super) type Producer = ThreadedProducer<DeliveryContext>;
 /// Runs once, with the outcome of one record.
-pub(super) type OnDelivery = Box<dyn FnOnce(Result<(), KafkaError>) + Send + Sync>;
+pub(super) type OnDelivery = Box<dyn FnOnce(Result<(), Undelivered>) + Send + Sync>;
+
+/// Why a record was not delivered.
+#[derive(Debug)]
+pub(super) enum Undelivered {
+    /// The client library did not take it. No broker has seen it.
+    NotTaken(KafkaError),
+    /// Its last attempt failed so. An earlier attempt, whose answer was lost, may have written it.
+    Failed(KafkaError),
+}
 
 /// Options that the promises rest on, or that have a key of their own. With why they are refused.
 const REFUSED: &[(&str, &str)] = &[
@@ -297,7 +306,7 @@ impl ProducerContext for DeliveryContext {
                 {
                     (given_up.call)();
                 }
-                done(Err(error.clone()));
+                done(Err(Undelivered::Failed(error.clone())));
             }
         }
     }

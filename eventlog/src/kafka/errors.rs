@@ -1,5 +1,6 @@
 //! What an error of librdkafka means for the caller.
 
+use super::client::Undelivered;
 use crate::{AppendError, OpenError};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
@@ -53,13 +54,15 @@ pub(super) fn ends_reading(error: &KafkaError) -> bool {
     )
 }
 
-/// Whether the group does not take this member: other members, the brokers' limits or missing rights keep it out.
+/// Whether this client may not read, or the group does not take it: missing rights, the brokers' limits or other members keep it
+/// out.
 pub(super) fn keeps_out(error: &KafkaError) -> bool {
     matches!(
         error,
         KafkaError::MessageConsumption(
             Code::TopicAuthorizationFailed
                 | Code::GroupAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
                 | Code::InvalidGroupId
                 | Code::InconsistentGroupProtocol
                 | Code::InvalidSessionTimeout
@@ -73,28 +76,12 @@ pub(super) fn is_final(error: &KafkaError) -> bool {
     matches!(open_error("", error), OpenError::Invalid(_))
 }
 
-/// Why a record was not delivered. Only what the broker, or the client before it sent anything, refused for the record
-/// itself is surely not written. All else may follow an attempt whose answer was lost.
-pub(super) fn append_error(error: &KafkaError) -> AppendError {
-    let text = error.to_string();
-    match error.rdkafka_error_code() {
-        Some(
-            Code::QueueFull
-            | Code::MessageSizeTooLarge
-            | Code::InvalidMessageSize
-            | Code::MessageBatchTooLarge
-            | Code::UnknownTopic
-            | Code::UnknownPartition
-            | Code::TopicAuthorizationFailed
-            | Code::ClusterAuthorizationFailed
-            | Code::InvalidTopic
-            | Code::InvalidRecord
-            | Code::InvalidTimestamp
-            | Code::InvalidRequiredAcks
-            | Code::UnsupportedCompressionType
-            | Code::PolicyViolation,
-        ) => AppendError::NotWritten(text),
-        _ => AppendError::Unknown(text),
+/// What the failure of a record means. The code of a delivery report proves nothing: it tells how the last attempt ended, and
+/// an attempt before it may have written the record and lost its answer.
+pub(super) fn append_error(undelivered: &Undelivered) -> AppendError {
+    match undelivered {
+        Undelivered::NotTaken(error) => AppendError::NotWritten(error.to_string()),
+        Undelivered::Failed(error) => AppendError::Unknown(error.to_string()),
     }
 }
 
@@ -146,16 +133,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_that_was_refused_for_itself_is_not_written_and_all_else_is_unknown() {
-        for code in [Code::QueueFull, Code::MessageSizeTooLarge, Code::UnknownPartition] {
-            let error = append_error(&KafkaError::MessageProduction(code));
-            assert!(matches!(error, AppendError::NotWritten(_)), "{code}");
-        }
-        for code in
-            [Code::MessageTimedOut, Code::RequestTimedOut, Code::PurgeQueue, Code::PurgeInflight, Code::Fatal]
-        {
-            let error = append_error(&KafkaError::MessageProduction(code));
-            assert!(matches!(error, AppendError::Unknown(_)), "{code}");
+    fn only_a_record_that_the_library_did_not_take_is_surely_not_written() {
+        for code in [
+            Code::QueueFull,
+            Code::MessageSizeTooLarge,
+            Code::InvalidMessageSize,
+            Code::MessageBatchTooLarge,
+            Code::UnknownTopic,
+            Code::UnknownPartition,
+            Code::UnknownTopicOrPartition,
+            Code::TopicAuthorizationFailed,
+            Code::ClusterAuthorizationFailed,
+            Code::InvalidTopic,
+            Code::InvalidRecord,
+            Code::InvalidTimestamp,
+            Code::InvalidRequiredAcks,
+            Code::UnsupportedCompressionType,
+            Code::PolicyViolation,
+            Code::NotEnoughReplicas,
+            Code::MessageTimedOut,
+            Code::RequestTimedOut,
+            Code::PurgeQueue,
+            Code::PurgeInflight,
+            Code::Fatal,
+        ] {
+            let error = || KafkaError::MessageProduction(code);
+            let not_taken = append_error(&Undelivered::NotTaken(error()));
+            assert!(matches!(not_taken, AppendError::NotWritten(_)), "{code}");
+            let failed = append_error(&Undelivered::Failed(error()));
+            assert!(matches!(failed, AppendError::Unknown(_)), "{code}");
         }
     }
 

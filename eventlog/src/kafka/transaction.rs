@@ -2,7 +2,7 @@
 //! thread.
 
 use super::{
-    client::{Clients, Producer, left_until},
+    client::{Clients, Producer, Undelivered, left_until},
     errors::{Remedy, open_error, remedy},
     ownership::{Ownership, Permit},
 };
@@ -15,7 +15,7 @@ use rdkafka::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -23,6 +23,8 @@ use std::{
 const PAUSE: Duration = Duration::from_millis(10);
 /// How long a member whose generation was refused waits to hear of the next one before it tries again.
 const SETTLE: Duration = Duration::from_secs(1);
+/// Brokers that have acknowledged a record this long ago are taken to go on.
+const MOVING: Duration = Duration::from_secs(1);
 /// What aborting may take after the time for committing is up.
 pub(super) const ABORT: Duration = Duration::from_secs(3);
 
@@ -132,10 +134,17 @@ impl Transactions {
         cuts: &[Cut],
         deadline: Instant,
     ) -> Result<(), CommitError> {
-        let (why, stale) = match self.attempt(&permit, cuts, deadline) {
+        let outcomes = Arc::default();
+        let (why, stale) = match self.attempt(&permit, cuts, deadline, &outcomes) {
             Ok(()) => return Ok(()),
             Err(Failure::Abort { why, stale }) => (why, stale),
             Err(Failure::Reopen(why)) => return Err(self.reopen(&why)),
+        };
+        let now = Instant::now();
+        let why = if stale || now < deadline {
+            why
+        } else {
+            lock(&outcomes.tally).too_large(cuts, self.timeout, now).unwrap_or(why)
         };
         self.progress.enter(Step::Aborting);
         let until = deadline.max(Instant::now() + ABORT);
@@ -155,10 +164,16 @@ impl Transactions {
         }
     }
 
-    fn attempt(&self, permit: &Permit<'_>, cuts: &[Cut], deadline: Instant) -> Result<(), Failure> {
+    fn attempt(
+        &self,
+        permit: &Permit<'_>,
+        cuts: &[Cut],
+        deadline: Instant,
+        outcomes: &Arc<Outcomes>,
+    ) -> Result<(), Failure> {
         self.progress.enter(Step::SendingRecords);
         again(deadline, || self.producer.begin_transaction())?;
-        let outcomes = self.send_all(cuts, deadline)?;
+        self.send_all(cuts, deadline, outcomes)?;
         self.progress.enter(Step::SendingOffsets);
         // While the records are on their way.
         let offsets = self.offsets(cuts).map_err(|error| Failure::Reopen(error.to_string()))?;
@@ -181,8 +196,7 @@ impl Transactions {
         }
     }
 
-    fn send_all(&self, cuts: &[Cut], deadline: Instant) -> Result<Arc<Outcomes>, Failure> {
-        let outcomes = Arc::new(Outcomes::default());
+    fn send_all(&self, cuts: &[Cut], deadline: Instant, outcomes: &Arc<Outcomes>) -> Result<(), Failure> {
         for cut in cuts {
             for (room, value) in &cut.aggregates {
                 let send = || {
@@ -195,14 +209,14 @@ impl Transactions {
                     };
                     // The opaque comes back with the error: it takes back that it is expected.
                     self.producer.send(record).map_err(|(error, record)| {
-                        (record.delivery_opaque)(Ok(()));
+                        (record.delivery_opaque)(Err(Undelivered::NotTaken(error.clone())));
                         error
                     })
                 };
                 send_when_there_is_room(deadline, send)?;
             }
         }
-        Ok(outcomes)
+        Ok(())
     }
 
     fn offsets(&self, cuts: &[Cut]) -> Result<TopicPartitionList, KafkaError> {
@@ -275,44 +289,99 @@ fn send_when_there_is_room(
 /// What became of the records of one transaction.
 #[derive(Default)]
 struct Outcomes {
-    state: Mutex<(usize, Option<String>)>,
+    tally: Mutex<Tally>,
     changed: Condvar,
+}
+
+#[derive(Default)]
+struct Tally {
+    under_way: usize,
+    delivered: usize,
+    /// When the last of those was acknowledged.
+    last: Option<Instant>,
+    failure: Option<String>,
+}
+
+fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
+    tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Outcomes {
     /// One more record is on its way; the result is called with its outcome.
     fn expect_one(self: &Arc<Self>) -> Box<super::client::OnDelivery> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).0 += 1;
+        lock(&self.tally).under_way += 1;
         let outcomes = Arc::clone(self);
-        Box::new(Box::new(move |outcome: Result<(), KafkaError>| {
-            let mut state = outcomes.state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.0 -= 1;
-            if let Err(error) = outcome {
-                state.1.get_or_insert(error.to_string());
+        Box::new(Box::new(move |outcome: Result<(), Undelivered>| {
+            let now = Instant::now();
+            let mut tally = lock(&outcomes.tally);
+            // There may be 100,000 records, and one wait for all of them.
+            if tally.take(outcome, now) {
+                outcomes.changed.notify_all();
             }
-            outcomes.changed.notify_all();
         }))
     }
 
     /// Waits for all of them; the first failure ends the wait.
     fn wait(&self, deadline: Instant) -> Result<(), String> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tally = lock(&self.tally);
         loop {
-            match &*state {
-                (_, Some(failure)) => return Err(failure.clone()),
-                (0, None) => return Ok(()),
+            match &*tally {
+                Tally { failure: Some(failure), .. } => return Err(failure.clone()),
+                Tally { under_way: 0, .. } => return Ok(()),
                 _ if Instant::now() >= deadline => return Err("records were not delivered in time".into()),
                 _ => {}
             }
             let left = left_until(deadline);
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            tally = self.changed.wait_timeout(tally, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+}
+
+impl Tally {
+    /// Counts an outcome. Returns whether the wait for all of them is over by it.
+    fn take(&mut self, outcome: Result<(), Undelivered>, now: Instant) -> bool {
+        self.under_way -= 1;
+        match outcome {
+            Ok(()) => {
+                self.delivered += 1;
+                self.last = Some(now);
+            }
+            // It will be sent again, or that has been given up by the caller.
+            Err(Undelivered::NotTaken(_)) => {}
+            Err(Undelivered::Failed(error)) if self.failure.is_none() => {
+                self.failure = Some(error.to_string());
+                return true;
+            }
+            Err(Undelivered::Failed(_)) => {}
+        }
+        self.under_way == 0
+    }
+
+    /// What to say of `cuts` whose time was up at `now`, while brokers still acknowledged one record after the other.
+    fn too_large(&self, cuts: &[Cut], timeout: Duration, now: Instant) -> Option<String> {
+        let records: usize = cuts.iter().map(|cut| cut.aggregates.len()).sum();
+        let is_moving = self.last.is_some_and(|last| now.saturating_duration_since(last) < MOVING);
+        if self.delivered >= records || !is_moving {
+            return None;
+        }
+        let windows = if cuts.len() == 1 { "a window".to_owned() } else { format!("{} windows", cuts.len()) };
+        Some(format!(
+            "{windows} of {records} records does not fit log.kafka.transaction_timeout_ms = {}: {} of them were written in \
+             time. Raise it together with log.kafka.session_timeout_ms, spread the rooms over more partitions, or speed the \
+             brokers up (docs/operations.md, Large windows)",
+            timeout.as_millis(),
+            self.delivered
+        ))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn failed(code: RDKafkaErrorCode) -> Result<(), Undelivered> {
+        Err(Undelivered::Failed(KafkaError::MessageProduction(code)))
+    }
 
     #[test]
     fn a_transaction_waits_for_every_record_and_fails_with_the_first_that_fails() {
@@ -322,7 +391,44 @@ mod tests {
         assert!(outcomes.wait(Instant::now()).unwrap_err().contains("not delivered in time"));
         second(Ok(()));
         assert_eq!(outcomes.wait(Instant::now()), Ok(()));
-        outcomes.expect_one()(Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)));
+        let (third, fourth) = (outcomes.expect_one(), outcomes.expect_one());
+        third(Err(Undelivered::NotTaken(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull))));
+        fourth(Ok(()));
+        assert_eq!(outcomes.wait(Instant::now()), Ok(()), "what was not taken is sent again");
+        outcomes.expect_one()(failed(RDKafkaErrorCode::MessageSizeTooLarge));
         assert!(outcomes.wait(Instant::now()).is_err());
+    }
+
+    #[test]
+    fn only_the_last_record_and_the_first_failure_end_the_wait() {
+        let now = Instant::now();
+        let mut tally = Tally { under_way: 5, ..Tally::default() };
+        assert!(!tally.take(Ok(()), now));
+        assert!(tally.take(failed(RDKafkaErrorCode::MessageTimedOut), now));
+        assert!(!tally.take(failed(RDKafkaErrorCode::PurgeQueue), now));
+        assert!(!tally.take(Ok(()), now));
+        assert!(tally.take(Ok(()), now));
+        assert!(tally.failure.unwrap().contains("timed out"));
+    }
+
+    #[test]
+    fn a_window_that_is_too_large_is_told_from_brokers_that_are_away() {
+        let now = Instant::now();
+        let rooms = (0..100).map(|n| (format!("r{n}").parse().unwrap(), None)).collect();
+        let cuts = [Cut { partition: 0, epoch: 1, next_offset: 1, aggregates: rooms }];
+        let after = |delivered: usize, ago_ms: u64| {
+            let last = now.checked_sub(Duration::from_millis(ago_ms));
+            Tally { delivered, last, ..Tally::default() }.too_large(&cuts, Duration::from_secs(5), now)
+        };
+        let text = after(60, 10).unwrap();
+        assert!(
+            text.starts_with(
+                "a window of 100 records does not fit log.kafka.transaction_timeout_ms = 5000: 60 of"
+            ),
+            "{text}"
+        );
+        assert_eq!(after(60, 4_000), None, "a broker went away");
+        assert_eq!(after(100, 10), None, "the records were not what took long");
+        assert_eq!(Tally::default().too_large(&cuts, Duration::from_secs(5), now), None);
     }
 }

@@ -1,11 +1,15 @@
 //! Appends to `reactions`: an idempotent producer, replaced when it fails for good, and when it has given up a record.
 //!
-//! Why the latter: the client library forgets a record whose time is up, and goes on with those behind it in a new epoch.
-//! Some of them may have been sent with it, in a request whose answer was lost, and be written already: in the new epoch
-//! they would be written again. So all that such a producer still holds is given up, and its outcome is unknown, too.
+//! Why the latter: the client library forgets a record whose time is up, and sends those behind it in a new epoch. A request
+//! whose answer was lost may have written some of those already, and in the new epoch the broker can't tell repeats. So all
+//! records that such a producer still holds are given up too, and their outcome is unknown.
+//!
+//! That is a race, and no proof. The library begins the new epoch by itself as soon as no request is under way, while the
+//! purge follows the delivery report over two threads. A leader that answers again within these milliseconds can be sent a
+//! record twice.
 
 use super::{
-    client::{Clients, OnDelivery, Producer},
+    client::{Clients, OnDelivery, Producer, Undelivered},
     errors::append_error,
     thread,
 };
@@ -56,13 +60,13 @@ impl KafkaWriter {
         let mut current = lock(&self.current);
         let Err((error, done)) = self.try_send(&mut current, partition, value, done) else { return };
         if error != KafkaError::MessageProduction(RDKafkaErrorCode::Fatal) {
-            return done(Err(error));
+            return done(Err(Undelivered::NotTaken(error)));
         }
-        // An idempotent producer that lost count of its records takes none any more. It did not take this one.
+        // An idempotent producer that lost count of its records takes none any more, nor this one.
         tracing::warn!("the producer failed for good and is replaced");
         put_aside(current.producer.take());
         if let Err((error, done)) = self.try_send(&mut current, partition, value, done) {
-            done(Err(error));
+            done(Err(Undelivered::NotTaken(error)));
         }
     }
 
