@@ -388,9 +388,9 @@ impl Reading {
     /// Leaves the group. What is read and not handed over is left to the next owner, who reads it again.
     fn leave(self) {
         let reading = self.reading();
-        let Self { consumer, events, ownership, .. } = self;
-        // First of all the caller is told: the rest may take its time.
-        drop(events);
+        let Self { consumer, events, ownership, stages, .. } = self;
+        // First of all the caller is told, and loads are stopped: the rest may take its time.
+        drop((events, stages));
         ownership.revoke(&reading, Duration::ZERO);
         // This closes the consumer: what is left is revoked, and the group is told.
         drop(consumer);

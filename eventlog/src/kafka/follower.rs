@@ -4,7 +4,7 @@ use super::{
     client::{Clients, Isolation, Reader, Role},
     state::{Decided, await_decided, room_of},
     thread,
-    topic_reader::{LoadUntil, Offsets, Polled, list, poll, positions},
+    topic_reader::{LoadUntil, Polled, list, poll, positions},
 };
 use crate::{BoxFuture, FeedError, FollowEvent, FollowedRecord, Follower, OpenError};
 use bytes::Bytes;
@@ -21,6 +21,8 @@ const QUEUE: usize = 16;
 const CHUNK: usize = 512;
 /// What the first requests may take beyond the longest transaction that they may have to wait for.
 const START: Duration = Duration::from_secs(15);
+/// How long it may wait for the next record until it has caught up.
+const STALL: Duration = Duration::from_secs(30);
 
 /// The caller's side.
 pub(super) struct KafkaFollower {
@@ -58,19 +60,22 @@ fn follow(
     let longest = Duration::from_millis(clients.config.transaction_timeout_ms.into());
     let (deadline, is_closed) = (Instant::now() + longest + START, || events.is_closed());
     // A commit is answered before it is marked in each partition: what was answered must be seen.
-    let Decided { ends, open } = await_decided(clients, reader, topic, &all, deadline, &is_closed)?;
+    let Decided { begins, ends, open } = await_decided(clients, reader, topic, &all, deadline, &is_closed)?;
     if let Some(why) = open {
         tracing::warn!(why, "following begins before all commits are decided");
     }
     let failed = |error: KafkaError| format!("reading {topic}: {error}");
     list(topic, &all, Offset::Beginning).and_then(|list| reader.assign(&list)).map_err(failed)?;
-    // A follower that is behind waits for the brokers, as it does later. So this has no stall.
-    let mut behind = LoadUntil::new(&Offsets::new(), &ends, Duration::MAX, Instant::now());
+    let mut behind = LoadUntil::new(&begins, &ends, STALL, Instant::now());
     let mut is_told = false;
     while !events.is_closed() {
         let records = take_chunk(reader, &mut behind).map_err(failed)?;
-        if !records.is_empty() && events.blocking_send(FollowEvent::Records(records)).is_err() {
-            break;
+        behind.check(Instant::now()).map_err(|why| format!("reading {topic}: {why}"))?;
+        if !records.is_empty() {
+            if events.blocking_send(FollowEvent::Records(records)).is_err() {
+                break;
+            }
+            behind.resume(Instant::now());
         }
         if !is_told && behind.is_done() {
             is_told = true;

@@ -55,19 +55,17 @@ impl Positions {
         is_stopped: &dyn Fn() -> bool,
     ) -> Result<Self, String> {
         let (reactions, aggregates) = (&clients.config.reactions_topic, &clients.config.aggregates_topic);
-        let ask = |topic: &str, which: Offset| {
-            persist(deadline, is_stopped, || offsets(reader, topic, partitions, which, REQUEST))
-        };
         // In this order: once the offsets are stable, every transaction that moved them is decided, and its aggregates
         // are below the end as it is from then on.
         let committed = persist(deadline, is_stopped, || committed(reader, reactions, partitions))?;
-        let Decided { ends, open } =
+        let Decided { begins, ends, open } =
             await_decided(clients, reader, aggregates, partitions, deadline, is_stopped)?;
         if let Some(why) = open {
             return Err(why);
         }
-        let begins = ask(aggregates, Offset::Beginning)?;
-        let (oldest, next) = (ask(reactions, Offset::Beginning)?, ask(reactions, Offset::End)?);
+        let ask =
+            |which| persist(deadline, is_stopped, || offsets(reader, reactions, partitions, which, REQUEST));
+        let (oldest, next) = (ask(Offset::Beginning)?, ask(Offset::End)?);
         Ok(Self { committed, begins, ends, oldest, next })
     }
 }
@@ -180,6 +178,7 @@ fn tell_set_back(partition: u32, from: u64, newest: &[Aggregate]) {
 /// Where the partitions of a topic end, as their leaders tell, for a client that reads committed records only.
 #[derive(Debug)]
 pub(super) struct Decided {
+    pub(super) begins: Offsets,
     pub(super) ends: Offsets,
     /// A transaction that was still open when the time was up.
     pub(super) open: Option<String>,
@@ -199,17 +198,18 @@ pub(super) fn await_decided(
     let probe = clients
         .reader(Role::Loader, Isolation::Uncommitted)
         .map_err(|error: crate::OpenError| error.to_string())?;
-    let ask = |reader: &Reader| {
-        persist(deadline, is_stopped, || offsets(reader, topic, partitions, Offset::End, REQUEST))
+    let ask = |reader: &Reader, which| {
+        persist(deadline, is_stopped, || offsets(reader, topic, partitions, which, REQUEST))
     };
-    let written = ask(&probe)?;
+    let written = ask(&probe, Offset::End)?;
+    let begins = ask(reader, Offset::Beginning)?;
     loop {
-        let ends = ask(reader)?;
+        let ends = ask(reader, Offset::End)?;
         let open = written.iter().find(|(partition, end)| ends.get(partition) < Some(end));
-        let Some((partition, end)) = open else { return Ok(Decided { ends, open: None }) };
+        let Some((partition, end)) = open else { return Ok(Decided { begins, ends, open: None }) };
         if Instant::now() >= deadline || is_stopped() {
             let open = Some(format!("a transaction is open below offset {end} of {topic}/{partition}"));
-            return Ok(Decided { ends, open });
+            return Ok(Decided { begins, ends, open });
         }
         if !said {
             tracing::info!(topic, partition, end, "waiting for an open transaction to end");
