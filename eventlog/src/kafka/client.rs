@@ -360,7 +360,18 @@ mod tests {
         let problem = refused("linger.ms", "5").unwrap();
         assert!(problem.contains("use log.kafka.linger_ms"), "{problem}");
         assert_eq!(refused("ssl.ca.location", "/etc/ssl/ca.pem"), None);
+        // A replica that lags is no danger: loads end where the leader says (`topic_reader`).
         assert_eq!(refused("client.rack", "a"), None);
+    }
+
+    #[test]
+    fn no_reader_sleeps_while_its_queue_is_full_or_after_an_error() {
+        let clients = Clients { config: config("127.0.0.1:1") };
+        for role in [Role::Admin, Role::Feed, Role::Loader, Role::Follower] {
+            let config = clients.consumer_config(role, Isolation::Committed);
+            assert_eq!(config.get("fetch.queue.backoff.ms"), Some("10"), "{role}");
+            assert_eq!(config.get("fetch.error.backoff.ms"), Some("50"), "{role}");
+        }
     }
 
     #[test]
