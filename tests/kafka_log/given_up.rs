@@ -18,6 +18,7 @@ async fn a_record_that_is_given_up_does_not_make_those_of_its_request_come_twice
     let writer = log.writer().await.unwrap();
     writer.append(0, Bytes::from_static(b"warm")).await.unwrap();
     let first = writer.append(0, Bytes::from_static(b"first"));
+    // Not a wait: this is how much later the second one's time is up. The library looks once a second.
     tokio::time::sleep(Duration::from_millis(2_200)).await;
     let second = writer.append(0, Bytes::from_static(b"second"));
     // The request is sent to brokers that hang. They read it later, when nobody waits for their answer.

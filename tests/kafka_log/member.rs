@@ -21,7 +21,8 @@ pub struct Member {
 
 pub struct Owned {
     pub epoch: u64,
-    start: u64,
+    /// Where reading began. Records may have come since then.
+    pub start: u64,
     pub next_offset: u64,
     pub newest: Vec<Aggregate>,
     /// With their offsets.

@@ -19,7 +19,7 @@ use std::{
 use tokio::{task::JoinSet, time::timeout};
 use wire::{Aggregate, Batch, RoomName};
 
-fn say(text: &str) {
+pub(super) fn say(text: &str) {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or_default().to_owned();
     std::io::stdout().write_all(format!("{text} (load average {load})\n").as_bytes()).unwrap();
@@ -29,7 +29,7 @@ fn now_ms() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
-fn aggregator(cluster: &Cluster, config: &Config, dir: &Path, interval_ms: u64) -> Plan {
+pub(super) fn aggregator(cluster: &Cluster, config: &Config, dir: &Path, interval_ms: u64) -> Plan {
     Plan::new("aggregator", dir)
         .set("log.kind=kafka")
         .set(format!("log.partitions={}", config.partitions))
@@ -41,7 +41,7 @@ fn aggregator(cluster: &Cluster, config: &Config, dir: &Path, interval_ms: u64) 
 }
 
 /// Some rooms of each partition.
-fn rooms(partitions: u32, of_each: usize) -> Vec<RoomName> {
+pub(super) fn rooms(partitions: u32, of_each: usize) -> Vec<RoomName> {
     let mut rooms: BTreeMap<u32, Vec<RoomName>> = BTreeMap::new();
     for n in 0.. {
         let room: RoomName = format!("room-{n}").parse().unwrap();
@@ -56,12 +56,12 @@ fn rooms(partitions: u32, of_each: usize) -> Vec<RoomName> {
     rooms.into_values().flatten().collect()
 }
 
-fn home(room: &RoomName, writer: &dyn Writer) -> u32 {
+pub(super) fn home(room: &RoomName, writer: &dyn Writer) -> u32 {
     eventlog::partition_of(room, writer.partitions())
 }
 
 /// A batch of one room as ingest writes it.
-fn batch(room: &RoomName) -> bytes::Bytes {
+pub(super) fn batch(room: &RoomName) -> bytes::Bytes {
     let counts = ["🔥", "👏", "gg"].map(|reaction| (reaction.parse().unwrap(), 7));
     Batch::new(room.clone(), counts.into()).unwrap().encode().into()
 }
@@ -86,7 +86,10 @@ async fn load(log: &dyn EventLog, rooms: &[RoomName], per_second: u32, duration:
 }
 
 /// Each aggregate with the time when it came, until `enough`.
-async fn follow(log: &dyn EventLog, enough: impl Fn(&[(u64, Aggregate)]) -> bool) -> Vec<(u64, Aggregate)> {
+pub(super) async fn follow(
+    log: &dyn EventLog,
+    enough: impl Fn(&[(u64, Aggregate)]) -> bool,
+) -> Vec<(u64, Aggregate)> {
     let mut follower = log.follower().await.unwrap();
     let mut seen = Vec::new();
     while !enough(&seen) {
