@@ -77,12 +77,15 @@ async fn catching_up() {
     let began = Instant::now();
     write_backlog(&*log).await;
     rate("written", began.elapsed());
-    rate("read by a feed", read_by_feed(&config, &[]).await);
-    let before = [("fetch.queue.backoff.ms", "1000")];
-    rate(
-        "read by a feed that waits for a second when its queue is full",
-        read_by_feed(&config, &before).await,
-    );
+    // In turn, because the machine may be busy for a while.
+    for _ in 1..=2 {
+        rate("read by a feed", read_by_feed(&config, &[]).await);
+        let before = [("fetch.queue.backoff.ms", "1000")];
+        rate(
+            "read by a feed that waits a second when its queue is full",
+            read_by_feed(&config, &before).await,
+        );
+    }
     for round in 1..=2 {
         let mut config = config.clone();
         config.kafka.aggregates_topic = unused_name("rolled-up");
