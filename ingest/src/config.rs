@@ -283,7 +283,7 @@ pub(crate) mod tests {
     #[test]
     fn each_violation_names_its_key_and_what_would_be_right() {
         type Change = fn(&mut Config);
-        let cases: [(Change, &str); 22] = [
+        let cases: [(Change, &str); 23] = [
             (|c| c.listen = "8080".into(), "listen: must be host:port"),
             (|c| c.listen = ":8080".into(), "listen: must be host:port"),
             (|c| c.commit_interval_ms = 0, "commit_interval_ms: must be 1 to 1000, is 0"),
