@@ -1,0 +1,28 @@
+// The overlay: nothing but the stage on a transparent page, for a browser source in OBS or vMix.
+// Query: skin=swarm|bars|cards|counters, scale=0.5..4, top=1..20, motion=1 (moves even where the system asks for calm).
+
+import { uproar } from "../uproar.js";
+import { createStage } from "../stage.js";
+
+const query = new URLSearchParams(location.search);
+
+function number(name, least, most, usual) {
+  const value = parseFloat(query.get(name));
+  return value >= least && value <= most ? value : usual;
+}
+
+const scale = number("scale", 0.5, 4, 1);
+const options = { skin: query.get("skin") || "swarm", scale, top: number("top", 1, 20, 8) };
+if (query.get("motion")) options.motion = query.get("motion") !== "0";
+document.documentElement.style.setProperty("--scale", scale);
+
+const found = /^\/overlay\/([^/]+)\/?$/.exec(location.pathname);
+const name = found ? decodeURIComponent(found[1]) : "";
+document.title = name + " · Uproar overlay";
+try {
+  const stage = createStage(document.getElementById("stage"), options);
+  // On air a hidden source goes on: a scene is often cut to before it is seen.
+  uproar(location.origin).room(name).on("frame", stage.show);
+} catch (error) {
+  document.getElementById("stage").textContent = error.message;
+}
