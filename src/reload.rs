@@ -134,6 +134,8 @@ impl Live {
             ("log", old.log != new.log),
             ("ingest.listen", old.ingest.listen != new.ingest.listen),
             ("fanout.listen", old.fanout.listen != new.fanout.listen),
+            ("fanout.web", old.fanout.web != new.fanout.web),
+            ("fanout.frame_ancestors", old.fanout.frame_ancestors != new.fanout.frame_ancestors),
             // Of MQTT and server-sent events, both.
             ("fanout.write_timeout_ms", old.fanout.write_timeout_ms != new.fanout.write_timeout_ms),
             ("fanout.send_buffer_bytes", old.fanout.send_buffer_bytes != new.fanout.send_buffer_bytes),

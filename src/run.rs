@@ -149,6 +149,9 @@ async fn tiers(
         let deps = fanout::Deps { log, readiness: readiness.clone(), catalogue, rooms };
         let tier = Fanout::new(live.fanout(), deps)?;
         routes = routes.merge(tier.router());
+        if config.fanout.web {
+            routes = routes.merge(web::public(&web::FrameAncestors::new(config.fanout.frame_ancestors.configured())));
+        }
         description.add(live.fanout(), fanout::openapi);
         tasks.spawn("fanout", tier.run(tasks.shutdown()));
     }

@@ -8,7 +8,8 @@ use std::{
 };
 
 /// What each crate may import of ours, and what it must not import at all.
-const RULES: [(&str, &[&str], &[&str]); 8] = [
+const RULES: [(&str, &[&str], &[&str]); 9] = [
+    ("uproar-web", &[], &["rdkafka", "rumqttd", "serde"]),
     ("uproar-wire", &[], &["tokio", "rdkafka", "axum"]),
     ("uproar-eventlog", &["uproar-wire"], &["axum", "rumqttd"]),
     ("uproar-service", &[], &["rdkafka"]),
@@ -29,6 +30,7 @@ const RULES: [(&str, &[&str], &[&str]); 8] = [
             "uproar-ingest",
             "uproar-aggregator",
             "uproar-fanout",
+            "uproar-web",
         ],
         &["rdkafka", "rumqttd"],
     ),

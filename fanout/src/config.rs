@@ -31,6 +31,12 @@ pub struct Config {
     pub snapshot_max_age_s: u32,
     /// Origins whose pages may read snapshots; `*`: all; empty: none but the own.
     pub cors_origins: Origins,
+    /// Whether `GET /v1/rooms` lists the busiest rooms.
+    pub list_rooms: bool,
+    /// Whether the caller serves the pages and scripts for browsers.
+    pub web: bool,
+    /// Origins whose pages may show ours in a frame; `*`: all; empty: none but the own.
+    pub frame_ancestors: Origins,
     /// Viewers are told to wait a random time up to this before they connect again.
     pub reconnect_jitter_ms: u64,
     /// How often clients should post: they are told, nothing holds them to it.
@@ -112,6 +118,7 @@ impl Config {
             check_range(key, value, (least, most), refuse);
         }
         self.cors_origins.validate("cors_origins", refuse);
+        self.frame_ancestors.validate("frame_ancestors", refuse);
         self.mqtt.validate(refuse);
         self.broker.validate(refuse);
         self.bridge.validate(&mut within("bridge", refuse));

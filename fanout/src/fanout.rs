@@ -4,6 +4,7 @@ use crate::{
     Config,
     bridge::{self, Bridge, FLUSH_TIMEOUT},
     broker::{self, Death},
+    busiest::Busiest,
     drain::Drain,
     edge::{Edge, Ended},
     follow::Follow,
@@ -66,6 +67,7 @@ impl Error {
 pub struct Fanout {
     pub(crate) shared: Arc<Shared>,
     edge: Arc<Edge>,
+    busiest: Arc<Busiest>,
     edge_ended: Ended,
     log: Arc<dyn EventLog>,
     condition: Condition,
@@ -138,7 +140,8 @@ impl Fanout {
         };
         let (edge, edge_ended) = Edge::start(&shared)?;
         let condition = deps.readiness.condition("fanout");
-        Ok(Self { shared, edge, edge_ended, log: deps.log, condition, broker, bridge })
+        let busiest = Arc::default();
+        Ok(Self { shared, edge, busiest, edge_ended, log: deps.log, condition, broker, bridge })
     }
 
     /// The routes of viewers.
@@ -147,7 +150,16 @@ impl Fanout {
     }
 
     pub(crate) fn routes(&self) -> http::Routes {
-        http::Routes { shared: Arc::clone(&self.shared), edge: Arc::clone(&self.edge) }
+        http::Routes {
+            shared: Arc::clone(&self.shared),
+            edge: Arc::clone(&self.edge),
+            busiest: Arc::clone(&self.busiest),
+        }
+    }
+
+    /// What the desk reads: the rooms and their frames.
+    pub fn desk_router(&self) -> axum::Router {
+        http::desk_router(self.routes())
     }
 
     /// Where MQTT viewers connect, if they may. Tells the port where the configured one is 0.
@@ -164,7 +176,7 @@ impl Fanout {
     /// until they leave, and the bridge hands over the last. The MQTT broker can't be stopped: its threads and its clients
     /// go with the process.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { shared, edge, mut edge_ended, log, condition, broker, bridge } = self;
+        let Self { shared, edge, mut edge_ended, log, condition, broker, bridge, busiest: _ } = self;
         let (broker, death) = broker.map_or((None, None), |b| (Some(b.outlet), Some(b.death)));
         let mut bridging = JoinSet::new();
         let bridge = bridge.map(|(outlet, bridge)| {

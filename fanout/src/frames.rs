@@ -102,6 +102,16 @@ impl Encoded {
         self.aggregate.window.end
     }
 
+    /// Reactions in the window.
+    pub(crate) fn count(&self) -> u64 {
+        self.aggregate.count
+    }
+
+    /// Reactions of the room's life.
+    pub(crate) fn total(&self) -> u64 {
+        self.aggregate.total
+    }
+
     /// Whether this frame comes after `other` of the same room: a later life, or a later frame of the same life.
     pub(crate) fn is_newer_than(&self, other: &Self) -> bool {
         self.place() > other.place()

@@ -3,6 +3,7 @@
 //! - `follow`: reads `aggregates`, checks each, and publishes it as a frame.
 //! - `frames`: a frame in the forms in which it goes out, each made once, when it is first asked for.
 //! - `registry`: the newest frame of each room, and how many watch. `newest`: of each room, what waits to be handed on.
+//! - `busiest`: which rooms are worth a look.
 //! - `hello`: what a viewer is told first.
 //! - `edge`: the viewers' sockets, in shards.
 //! - `http`: snapshots, server-sent events, and the way to WebSockets.
@@ -14,6 +15,7 @@
 
 mod bridge;
 mod broker;
+mod busiest;
 mod config;
 mod drain;
 mod edge;

@@ -217,6 +217,11 @@ impl Registry {
         shown.map(|room| room.key().clone()).collect()
     }
 
+    /// What each room shows.
+    pub(crate) fn frames(&self) -> Vec<Arc<Encoded>> {
+        self.rooms.iter().filter_map(|room| room.shown.clone()).collect()
+    }
+
     /// All rooms that are here: shown, or watched.
     #[cfg(test)]
     pub(crate) fn rooms(&self) -> Vec<RoomName> {

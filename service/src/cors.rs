@@ -51,6 +51,11 @@ impl Origins {
         self.0.any
     }
 
+    /// The origins as they were configured; `*` may be among them.
+    pub fn configured(&self) -> &[String] {
+        &self.0.configured
+    }
+
     /// Whether pages of `origin` are let in: the value of the header `Origin`.
     pub fn allows(&self, origin: &[u8]) -> bool {
         self.0.any || self.0.normal.contains(origin)

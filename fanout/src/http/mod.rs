@@ -1,5 +1,6 @@
 //! What viewers reach over HTTP.
 //!
+//! - `GET /v1/rooms`: the busiest rooms.
 //! - `GET /v1/rooms/{room}`: the newest frame.
 //! - `GET /v1/rooms/{room}/live`, `GET /v1/live?room=a&room=b`: each new frame, as texts of a WebSocket.
 //! - `GET /v1/rooms/{room}/events`: each new frame, as server-sent events.
@@ -10,9 +11,10 @@ mod live;
 mod openapi;
 mod refusal;
 mod room;
+mod rooms;
 mod snapshot;
 
-use crate::{edge::Edge, fanout::Shared};
+use crate::{busiest::Busiest, edge::Edge, fanout::Shared};
 use axum::{
     Router,
     extract::FromRef,
@@ -36,6 +38,7 @@ const NOSNIFF: (HeaderName, &str) = (header::X_CONTENT_TYPE_OPTIONS, "nosniff");
 pub(crate) struct Routes {
     pub(crate) shared: Arc<Shared>,
     pub(crate) edge: Arc<Edge>,
+    pub(crate) busiest: Arc<Busiest>,
 }
 
 impl FromRef<Routes> for Arc<Shared> {
@@ -49,6 +52,7 @@ pub(crate) fn router(routes: Routes) -> Router {
     let cors = cors(&routes.shared);
     let readable = |route: MethodRouter<Routes>| route.fallback(wrong_method).layer(cors.clone());
     Router::new()
+        .route("/v1/rooms", readable(get(rooms::rooms)))
         .route("/v1/rooms/{room}", readable(get(snapshot::snapshot)))
         .route("/v1/rooms/{room}/events", readable(get(events::events)))
         .route("/v1/rooms/{room}/live", websocket(get(live::live)))
@@ -56,6 +60,14 @@ pub(crate) fn router(routes: Routes) -> Router {
         .route("/mqtt", websocket(get(live::mqtt)))
         // Some clients add a slash to a URL without a path of its own.
         .route("/mqtt/", websocket(get(live::mqtt)))
+        .with_state(routes)
+}
+
+/// What the desk reads: rooms and their newest frames, for a listener that the public can't reach.
+pub(crate) fn desk_router(routes: Routes) -> Router {
+    Router::new()
+        .route("/v1/rooms", get(rooms::rooms))
+        .route("/v1/rooms/{room}", get(snapshot::snapshot))
         .with_state(routes)
 }
 

@@ -1,7 +1,7 @@
 //! What this tier adds to the OpenAPI document: the limits in it are those in force.
 
 use super::refusal::Refusal;
-use crate::{Config, registry::Full, websocket::Unfit};
+use crate::{Config, busiest::ROOMS_MAX, registry::Full, websocket::Unfit};
 use axum::http::Method;
 use serde_json::{Map, Value, json};
 use service::openapi::Part;
@@ -10,6 +10,7 @@ use wire::{Frame, Hello, NameError, RoomName};
 /// What can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
+    Rooms,
     Snapshot,
     Events,
     Live,
@@ -21,6 +22,7 @@ enum Kind {
 pub fn openapi(config: &Config) -> Part {
     let mut part = Part::default();
     let kinds = [
+        ("/v1/rooms", Kind::Rooms),
         ("/v1/rooms/{room}", Kind::Snapshot),
         ("/v1/rooms/{room}/events", Kind::Events),
         ("/v1/rooms/{room}/live", Kind::Live),
@@ -29,6 +31,7 @@ pub fn openapi(config: &Config) -> Part {
     ];
     for (path, kind) in kinds {
         let mut operation = match kind {
+            Kind::Rooms => rooms(config),
             Kind::Snapshot => snapshot(config, &mut part),
             Kind::Events => events(config, &mut part),
             Kind::Live => live(&mut part),
@@ -46,6 +49,43 @@ pub fn openapi(config: &Config) -> Part {
 
 fn room(part: &mut Part) -> Value {
     json!({ "name": "room", "in": "path", "required": true, "schema": part.schema_of::<RoomName>() })
+}
+
+fn rooms(config: &Config) -> Value {
+    let count = |what: &str| json!({ "type": "integer", "minimum": 0, "description": what });
+    json!({
+        "operationId": "getRooms",
+        "summary": "The busiest rooms",
+        "description": "Those with most reactions in their newest window come first, then those with most reactions in all.",
+        "parameters": [{
+            "name": "limit", "in": "query",
+            "description": "Most rooms of the answer.",
+            "schema": { "type": "integer", "minimum": 1, "maximum": ROOMS_MAX },
+        }],
+        "responses": { "200": {
+            "description": "The rooms, the busiest first.",
+            "headers": { "Cache-Control": {
+                "required": true,
+                "schema": { "const": format!("public, max-age={}", config.snapshot_max_age_s) },
+            } },
+            "content": { "application/json": { "schema": {
+                "type": "object",
+                "required": ["rooms"],
+                "properties": { "rooms": { "type": "array", "maxItems": ROOMS_MAX, "items": {
+                    "type": "object",
+                    "required": ["room", "count", "total", "top"],
+                    "properties": {
+                        "room": { "type": "string" },
+                        "count": count("Reactions in the newest window."),
+                        "total": count("Reactions of the room's life."),
+                        "viewers": count("Viewers of the room."),
+                        "top": { "type": "array", "items": { "type": "string" },
+                                 "description": "The most frequent reactions of the room's life." },
+                    },
+                } } },
+            } } },
+        } },
+    })
 }
 
 fn snapshot(config: &Config, part: &mut Part) -> Value {
@@ -179,6 +219,8 @@ fn refusals(kind: Kind, config: &Config, part: &mut Part) -> Map<String, Value> 
         NoRoom;
         Method(Method::POST);
         NotGet(Method::HEAD);
+        Limit;
+        Unlisted;
         Subprotocol;
         Unfit(Unfit::NoUpgrade);
         NoFrame("ind-pak-final".into());
@@ -206,15 +248,18 @@ fn is_websocket(kind: Kind) -> bool {
 fn concerns(refusal: &Refusal, kind: Kind) -> bool {
     match refusal {
         Refusal::Parameter(_) | Refusal::TooManyRooms(_) | Refusal::NoRoom => kind == Kind::LiveRooms,
-        Refusal::RoomName(_) => kind != Kind::Mqtt,
-        Refusal::RoomEncoding => !matches!(kind, Kind::LiveRooms | Kind::Mqtt),
+        Refusal::RoomName(_) => !matches!(kind, Kind::Rooms | Kind::Mqtt),
+        Refusal::RoomEncoding => !matches!(kind, Kind::Rooms | Kind::LiveRooms | Kind::Mqtt),
+        Refusal::Limit | Refusal::Unlisted => kind == Kind::Rooms,
         Refusal::Subprotocol => kind == Kind::Mqtt,
         Refusal::Unfit(_) | Refusal::NotGet(_) => is_websocket(kind),
         Refusal::Method(_) => !is_websocket(kind),
         Refusal::NoFrame(_) => kind == Kind::Snapshot,
-        Refusal::Draining | Refusal::Full(Full::Viewers | Full::Address) => kind != Kind::Snapshot,
+        Refusal::Draining | Refusal::Full(Full::Viewers | Full::Address) => {
+            !matches!(kind, Kind::Rooms | Kind::Snapshot)
+        }
         // MQTT is told in MQTT.
-        Refusal::Full(Full::Rooms) => !matches!(kind, Kind::Snapshot | Kind::Mqtt),
+        Refusal::Full(Full::Rooms) => !matches!(kind, Kind::Rooms | Kind::Snapshot | Kind::Mqtt),
         Refusal::Starting => true,
     }
 }

@@ -1,7 +1,7 @@
 //! Why a request got no frame: one variant a cause.
 
 use super::NOSNIFF;
-use crate::{metrics::refused, registry::Full, websocket::Unfit};
+use crate::{busiest::ROOMS_MAX, metrics::refused, registry::Full, websocket::Unfit};
 use axum::{
     http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
@@ -29,6 +29,10 @@ pub(super) enum Refusal {
     TooManyRooms(usize),
     #[error("which rooms? ask with ?room=a&room=b")]
     NoRoom,
+    #[error("ask with ?limit=, from 1 to {ROOMS_MAX}")]
+    Limit,
+    #[error("this server does not list its rooms (fanout.list_rooms)")]
+    Unlisted,
     #[error("this resource can be read only, not {0}")]
     Method(Method),
     #[error("this resource is a WebSocket (RFC 6455), which is opened with GET, not {0}")]
@@ -69,6 +73,8 @@ impl Refusal {
         match self {
             Self::RoomName(_) | Self::RoomEncoding => (S::BAD_REQUEST, "room_name", true),
             Self::Parameter(_) | Self::TooManyRooms(_) | Self::NoRoom => (S::BAD_REQUEST, "room_name", true),
+            Self::Limit => (S::BAD_REQUEST, "limit", false),
+            Self::Unlisted => (S::NOT_FOUND, "unlisted", false),
             Self::Method(_) | Self::NotGet(_) => (S::METHOD_NOT_ALLOWED, "method", false),
             Self::Subprotocol | Self::Unfit(Unfit::Key | Unfit::Body) => {
                 (S::BAD_REQUEST, "not_websocket", true)

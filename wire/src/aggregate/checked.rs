@@ -13,6 +13,10 @@ pub struct CheckedAggregate<V> {
     pub since: u64,
     /// The time that is covered.
     pub window: Window,
+    /// Reactions in the window.
+    pub count: u64,
+    /// Reactions of the room's life.
+    pub total: u64,
     /// `None` where it is not in the very form in which aggregates are written.
     cuts: Option<form::Cuts>,
 }
@@ -20,14 +24,16 @@ pub struct CheckedAggregate<V> {
 impl<V: AsRef<[u8]>> CheckedAggregate<V> {
     /// Takes a record of `room`.
     pub fn new(room: &RoomName, value: V) -> Result<Self, DecodeError> {
-        if let Some(form::Read { seq, since, window, cuts }) = form::read(room, value.as_ref()) {
-            return Ok(Self { seq, since, window, cuts: Some(cuts), value });
+        if let Some(form::Read { seq, since, window, count, total, cuts }) = form::read(room, value.as_ref())
+        {
+            return Ok(Self { seq, since, window, count, total, cuts: Some(cuts), value });
         }
-        let Aggregate { room: found, seq, since, window, .. } = Aggregate::decode(value.as_ref())?;
+        let Aggregate { room: found, seq, since, window, count, total, .. } =
+            Aggregate::decode(value.as_ref())?;
         if found != *room {
             return Err(DecodeError::Room(found));
         }
-        Ok(Self { seq, since, window, cuts: None, value })
+        Ok(Self { seq, since, window, count, total, cuts: None, value })
     }
 
     /// The frame with at most `top_n` reactions, encoded; see [`Frame::of`].

@@ -145,6 +145,8 @@ pub(super) struct Read {
     pub(super) seq: u64,
     pub(super) since: u64,
     pub(super) window: Window,
+    pub(super) count: u64,
+    pub(super) total: u64,
     pub(super) cuts: Cuts,
 }
 
@@ -210,7 +212,7 @@ pub(super) fn read(room: &RoomName, value: &[u8]) -> Option<Read> {
         second_end: at(before_source),
         distinct: counts.len().max(totals.len()),
     };
-    holds.then_some(Read { seq, since, window: Window { start, end }, cuts })
+    holds.then_some(Read { seq, since, window: Window { start, end }, count, total, cuts })
 }
 
 fn take<'a>(before: &[u8], rest: &'a [u8]) -> Option<(u64, &'a [u8])> {
