@@ -14,10 +14,14 @@ export function parse(text, at) {
   return { at, values };
 }
 
+/** A label may have the name of an object's member, such as "constructor". */
+const dict = () => Object.create(null);
+
 function labelsOf(text) {
   const labels = {};
+  const unescape = value => value.replace(/\\(.)/g, (_, c) => (c === "n" ? "\n" : c));
   const pattern = /([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"/g;
-  for (let found = pattern.exec(text); found; found = pattern.exec(text)) labels[found[1]] = found[2];
+  for (let found = pattern.exec(text); found; found = pattern.exec(text)) labels[found[1]] = unescape(found[2]);
   return labels;
 }
 
@@ -36,12 +40,12 @@ export function sum(reading, name, wanted) {
 export function rate(before, after, name, wanted) {
   const [was, is] = [sum(before, name, wanted), sum(after, name, wanted)];
   if (was === null || is === null) return null;
-  return Math.max(0, is >= was ? is - was : is) / ((after.at - before.at) / 1000);
+  return (is >= was ? is - was : is) / (Math.max(1, after.at - before.at) / 1000);
 }
 
 /** The same for each value of a label: {value: rate}, without those that stand still. */
 export function rates(before, after, name, label) {
-  const found = {};
+  const found = dict();
   for (const one of after.values.get(name) || []) {
     const value = one.labels[label];
     const grown = rate(before, after, name, { [label]: value });
@@ -50,10 +54,14 @@ export function rates(before, after, name, label) {
   return found;
 }
 
-/** A quantile of what a histogram took in between two readings, by linear interpolation in its bucket. Null where it took nothing. */
+/**
+ * A quantile of what a histogram took in between two readings, by linear interpolation in its bucket. Null where it took nothing.
+ * A restarted process begins at zero again.
+ */
 export function quantile(before, after, name, q) {
-  const was = buckets(before, name);
-  const grown = buckets(after, name).map(([le, count], i) => [le, count - (was[i] ? was[i][1] : 0)]);
+  const [was, is] = [new Map(buckets(before, name)), buckets(after, name)];
+  const isRestarted = is.some(([le, count]) => count < (was.get(le) || 0));
+  const grown = is.map(([le, count]) => [le, isRestarted ? count : count - (was.get(le) || 0)]);
   if (!grown.length || grown[grown.length - 1][1] <= 0) return null;
   const rank = q * grown[grown.length - 1][1];
   let [lower, below] = [0, 0];
