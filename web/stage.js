@@ -1,15 +1,15 @@
-// The stage: draws what a crowd felt. A frame's reactions float up as a swarm, or stand as bars, cards or counters.
+// The stage draws the reactions of a crowd: they float up as a swarm, or stand as bars, cards or counters.
 //
 //   const stage = createStage(element, { skin: "swarm" });
-//   room.on("frame", stage.show);      // a frame, as docs/api.md describes it
+//   room.on("frame", stage.show);
 //   stage.tap("🔥");                   // the viewer's own tap, at once
 //   stage.destroy();
 //
-// ES2017, no dependencies. Nothing is drawn while the page is hidden, and nothing runs while nothing moves.
+// ES2017, no dependencies. The stage draws nothing while the page is hidden, and runs no timer while nothing moves.
 
-/** Reactions that are drawn once each and then copied. Beyond it the pictures are made anew. */
+/** Reactions whose picture is kept. Beyond it all of them are drawn again. */
 const PICTURES_MAX = 64;
-/** Sprites that wait for their moment. Beyond it the oldest are dropped. */
+/** Sprites that wait for their moment. Beyond it the earliest are dropped. */
 const WAITING_MAX = 600;
 /** A sprite's life, in ms: the shortest, and how much longer the longest is. */
 const LIFE_MS = 2600;
@@ -18,14 +18,21 @@ const LIFE_SPREAD_MS = 1600;
 const SIDE = 40;
 /** Reactions per second up to which each one is drawn. Beyond it the swarm grows with the logarithm. */
 const ONE_EACH = 12;
-/** A frame that took longer than this, in ms, shrinks the budget of sprites; a faster one lets it grow. */
+/** Slower pictures than this, in ms, shrink the budget of sprites; faster ones let it grow. */
 const SLOW_MS = 26;
 const FAST_MS = 19;
-/** Own taps are taken off the crowd's frame for this long, in ms, so that nobody sees them twice. */
+/** An own tap is taken off the crowd's frames for this long, in ms, so that the viewer does not see it twice. */
 const OWN_MS = 10000;
+const OWN_MAX = 200;
 
 const EMOJI_FONT = '"Apple Color Emoji","Segoe UI Emoji","Noto Color Emoji",sans-serif';
 const SKINS = ["swarm", "bars", "cards", "counters"];
+
+/* A reaction may have the name of an object's member, such as "constructor". */
+const dict = from => Object.assign(Object.create(null), from);
+const sumOf = numbers => numbers.reduce((sum, n) => sum + n, 0);
+/* As the server counts: without presentation selectors and skin tones. */
+const fold = reaction => reaction.replace(/[\uFE0E\uFE0F]|\uD83C[\uDFFB-\uDFFF]/g, "") || reaction;
 
 /**
  * Puts a stage into `element`. Options: `skin` (swarm, bars, cards, counters), `scale` (of the sprites, 1), `pictures`
@@ -33,9 +40,10 @@ const SKINS = ["swarm", "bars", "cards", "counters"];
  */
 export function createStage(element, options) {
   const settings = Object.assign(
-    { skin: "swarm", scale: 1, pictures: {}, top: 8, now: () => performance.now(), random: Math.random },
+    { skin: "swarm", scale: 1, top: 8, now: () => performance.now(), random: Math.random },
     options
   );
+  settings.pictures = dict(settings.pictures);
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   let view = null;
   let last = null;
@@ -62,7 +70,7 @@ export function createStage(element, options) {
       last = frame;
       view.show(frame);
     },
-    /** Shows a tap of the viewer's own. */
+    /** Shows an own tap. */
     tap(reaction) {
       view.tap(reaction);
     },
@@ -102,9 +110,9 @@ export function spritesFor(count, windowMs) {
 export function plan(frame, sprites, random) {
   const windowMs = lengthOf(frame);
   const slots = frame.slots && frame.slots.length ? frame.slots : [1];
-  const inSlots = slots.reduce((sum, n) => sum + n, 0) || 1;
   const names = Object.keys(frame.counts || {});
-  const named = names.reduce((sum, name) => sum + frame.counts[name], 0) || 1;
+  const inSlots = sumOf(slots) || 1;
+  const named = sumOf(names.map(name => frame.counts[name]));
   const moments = [];
   for (const reaction of names) {
     const share = Math.max(1, Math.round((sprites * frame.counts[reaction]) / named));
@@ -123,26 +131,19 @@ function lengthOf(frame) {
   return Math.min(60000, Math.max(100, length));
 }
 
-/** Own taps that the next frames will bring back. */
-function ownTaps(now) {
-  let taps = [];
-  return {
-    add(reaction) {
-      taps.push({ reaction, at: now() });
-      if (taps.length > 200) taps.shift();
-    },
-    /** The counts of a frame less the viewer's own. */
-    without(counts) {
-      const rest = Object.assign({}, counts);
-      taps = taps.filter(tap => {
-        if (now() - tap.at > OWN_MS) return false;
-        if (!rest[tap.reaction]) return true;
-        rest[tap.reaction] -= 1;
-        return false;
-      });
-      return rest;
-    },
-  };
+/** Counts less the viewer's own taps [{reaction, at}], and the taps that later frames will bring. */
+export function withoutOwn(counts, taps, now) {
+  const rest = dict(counts);
+  const names = dict();
+  for (const name of Object.keys(rest)) names[fold(name)] = name;
+  const left = taps.filter(tap => {
+    const name = names[fold(tap.reaction)];
+    if (now - tap.at > OWN_MS) return false;
+    if (!rest[name]) return true;
+    rest[name] -= 1;
+    return false;
+  });
+  return [rest, left];
 }
 
 function swarm(element, settings) {
@@ -151,12 +152,12 @@ function swarm(element, settings) {
   canvas.setAttribute("aria-hidden", "true");
   element.appendChild(canvas);
   const context = canvas.getContext("2d");
-  const own = ownTaps(settings.now);
   const random = settings.random;
   let width = 0;
   let height = 0;
   let ratio = 1;
   let pictures = new Map();
+  let own = [];
   let waiting = [];
   let live = [];
   let budget = 120;
@@ -206,7 +207,7 @@ function swarm(element, settings) {
   function paint(sprite, now) {
     const t = (now - sprite.born) / sprite.life;
     const image = picture(sprite.reaction);
-    // It pops up, rises ever faster at first and slower later, sways, and fades in the last third.
+    // It pops up, rises fast at first and slower later, sways, and fades in the last third.
     const pop = t < 0.06 ? 0.3 + (t / 0.06) * 0.85 : t < 0.1 ? 1.15 - ((t - 0.06) / 0.04) * 0.15 : 1;
     const size = sprite.size * pop;
     const w = image.width * size;
@@ -262,8 +263,9 @@ function swarm(element, settings) {
   return {
     show(frame) {
       if (document.hidden || !frame.count) return;
-      const counts = own.without(frame.counts || {});
-      const crowd = Object.keys(counts).reduce((sum, name) => sum + counts[name], 0);
+      const [counts, left] = withoutOwn(frame.counts, own, settings.now());
+      own = left;
+      const crowd = sumOf(Object.keys(counts).map(name => counts[name]));
       const windowMs = lengthOf(frame);
       // Not more than can be in the air, or the first slots would take all the places.
       const room = Math.round((budget * windowMs) / (LIFE_MS + LIFE_SPREAD_MS / 2));
@@ -278,7 +280,7 @@ function swarm(element, settings) {
     },
     tap(reaction) {
       if (document.hidden) return;
-      own.add(reaction);
+      own = own.concat({ reaction, at: settings.now() }).slice(-OWN_MAX);
       if (live.length >= budget) live.shift();
       launch(reaction, true);
       run();
@@ -300,7 +302,7 @@ function draw(reaction, side, url) {
   const context = canvas.getContext("2d");
   const isCode = isShortCode(reaction);
   const text = isCode && reaction.length > 14 ? reaction.slice(0, 13) + "…" : reaction;
-  const font = isCode ? "600 " + Math.round(side * 0.44) + "px system-ui,sans-serif" : Math.round(side * 0.8) + "px " + EMOJI_FONT;
+  const font = isCode ? `600 ${side * 0.44}px system-ui,sans-serif` : `${side * 0.8}px ${EMOJI_FONT}`;
   context.font = font;
   const wide = isCode ? context.measureText(text).width + side * 0.5 : Math.max(side, context.measureText(text).width);
   canvas.width = Math.ceil(url ? side : Math.min(wide, side * 5));
@@ -364,7 +366,7 @@ function list(element, skin, settings) {
   }
 
   function show(frame) {
-    const totals = frame.totals || {};
+    const [totals, counts] = [dict(frame.totals), dict(frame.counts)];
     const names = Object.keys(totals).sort((a, b) => totals[b] - totals[a]).slice(0, settings.top);
     for (const [reaction, made] of rows) {
       if (names.indexOf(reaction) < 0) {
@@ -376,7 +378,7 @@ function list(element, skin, settings) {
       const made = row(reaction);
       made.bar.style.setProperty("--share", totals[reaction] / totals[names[0]]);
       made.number.textContent = totals[reaction].toLocaleString();
-      made.item.classList.toggle("rises", Boolean(frame.count && frame.counts && frame.counts[reaction]));
+      made.item.classList.toggle("rises", Boolean(frame.count && counts[reaction]));
       if (root.children[place] !== made.item) root.insertBefore(made.item, root.children[place] || null);
     });
   }
