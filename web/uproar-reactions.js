@@ -1,10 +1,8 @@
 // <uproar-reactions server="https://live.example.com" room="final"></uproar-reactions>
 //
-// The stage and a bar of reactions as one element, for any page. Attributes: `server` (where Uproar is; the page's own origin if it is left out),
-// `room`, `skin` (swarm, bars, cards, counters), `theme` (dark, light; the system's if it is left out), `reactions` (those of the bar, separated by
-// spaces, where the server has no catalogue), `readonly` (no bar). Parts: stage, bar, button, note. Events: `frame`, `state`.
+// The stage and a bar of reactions as one element, for any page. docs/web.md describes its attributes, parts, variables and events.
 //
-// ES2017, no dependencies but the two modules beside it.
+// ES2017. It depends only on uproar.js and stage.js.
 
 import { uproar } from "./uproar.js";
 import { createStage, isShortCode } from "./stage.js";
@@ -38,9 +36,10 @@ class UproarReactions extends HTMLElement {
   }
 
   attributeChangedCallback(name, before, after) {
-    if (before === after || !this.room) return;
-    if (name === "skin") this.stage.skin = after;
-    else if (name !== "theme") this._start();
+    // Frameworks may set attributes after they have put the element into the page.
+    if (before === after || !this.isConnected || !this.shadowRoot) return;
+    if (name !== "skin" && name !== "theme") this._start();
+    else if (name === "skin" && this.stage) this.stage.skin = after;
   }
 
   /** The server's address. */
@@ -69,7 +68,7 @@ class UproarReactions extends HTMLElement {
     this._told = make("p", "told");
     this._told.setAttribute("aria-live", "polite");
     for (const part of [this._stage, this._note, this._bar, this._told]) this._frame.appendChild(part);
-    // Without its style the element would show for a moment as a heap of parts.
+    // Without its style sheet the element would show its parts without any order for a moment.
     this._frame.hidden = true;
     style.onload = style.onerror = () => {
       this._frame.hidden = false;
@@ -81,6 +80,7 @@ class UproarReactions extends HTMLElement {
 
   _start() {
     this._stop();
+    this._say("");
     const name = this.getAttribute("room");
     if (!name) return;
     let room;
@@ -91,13 +91,15 @@ class UproarReactions extends HTMLElement {
       return;
     }
     this.room = room;
-    this.stage = createStage(this._stage, { skin: this.getAttribute("skin") || "swarm", pictures: {} });
+    this.stage = createStage(this._stage, { skin: this.getAttribute("skin") || "swarm" });
     this._shown = undefined;
     this._showBar();
     this._offs = [
       room.on("frame", frame => this._onFrame(frame)),
       room.on("state", state => this._onState(state)),
       room.on("limits", limits => this._onLimits(limits)),
+      // Also the taps that the page around the element makes with `element.room`.
+      room.on("tap", tap => this.stage.tap(tap.reaction)),
     ];
     this._onState({ state: room.state });
   }
@@ -115,6 +117,7 @@ class UproarReactions extends HTMLElement {
     const isClosed = frame.state === "closed";
     if (isClosed !== this._bar.classList.contains("closed")) this._say(isClosed ? WORDS.closed : "");
     this._bar.classList.toggle("closed", isClosed);
+    for (const button of this._bar.children) button.disabled = isClosed;
     this._tell(frame);
     this.dispatchEvent(new CustomEvent("frame", { detail: frame }));
   }
@@ -135,7 +138,7 @@ class UproarReactions extends HTMLElement {
     this._noteTimer = setTimeout(() => this._say(this.room ? WORDS[this.room.state] || "" : ""), NOTE_MS);
   }
 
-  /** One button a reaction: of the catalogue, of the attribute, or the usual six. */
+  /** Makes a button for each reaction: of the catalogue, else of the attribute, else the usual six. */
   _showBar(catalogue) {
     const shown = JSON.stringify(catalogue || null);
     if (shown === this._shown && this._bar.firstChild) return;
@@ -160,7 +163,7 @@ class UproarReactions extends HTMLElement {
 
   _react(reaction, button) {
     if (!this.room) return;
-    if (this.room.react(reaction)) this.stage.tap(reaction);
+    this.room.react(reaction);
     // Restarts the animation of a button that is tapped again before it ended.
     button.classList.remove("tapped");
     void button.offsetWidth;
@@ -172,7 +175,7 @@ class UproarReactions extends HTMLElement {
     this._note.hidden = !words;
   }
 
-  /** Tells a screen reader what the crowd feels, seldom enough to be bearable. */
+  /** Tells a screen reader the most frequent reactions, seldom enough not to disturb. */
   _tell(frame) {
     const now = Date.now();
     if (!frame.count || now - (this._toldAt || 0) < TELL_EVERY_MS) return;

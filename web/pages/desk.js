@@ -9,6 +9,8 @@ const ROOMS_MAX = 50;
 const LINES = ["#ff5c39", "#4fa8ff", "#41d88b", "#f2b632", "#c77dff", "#ff7eb6", "#6fe3e1", "#b5bcd6", "#d4e157", "#a1887f"];
 
 const part = id => document.getElementById(id);
+/** A reaction may have the name of an object's member, such as "constructor". */
+const dict = () => Object.create(null);
 
 /** Numbers as people read them: 1,234, 56.7k, 8.9M. */
 function short(value, unit) {
@@ -58,7 +60,7 @@ const CHARTS = [
   {
     title: "Viewers, by protocol",
     lines: (a, b) => {
-      const lines = {};
+      const lines = dict();
       for (const one of b.values.get("uproar_fanout_viewers") || []) lines[one.labels.protocol] = one.value;
       return lines;
     },
@@ -193,10 +195,18 @@ function makeCharts() {
   });
 }
 
+function roomOfAddress() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch (error) {
+    return "";
+  }
+}
+
 /** The rooms by activity, and the one that was chosen. */
 function makeRooms() {
   const drawn = chart(part("room-chart"), 230);
-  let chosen = decodeURIComponent(location.hash.slice(1));
+  let chosen = roomOfAddress();
   let lastSeq = 0;
 
   function choose(name) {
@@ -206,7 +216,7 @@ function makeRooms() {
     drawn.clear();
     part("room-name").textContent = name;
     part("room-facts").textContent = "";
-    follow();
+    attempt(follow);
   }
 
   function cell(row, text, tag) {
@@ -243,10 +253,13 @@ function makeRooms() {
   }
 
   async function follow() {
-    if (!chosen) return;
-    const answer = await fetch("/v1/rooms/" + encodeURIComponent(chosen));
+    const asked = chosen;
+    if (!asked) return;
+    const answer = await fetch("/v1/rooms/" + encodeURIComponent(asked));
     if (!answer.ok) return;
     const frame = await answer.json();
+    // Another room may have been chosen meanwhile.
+    if (asked !== chosen) return;
     part("room-name").textContent = frame.room;
     const seconds = (frame.window.end - frame.window.start) / 1000;
     const isOld = Date.now() - frame.window.end > 3 * (frame.window.end - frame.window.start);
@@ -256,8 +269,8 @@ function makeRooms() {
       frame.viewers === undefined ? "" : short(frame.viewers) + " watching",
       frame.state === "closed" ? "closed" : "",
     ].filter(Boolean).join(" · ");
-    const lines = {};
-    for (const name of Object.keys(frame.totals)) lines[name] = isOld ? 0 : ((frame.counts || {})[name] || 0) / seconds;
+    const [lines, counts] = [dict(), Object.assign(dict(), frame.counts)];
+    for (const name of Object.keys(frame.totals)) lines[name] = isOld ? 0 : (counts[name] || 0) / seconds;
     if (frame.seq !== lastSeq || isOld) drawn.add(Date.now() / 1000, lines);
     lastSeq = frame.seq;
   }

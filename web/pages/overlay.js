@@ -16,13 +16,22 @@ const options = { skin: query.get("skin") || "swarm", scale, top: number("top", 
 if (query.get("motion")) options.motion = query.get("motion") !== "0";
 document.documentElement.style.setProperty("--scale", scale);
 
-const found = /^\/overlay\/([^/]+)\/?$/.exec(location.pathname);
-const name = found ? decodeURIComponent(found[1]) : "";
+function roomOfAddress() {
+  const found = /^\/overlay\/([^/]+)\/?$/.exec(location.pathname);
+  try {
+    return decodeURIComponent(found[1]);
+  } catch (error) {
+    // Not UTF-8, or not percent-encoded right: it is no room either way.
+    return location.pathname;
+  }
+}
+
+const name = roomOfAddress();
 document.title = name + " · Uproar overlay";
 try {
-  const stage = createStage(document.getElementById("stage"), options);
-  // On air a hidden source goes on: a scene is often cut to before it is seen.
-  uproar(location.origin).room(name).on("frame", stage.show);
+  const room = uproar(location.origin).room(name);
+  // A source that its scene hides is a hidden page: it pauses, and has the newest frame when it is shown again.
+  room.on("frame", createStage(document.getElementById("stage"), options).show);
 } catch (error) {
   document.getElementById("stage").textContent = error.message;
 }

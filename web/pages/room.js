@@ -3,7 +3,9 @@
 import "../uproar-reactions.js";
 import { createStage } from "../stage.js";
 
-const ROOM_NAME = /^[A-Za-z0-9._~-]{1,64}$/;
+/** Browsers take "." and ".." out of an address. */
+const ROOM_NAME = /^(?!\.\.?$)[A-Za-z0-9._~-]{1,64}$/;
+const RULE = "a name has 1 to 64 letters, digits, and . _ ~ -";
 /** The list of busy rooms is asked for this often, in ms. */
 const ASK_EVERY_MS = 4000;
 
@@ -52,23 +54,24 @@ function showSums(frame, sums) {
 }
 
 function showState({ state }) {
+  part("state").hidden = false;
   part("state").dataset.state = state;
   part("state").textContent = STATES[state] || state;
 }
 
-function lobby(wrong) {
+function showWrong(name) {
+  part("wrong").textContent = "“" + name + "” can't be a room: " + RULE;
+  part("wrong").hidden = false;
+}
+
+function lobby() {
   part("lobby").hidden = false;
   part("state").hidden = true;
-  if (wrong) {
-    part("wrong").textContent = wrong;
-    part("wrong").hidden = false;
-  }
   part("enter").addEventListener("submit", event => {
     event.preventDefault();
     const name = part("name").value.trim() || "demo";
     if (!ROOM_NAME.test(name)) {
-      part("wrong").textContent = "A room's name has 1 to 64 letters, digits, and . _ ~ -";
-      part("wrong").hidden = false;
+      showWrong(name);
       return;
     }
     location.href = "/rooms/" + name;
@@ -77,18 +80,23 @@ function lobby(wrong) {
 }
 
 async function ask() {
-  try {
-    const answer = await fetch("/v1/rooms?limit=12");
-    if (answer.ok) showBusiest((await answer.json()).rooms);
-  } catch (error) {
-    // The server is away: the next look may find it.
-  }
+  if (!document.hidden) await showAnswer().catch(() => showState({ state: "away" }));
   setTimeout(ask, ASK_EVERY_MS * (0.8 + Math.random() * 0.4));
+}
+
+async function showAnswer() {
+  const answer = await fetch("/v1/rooms?limit=12");
+  if (answer.status >= 500) throw new Error(answer.statusText);
+  // An operator may keep the list to himself (fanout.list_rooms).
+  part("busy").hidden = !answer.ok;
+  if (answer.ok) showBusiest((await answer.json()).rooms);
+  part("state").hidden = true;
 }
 
 function showBusiest(rooms) {
   const list = part("busiest");
   part("quiet").hidden = rooms.length > 0;
+  const focused = list.contains(document.activeElement) ? document.activeElement.href : null;
   list.textContent = "";
   for (const room of rooms) {
     const item = document.createElement("li");
@@ -98,17 +106,23 @@ function showBusiest(rooms) {
     name.textContent = room.room;
     const top = document.createElement("span");
     top.className = "top";
-    top.textContent = (room.top || []).join(" ");
+    for (const reaction of room.top || []) {
+      // A reaction of a right-to-left script must not turn those next to it around.
+      const isolated = document.createElement("bdi");
+      isolated.textContent = reaction;
+      top.appendChild(isolated);
+    }
     const count = document.createElement("span");
     count.className = "count";
     count.textContent = room.total.toLocaleString() + " reactions";
     for (const piece of [name, top, count]) link.appendChild(piece);
     item.appendChild(link);
     list.appendChild(item);
+    if (link.href === focused) link.focus();
   }
 }
 
 const room = roomOfAddress();
-if (room === null) lobby("");
-else if (ROOM_NAME.test(room)) watch(room);
-else lobby("“" + room + "” can't be a room: a name has 1 to 64 letters, digits, and . _ ~ -");
+if (room !== null && ROOM_NAME.test(room)) watch(room);
+else lobby();
+if (room !== null && !ROOM_NAME.test(room)) showWrong(room);
