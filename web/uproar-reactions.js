@@ -13,6 +13,9 @@ const TELL_EVERY_MS = 10000;
 /** A refusal is shown for this long, in ms. */
 const NOTE_MS = 4000;
 
+/** Sprites of one call of `room.react`. */
+const SHOWN_TAPS_MAX = 10;
+
 const WORDS = {
   connecting: "Connecting…",
   away: "Reconnecting…",
@@ -99,7 +102,7 @@ class UproarReactions extends HTMLElement {
       room.on("state", state => this._onState(state)),
       room.on("limits", limits => this._onLimits(limits)),
       // Also the taps that the page around the element makes with `element.room`.
-      room.on("tap", tap => this.stage.tap(tap.reaction)),
+      room.on("tap", tap => this._onTap(tap)),
     ];
     this._onState({ state: room.state });
   }
@@ -127,6 +130,10 @@ class UproarReactions extends HTMLElement {
     if (hello && hello.catalogue && hello.catalogue.length) this._showBar(hello.catalogue);
     this._say(WORDS[change.state] || "");
     this.dispatchEvent(new CustomEvent("state", { detail: change }));
+  }
+
+  _onTap(tap) {
+    for (let i = 0; i < Math.min(tap.count, SHOWN_TAPS_MAX); i++) this.stage.tap(tap.reaction);
   }
 
   /** Taps were refused or dropped: says why, where the server did. */

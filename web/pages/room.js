@@ -114,7 +114,7 @@ function showBusiest(rooms) {
     }
     const count = document.createElement("span");
     count.className = "count";
-    count.textContent = room.total.toLocaleString() + " reactions";
+    count.textContent = room.total.toLocaleString() + (room.total === 1 ? " reaction" : " reactions");
     for (const piece of [name, top, count]) link.appendChild(piece);
     item.appendChild(link);
     list.appendChild(item);

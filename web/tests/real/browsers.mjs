@@ -22,9 +22,13 @@ const CHROMIUM_ARGS = [
 ];
 
 class Page {
-  constructor(evaluate, goto) {
+  constructor(evaluate, goto, driver) {
     this.evaluate = evaluate;
     this.goto = goto;
+    /** Playwright's page, in Chromium. */
+    this.driver = driver;
+    /** Errors that the page's scripts threw, and what its Content-Security-Policy refused. */
+    this.errors = [];
   }
   /** Waits until the expression is true in the page. */
   async until(expression) {
@@ -42,10 +46,16 @@ export async function chromium() {
   const ignoreDefaultArgs = ["--disable-back-forward-cache"];
   const browser = await driver.launch({ executablePath: CHROMIUM, args: CHROMIUM_ARGS, ignoreDefaultArgs });
   return {
-    async open(url) {
-      const page = await browser.newPage();
-      await page.goto(url);
-      return new Page((expression) => page.evaluate(expression), (to) => page.goto(to));
+    /** `options`: of Playwright's newPage, such as colorScheme, reducedMotion, viewport. */
+    async open(url, options) {
+      const driver = await browser.newPage(options);
+      const page = new Page((expression) => driver.evaluate(expression), (to) => driver.goto(to), driver);
+      driver.on("pageerror", (error) => page.errors.push(String(error)));
+      driver.on("console", (message) => {
+        if (message.text().includes("Content Security Policy")) page.errors.push(message.text());
+      });
+      await driver.goto(url);
+      return page;
     },
     close: () => browser.close(),
   };

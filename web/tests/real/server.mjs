@@ -48,8 +48,10 @@ function freePort() {
 
 /** `uproar all` with short windows. It keeps its ports and its data over restarts. */
 export class Uproar {
-  static async start() {
+  /** `settings`: configuration keys with their values. */
+  static async start(settings = {}) {
     const uproar = new Uproar();
+    uproar.settings = settings;
     uproar.dir = mkdtempSync(join(tmpdir(), "uproar-web-"));
     [uproar.port, uproar.mqtt, uproar.admin] = [await freePort(), await freePort(), await freePort()];
     uproar.url = `http://127.0.0.1:${uproar.port}`;
@@ -66,8 +68,10 @@ export class Uproar {
       "aggregator.interval_ms": 500,
       "fanout.reconnect_jitter_ms": 500,
       "fanout.drain_ms": 200,
+      ...this.settings,
     };
-    const args = Object.entries(sets).flatMap(([key, value]) => ["--set", `${key}=${value}`]);
+    const text = (value) => (typeof value === "object" ? JSON.stringify(value) : value);
+    const args = Object.entries(sets).flatMap(([key, value]) => ["--set", `${key}=${text(value)}`]);
     const log = openSync(join(this.dir, "log"), "a");
     this.child = spawn(UPROAR, ["all", ...args], { stdio: ["ignore", log, log] });
     const { child } = this;
@@ -83,6 +87,13 @@ export class Uproar {
     await ended;
   }
 
+  /** Posts reactions as a crowd would, and gives the answer's status. */
+  async post(room, reactions) {
+    const body = JSON.stringify({ reactions });
+    const headers = { "content-type": "application/json" };
+    return (await fetch(`${this.url}/v1/rooms/${room}/reactions`, { method: "POST", headers, body })).status;
+  }
+
   async total(room) {
     const answer = await fetch(`${this.url}/v1/rooms/${room}`);
     return answer.ok ? (await answer.json()).total : 0;
@@ -94,7 +105,13 @@ export class Uproar {
   }
 }
 
-const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".m3u8": "application/vnd.apple.mpegurl" };
+const TYPES = {
+  ".css": "text/css; charset=utf-8",
+  ".html": "text/html; charset=utf-8",
+  ".js": "text/javascript",
+  ".m3u8": "application/vnd.apple.mpegurl",
+  ".svg": "image/svg+xml",
+};
 
 function listen(server) {
   const sockets = new Set();
@@ -138,14 +155,7 @@ export async function serveProxy(port) {
     const kind = kindOf(request);
     seen[kind] += 1;
     if (refused.has(kind)) return response.writeHead(503, { "access-control-allow-origin": "*" }).end();
-    const { method, url: path, headers } = request;
-    const onward = http.request({ host: "127.0.0.1", port, method, path, headers }, (answer) => {
-      response.writeHead(answer.statusCode, answer.headers);
-      answer.pipe(response);
-    });
-    onward.on("error", () => response.destroy());
-    response.on("close", () => onward.destroy());
-    request.pipe(onward);
+    pass(request, response, port);
   });
   server.on("upgrade", (request, socket, head) => {
     seen.socket += 1;
@@ -161,4 +171,36 @@ export async function serveProxy(port) {
     socket.on("error", () => onward.destroy());
   });
   return { ...(await listen(server)), seen, refused };
+}
+
+/** Passes a request on to another port of this machine. */
+function pass(request, response, port) {
+  const { method, url: path, headers } = request;
+  const onward = http.request({ host: "127.0.0.1", port, method, path, headers }, (answer) => {
+    response.writeHead(answer.statusCode, answer.headers);
+    answer.pipe(response);
+  });
+  onward.on("error", () => response.destroy());
+  response.on("close", () => onward.destroy());
+  request.pipe(onward);
+}
+
+const DESK_POLICY =
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+
+/** The desk: that of the admin listener, or its files in front of the admin listener where that serves none. */
+export async function serveDesk({ port, admin }) {
+  const url = `http://127.0.0.1:${admin}`;
+  if ((await fetch(`${url}/`)).ok) return { url, stop: () => {} };
+  const assets = (path) => readFileSync(join(web, path.replace(/^\/assets\/dev\//, "")));
+  const server = http.createServer((request, response) => {
+    const path = normalize(new URL(request.url, "http://x").pathname);
+    if (path === "/") {
+      const page = String(assets("pages/desk.html")).replaceAll("{{revision}}", "dev");
+      response.writeHead(200, { "content-type": TYPES[".html"], "content-security-policy": DESK_POLICY }).end(page);
+    } else if (path.startsWith("/assets/dev/")) {
+      response.writeHead(200, { "content-type": TYPES[extname(path)] }).end(assets(path));
+    } else pass(request, response, path.startsWith("/v1/") ? port : admin);
+  });
+  return listen(server);
 }
