@@ -66,6 +66,7 @@ function showWrong(name) {
 
 function lobby() {
   part("lobby").hidden = false;
+  part("room").hidden = true;
   part("state").hidden = true;
   part("enter").addEventListener("submit", event => {
     event.preventDefault();
