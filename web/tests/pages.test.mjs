@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import http from "node:http";
-import { after, before, describe, test } from "node:test";
+import { after, afterEach, before, describe, test } from "node:test";
 import { brotliDecompressSync, gunzipSync } from "node:zlib";
-import { CHROMIUM, chromium } from "./real/browsers.mjs";
+import { CHROMIUM, FIREFOX, chromium, firefox } from "./real/browsers.mjs";
 import { UPROAR, Uproar, missing, serveDesk, serveFiles, until } from "./real/server.mjs";
 
 const skip = missing(UPROAR, CHROMIUM);
@@ -24,7 +24,7 @@ after(async () => {
 
 /** Opens a page whose scripts may throw no error, and which may ask for nothing that its policy refuses. */
 async function open(path, options) {
-  const page = await browser.open(path.startsWith("http") ? path : uproar.url + path, options);
+  const page = await browser.open(path.startsWith("/") ? uproar.url + path : path, options);
   opened.push(page);
   return page;
 }
@@ -32,6 +32,8 @@ async function open(path, options) {
 function pages(name, body) {
   describe(name, { skip }, () => {
     before(() => (opened = []));
+    // A test that failed while the server was away must not fail the others.
+    afterEach(() => uproar.hasEnded && uproar.run());
     after(async () => {
       for (const page of opened) {
         assert.deepEqual(page.errors, []);
@@ -258,6 +260,18 @@ pages("what strangers wrote", () => {
     }
   });
 
+  test("a screen reader is told at most every 10 s, and as text", async () => {
+    const page = await open("/rooms/told");
+    await page.until(LIVE);
+    const told = `${ELEMENT}.shadowRoot.querySelector('[aria-live=polite]')`;
+    const tell = (count) => `(${ELEMENT}._tell({ count: ${count}, counts: { '<b>x</b>': ${count} } }), [${told}.textContent, ${told}.children.length])`;
+    assert.deepEqual(await page.evaluate(tell(3)), ["3 reactions: <b>x</b> 3", 0]);
+    await page.evaluate("void (window.now = Date.now, Date.now = () => now() + 9000)");
+    assert.deepEqual(await page.evaluate(tell(4)), ["3 reactions: <b>x</b> 3", 0]);
+    await page.evaluate("void (Date.now = () => now() + 20000)");
+    assert.deepEqual(await page.evaluate(tell(5)), ["5 reactions: <b>x</b> 5", 0]);
+  });
+
   test("a refusal's detail is text", async () => {
     const page = await open("/rooms/refused");
     await page.until(LIVE);
@@ -325,6 +339,28 @@ pages("the desk", () => {
   });
 });
 
+pages("the desk of a process in trouble", () => {
+  test("says why it is not ready, as text, and hides a configuration that it may not see", async () => {
+    const desk = await serveDesk(uproar);
+    const page = await open("about:blank");
+    const [reasons, config] = ["log: <b>no broker</b>\nstart: waits\n", "[ingest]\n# <i>x</i>\n"];
+    await page.driver.route("**/readyz", (route) => route.fulfill({ status: 503, body: reasons }));
+    await page.driver.route("**/admin/v1/config", (route) => route.fulfill({ status: 200, body: config }));
+    // A fragment that is not percent-encoded right names no room.
+    await page.goto(`${desk.url}/#%FF`);
+    await page.until("document.getElementById('ready').textContent === 'not ready'");
+    const list = "[...document.querySelectorAll('#reasons li')].map((one) => one.textContent)";
+    assert.deepEqual(await page.evaluate(list), ["log: <b>no broker</b>", "start: waits"]);
+    await page.until("document.getElementById('config').textContent !== ''");
+    assert.equal(await page.evaluate("document.getElementById('config').textContent"), config);
+    assert.equal(await page.evaluate("document.querySelectorAll('#reasons b, #config i').length"), 0);
+    await page.driver.route("**/admin/v1/config", (route) => route.fulfill({ status: 404 }));
+    await page.driver.reload();
+    await page.until("document.getElementById('configuration').hidden");
+    await desk.stop();
+  });
+});
+
 pages("pages of other sites", () => {
   let site;
   const embedded = readFileSync(new URL("fixtures/embed.html", import.meta.url), "utf8");
@@ -350,6 +386,20 @@ pages("pages of other sites", () => {
     await tap(page, 1);
     await page.until(`${ELEMENT}.stage.stats.live > 0`);
     await page.until(`${ELEMENT}.room.frame && ${ELEMENT}.room.frame.totals['🔥'] === 1`);
+  });
+
+  test("the same in Firefox", { skip: missing(FIREFOX) }, async () => {
+    const other = await firefox();
+    try {
+      const page = await other.open(`${site.url}/embed.html`);
+      await page.until(`${ELEMENT}.room && ${ELEMENT}.room.state === 'live' && ${ELEMENT}.room.react('🔥')`);
+      await page.until(`${ELEMENT}.stage.stats.live > 0`);
+      await page.evaluate(`(document.documentElement.dir = 'rtl', ${ELEMENT}.setAttribute('skin', 'bars'))`);
+      const bar = `${ELEMENT}.shadowRoot.querySelector('.uproar-bars .bar')`;
+      await page.until(`${bar} && /100%|right/.test(getComputedStyle(${bar}).backgroundPosition)`);
+    } finally {
+      await other.close();
+    }
   });
 
   test("the element takes attributes that come later, and another room", async () => {

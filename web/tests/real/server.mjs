@@ -80,8 +80,12 @@ export class Uproar {
     if (child.exitCode !== null) throw new Error(String(readFileSync(join(this.dir, "log"))));
   }
 
+  get hasEnded() {
+    return this.child.exitCode !== null || this.child.signalCode !== null;
+  }
+
   async end(signal) {
-    if (this.child.exitCode !== null || this.child.signalCode) return;
+    if (this.hasEnded) return;
     const ended = new Promise((resolve) => this.child.once("exit", resolve));
     this.child.kill(signal);
     await ended;
