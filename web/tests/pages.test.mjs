@@ -222,10 +222,13 @@ pages("what strangers wrote", () => {
   });
 
   test("a refusal's detail is text", async () => {
-    const page = await open("/rooms/refused");
+    const page = await open("/rooms/refused", PHONE);
     await page.until(LIVE);
-    await page.evaluate(`${ELEMENT}._onLimits({ status: 422, dropped: { a: 1 }, detail: "<img src=x onerror=alert(1)>" })`);
+    const detail = "<img src=x onerror=alert(1)> " + "long ".repeat(20) + "x".repeat(64);
+    await page.evaluate(`${ELEMENT}._onLimits({ status: 422, dropped: { a: 1 }, detail: ${JSON.stringify(detail)} })`);
     const note = `${ELEMENT}.shadowRoot.querySelector('.note')`;
-    assert.deepEqual(await page.evaluate(`[${note}.textContent, ${note}.children.length]`), ["<img src=x onerror=alert(1)>", 0]);
+    assert.deepEqual(await page.evaluate(`[${note}.textContent, ${note}.children.length]`), [detail, 0]);
+    const { left, right } = await page.evaluate(`${note}.getBoundingClientRect().toJSON()`);
+    assert.ok(left >= 0 && right <= PHONE.viewport.width, `${left} to ${right}`);
   });
 });
