@@ -1,7 +1,7 @@
 // The viewer page and the lobby in Chromium against the real binary, under its Content-Security-Policy.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ELEMENT, FOCUSED, LIVE, PHONE, open, pages, tap, total, uproar } from "./real/pages.mjs";
+import { ELEMENT, FOCUSED, LIVE, PHONE, open, openLobby, pages, tap, total, untilRenewed, uproar } from "./real/pages.mjs";
 import { until } from "./real/server.mjs";
 
 pages("the viewer page", () => {
@@ -128,15 +128,15 @@ pages("the keyboard alone", () => {
 
   test("Tab reaches the lobby's field, button and rooms, and a new list does not take the focus", async () => {
     await uproar.post("lobby-keys", { "🔥": 3 });
-    const page = await open("/");
+    const page = await openLobby();
     const link = "document.querySelector('#busiest a[href=\"/rooms/lobby-keys\"]')";
-    await page.until(link);
+    await untilRenewed(page, `Boolean(${link})`);
     const seen = await walk(page, 4);
     assert.deepEqual(seen.slice(0, 3).map((one) => one.text), ["Uproar", "name", "Watch"]);
     for (const { text, isSeen } of seen) assert.ok(isSeen, text);
     await page.evaluate(`void (${link}.focus(), window.old = ${link})`);
     await uproar.post("lobby-keys", { "🔥": 3 });
-    await page.until(`${link} !== old`);
+    await untilRenewed(page, `${link} !== old`);
     assert.equal(await page.evaluate(`document.activeElement === ${link}`), true);
     await page.driver.keyboard.press("Enter");
     await page.until("location.pathname === '/rooms/lobby-keys'");
@@ -159,13 +159,13 @@ pages("the lobby", () => {
   });
 
   test("says when the server is away, and goes on when it is back", async () => {
-    const page = await open("/");
+    const page = await openLobby();
     const state = "document.getElementById('state')";
     await page.until(`${state}.hidden`);
     await uproar.end("SIGKILL");
-    await page.until(`!${state}.hidden && ${state}.textContent === 'reconnecting'`);
+    await untilRenewed(page, `!${state}.hidden && ${state}.textContent === 'reconnecting'`);
     await uproar.run();
-    await page.until(`${state}.hidden`);
+    await untilRenewed(page, `${state}.hidden`);
   });
 });
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe } from "node:test";
 import { CHROMIUM, chromium } from "./browsers.mjs";
-import { UPROAR, Uproar, missing } from "./server.mjs";
+import { UPROAR, Uproar, missing, until } from "./server.mjs";
 
 export const skip = missing(UPROAR, CHROMIUM);
 export const PHONE = { viewport: { width: 390, height: 780 } };
@@ -27,6 +27,21 @@ export async function open(path, options) {
   opened.push(page);
   return page;
 }
+
+/** Opens the lobby with a clock that the test can move on, because its list is renewed only every few seconds. */
+export async function openLobby() {
+  const page = await open("about:blank");
+  await page.driver.clock.install();
+  await page.goto(uproar.url);
+  return page;
+}
+
+/** Moves the lobby's clock to its next look at the list, until `expression` is true. */
+export const untilRenewed = (page, expression) =>
+  until(expression, async () => {
+    await page.driver.clock.fastForward(5000);
+    return page.evaluate(expression);
+  });
 
 /** A group of tests. No script of their pages may throw an error, or ask for anything that the page's policy refuses. */
 export function pages(name, body) {
