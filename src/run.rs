@@ -150,7 +150,8 @@ async fn tiers(
         let tier = Fanout::new(live.fanout(), deps)?;
         routes = routes.merge(tier.router());
         if config.fanout.web {
-            routes = routes.merge(web::public(&web::FrameAncestors::new(config.fanout.frame_ancestors.configured())));
+            routes = routes
+                .merge(web::public(&web::FrameAncestors::new(config.fanout.frame_ancestors.configured())));
         }
         description.add(live.fanout(), fanout::openapi);
         tasks.spawn("fanout", tier.run(tasks.shutdown()));

@@ -194,7 +194,8 @@ mod tests {
     async fn a_full_inbox_and_a_broken_socket_are_told_apart() {
         let (handle, _recording) = recorded();
         let stage = Stage::start(config()).await;
-        let routes = Routes { shared: Arc::clone(&stage.shared), edge: Edge::full() };
+        let routes =
+            Routes { shared: Arc::clone(&stage.shared), edge: Edge::full(), busiest: Arc::default() };
         let seat = || seat(&stage.shared, Protocol::MqttWebSocket, [127, 0, 0, 1].into()).unwrap();
         let refused = |cause| value(&handle, &format!("uproar_fanout_refused_total{{cause=\"{cause}\"}}"));
         admit(Err(io::ErrorKind::ConnectionReset.into()), &routes, seat(), Greeting::Mqtt);

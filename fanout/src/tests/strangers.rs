@@ -78,7 +78,7 @@ async fn a_room_that_gets_its_first_frame_leaves_its_place_to_another() {
 async fn serve_without_place(stage: &Stage) -> (SocketAddr, JoinSet<std::io::Result<()>>) {
     let listener = service::http::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let routes = Routes { shared: Arc::clone(&stage.shared), edge: Edge::full() };
+    let routes = Routes { shared: Arc::clone(&stage.shared), edge: Edge::full(), busiest: Arc::default() };
     let mut serving = JoinSet::new();
     let (limits, shutdown) = (service::http::Config::private(), stage.shutdown.clone());
     serving.spawn(service::http::serve(listener, crate::http::router(routes), limits, shutdown));
