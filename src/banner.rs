@@ -19,6 +19,9 @@ fn text(role: Role, config: &Config, http: Option<std::net::SocketAddr>) -> Stri
     let base = http.map(|address| format!("http://{}", reachable(address)));
     if let Some(base) = &base {
         lines.push(format!("  HTTP       {base}/v1/rooms/ROOM/..."));
+        if matches!(role, Role::All | Role::Fanout) && config.fanout.web {
+            lines.push(format!("  page       {base}/"));
+        }
     }
     if matches!(role, Role::All | Role::Fanout) {
         let fanout = &config.fanout;
@@ -31,7 +34,10 @@ fn text(role: Role, config: &Config, http: Option<std::net::SocketAddr>) -> Stri
             lines.push(format!("  broker     mqtt://{}   for trusted clients", fanout.broker.listen));
         }
     }
-    lines.push(format!("  admin      http://{}   /metrics /healthz /readyz", config.service.admin_listen));
+    lines.push(format!(
+        "  admin      http://{}   the desk, /metrics /healthz /readyz",
+        config.service.admin_listen
+    ));
     lines.push(format!("  event log  {}", log_place(config)));
     lines.push(format!("  windows    {} ms", config.aggregator.interval_ms));
     if let (Role::All | Role::Ingest, Some(base)) = (role, &base) {

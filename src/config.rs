@@ -42,6 +42,11 @@ pub(crate) fn load(role: Role, sources: &Sources) -> Result<Config, ConfigErrors
     service::config::load(DEFAULTS, sources, |config: &Config, refuse| config.validate(role, refuse))
 }
 
+/// The values of the layers as an operator may see them.
+pub(crate) fn shown(sources: &Sources) -> String {
+    service::config::shown(DEFAULTS, sources)
+}
+
 impl Config {
     fn validate(&self, role: Role, refuse: &mut dyn FnMut(&str, String)) {
         check_listen("service.admin_listen", &self.service.admin_listen, refuse);

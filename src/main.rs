@@ -8,6 +8,7 @@ mod banner;
 mod check;
 mod cli;
 mod config;
+mod desk;
 mod openapi;
 mod reload;
 mod run;

@@ -28,6 +28,8 @@ pub(crate) struct Live {
     catalogue: watch::Sender<Arc<Vec<String>>>,
     /// Of ingest's section: viewers may always wait for these.
     rooms: watch::Sender<Arc<HashSet<RoomName>>>,
+    /// What operators see of the configuration, without secrets.
+    shown: watch::Sender<Arc<str>>,
 }
 
 /// The rooms that ingest's section names. They were checked.
@@ -43,21 +45,27 @@ impl Live {
         let config = config::load(role, &sources).map_err(Failure::Config)?;
         Ok(Self {
             role,
-            sources,
             changes,
             started: config.clone(),
-            catalogue: watch::Sender::new(Arc::new(config.ingest.catalogue.clone())),
+            shown: watch::Sender::new(config::shown(&sources).into()),
+            catalogue: watch::Sender::new(Arc::new(config.ingest.displayed_catalogue())),
             rooms: watch::Sender::new(rooms(&config)),
             ingest: watch::Sender::new(Arc::new(config.ingest.clone())),
             aggregator: watch::Sender::new(Arc::new(config.aggregator)),
             fanout: watch::Sender::new(Arc::new(config.fanout.clone())),
             current: config,
+            sources,
         })
     }
 
     /// What is in force.
     pub(crate) fn current(&self) -> &Config {
         &self.current
+    }
+
+    /// What operators see of the configuration.
+    pub(crate) fn shown(&self) -> watch::Receiver<Arc<str>> {
+        self.shown.subscribe()
     }
 
     pub(crate) fn ingest(&self) -> watch::Receiver<Arc<ingest::Config>> {
@@ -111,7 +119,8 @@ impl Live {
         for section in self.needs_restart(&new) {
             tracing::warn!(section, "a changed value takes effect at the next start");
         }
-        let _ = self.catalogue.send_replace(Arc::new(new.ingest.catalogue.clone()));
+        let _ = self.shown.send_replace(config::shown(&self.sources).into());
+        let _ = self.catalogue.send_replace(Arc::new(new.ingest.displayed_catalogue()));
         let _ = self.rooms.send_replace(rooms(&new));
         let _ = self.ingest.send_replace(Arc::new(new.ingest.clone()));
         let _ = self.aggregator.send_replace(Arc::new(new.aggregator));

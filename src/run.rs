@@ -4,6 +4,7 @@ use crate::{
     banner,
     cli::{Failure, Role},
     config::Config,
+    desk::Desk,
     openapi,
     reload::Live,
 };
@@ -83,6 +84,7 @@ async fn process(
     warn_of_drains(role, &config);
     // Not ready before every part has had a say.
     let started = readiness.condition("start");
+    let desk = Desk::default();
     let admin_listener = http::bind(&config.service.admin_listen).await?;
     let mut outer = Tasks::new(CancellationToken::new());
     outer.spawn("metrics", telemetry::keep_up(metrics.clone(), outer.shutdown()));
@@ -90,14 +92,14 @@ async fn process(
         "admin",
         http::serve(
             admin_listener,
-            admin::router(readiness.clone(), metrics, &admin_names(&config)),
+            admin::router(readiness.clone(), metrics, &admin_names(&config), desk.router(live.shown())),
             http::Config::private(),
             outer.shutdown(),
         ),
     );
     let deadline = Duration::from_millis(config.service.stop_deadline_ms);
     let (ended, stopping_for) =
-        timed(tiers(role, config, live, readiness, started, stop.clone()), &stop).await;
+        timed(tiers(role, config, live, &desk, readiness, started, stop.clone()), &stop).await;
     // The admin listener is the last to go, so that a drain can be watched. It has what is left of the deadline.
     outer.shutdown().cancel();
     let outer_ended = outer.join(deadline.saturating_sub(stopping_for)).await;
@@ -122,6 +124,7 @@ async fn tiers(
     role: Role,
     config: Config,
     live: Live,
+    desk: &Desk,
     readiness: Readiness,
     started: Condition,
     stop: CancellationToken,
@@ -149,6 +152,7 @@ async fn tiers(
         let deps = fanout::Deps { log, readiness: readiness.clone(), catalogue, rooms };
         let tier = Fanout::new(live.fanout(), deps)?;
         routes = routes.merge(tier.router());
+        desk.show_rooms(tier.desk_router());
         if config.fanout.web {
             routes = routes
                 .merge(web::public(&web::FrameAncestors::new(config.fanout.frame_ancestors.configured())));

@@ -183,6 +183,11 @@ impl Config {
         )
     }
 
+    /// The catalogue in the forms that frames show, each reaction once. Empty: every reaction is allowed.
+    pub fn displayed_catalogue(&self) -> Vec<String> {
+        Catalogue::new(self).list().iter().map(ToString::to_string).collect()
+    }
+
     /// Whether skin tones are folded.
     pub(crate) fn skin_tones(&self) -> SkinTones {
         if self.fold_skin_tones { SkinTones::Fold } else { SkinTones::Keep }

@@ -12,13 +12,14 @@ use axum::{
 use std::{net::IpAddr, sync::Arc};
 
 /// The admin routes. They belong on a listener that the public can't reach. `names` are the host names with a dot by which it
-/// may be asked.
-pub fn router(readiness: Readiness, metrics: MetricsHandle, names: &[String]) -> Router {
+/// may be asked. `more` are further routes for the same listener.
+pub fn router(readiness: Readiness, metrics: MetricsHandle, names: &[String], more: Router) -> Router {
     let names: Arc<[String]> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz).with_state(readiness))
         .route("/metrics", get(render).with_state(metrics))
+        .merge(more)
         .layer(from_fn_with_state(names, check_host))
 }
 
@@ -95,7 +96,12 @@ mod tests {
 
     #[tokio::test]
     async fn the_admin_routes_are_not_for_names_of_other_sites() {
-        let router = router(Readiness::default(), MetricsHandle::for_tests(), &["Ops.Example".to_owned()]);
+        let router = router(
+            Readiness::default(),
+            MetricsHandle::for_tests(),
+            &["Ops.Example".to_owned()],
+            Router::new(),
+        );
         for host in [
             None,
             Some(""),

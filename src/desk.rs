@@ -1,0 +1,57 @@
+//! The desk on the admin listener: the page, and what it reads beside `/metrics` and `/readyz`.
+
+use axum::{
+    Router,
+    extract::Request,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use service::Problem;
+use std::{
+    convert::Infallible,
+    sync::{Arc, OnceLock},
+};
+use tokio::sync::watch;
+use tower::{ServiceExt, service_fn};
+
+/// What the desk shows. The admin listener is open before the tiers run, so the rooms come later.
+#[derive(Default)]
+pub(crate) struct Desk {
+    rooms: Arc<OnceLock<Router>>,
+}
+
+impl Desk {
+    /// The page, the configuration in force, and the rooms.
+    pub(crate) fn router(&self, config: watch::Receiver<Arc<str>>) -> Router {
+        let rooms = Arc::clone(&self.rooms);
+        let rooms = service_fn(move |request: Request| {
+            let rooms = rooms.get().cloned();
+            async move { Ok::<_, Infallible>(answer(rooms, request).await) }
+        });
+        let config = get(async move || {
+            let text = config.borrow().to_string();
+            let headers =
+                [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+            (headers, text)
+        });
+        web::desk()
+            .route("/admin/v1/config", config)
+            .route_service("/v1/rooms", rooms.clone())
+            .route_service("/v1/rooms/{room}", rooms)
+    }
+
+    /// From now on the rooms are shown.
+    pub(crate) fn show_rooms(&self, rooms: Router) {
+        // Each process starts its tiers once.
+        let _ = self.rooms.set(rooms);
+    }
+}
+
+async fn answer(rooms: Option<Router>, request: Request) -> Response {
+    match rooms {
+        Some(rooms) => rooms.oneshot(request).await.into_response(),
+        None => Problem::new(StatusCode::NOT_FOUND, "this process shows no rooms: ask one that runs fanout")
+            .into_response(),
+    }
+}
