@@ -190,6 +190,7 @@ mod tests {
             "/mqtt",
             "/openapi.json",
             "/v1/live",
+            "/v1/rooms",
             "/v1/rooms/{room}",
             "/v1/rooms/{room}/events",
             "/v1/rooms/{room}/live",

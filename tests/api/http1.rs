@@ -150,6 +150,7 @@ async fn methods_that_a_route_does_not_have_are_answered_with_those_that_it_has(
     let mut connection = Connection::open(&uproar.http);
     for (path, allow) in [
         ("/v1/rooms/a/reactions", "POST"),
+        ("/v1/rooms", "GET,HEAD"),
         ("/v1/rooms/a", "GET,HEAD"),
         ("/v1/rooms/a/events", "GET,HEAD"),
         ("/v1/rooms/a/live", "GET"),
@@ -163,7 +164,7 @@ async fn methods_that_a_route_does_not_have_are_answered_with_those_that_it_has(
             assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{method} {path}");
         }
     }
-    for (method, path) in [("GET", "/"), ("GET", "/v1/rooms/a/b"), ("OPTIONS", "*"), ("CONNECT", "a:80")] {
+    for (method, path) in [("GET", "/v1"), ("GET", "/v1/rooms/a/b"), ("OPTIONS", "*"), ("CONNECT", "a:80")] {
         let answer = connection.send(format!("{method} {path} HTTP/1.1\r\nhost: a\r\n\r\n")).answer();
         assert_eq!(
             (answer.status, answer.header("content-type")),
