@@ -44,7 +44,7 @@ async fn the_document_is_valid_openapi_whatever_the_configuration() {
         let dir = tempfile::tempdir().unwrap();
         let mut uproar = sets.iter().fold(plan(&dir), |plan, set| plan.set(*set)).start().await;
         let document = document(&uproar).await;
-        assert_eq!(paths(&document).len(), 7, "{document}");
+        assert_eq!(paths(&document).len(), 8, "{document}");
         validate(&tools, dir.path(), &document);
         uproar.stop();
     }
