@@ -5,7 +5,7 @@ use crate::harness::kafka::shared;
 use eventlog::CommitError;
 
 /// More than the brokers take in the second that a transaction has here.
-const TOO_MANY: u32 = 200_000;
+const TOO_MANY: u32 = 600_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_that_does_not_fit_its_transaction_says_so_and_what_to_do() {
@@ -18,7 +18,7 @@ async fn a_window_that_does_not_fit_its_transaction_says_so_and_what_to_do() {
     let outcome = member.feed.committer.commit(member.cuts(TOO_MANY, 1)).await;
     let Err(CommitError::Retry(why)) = outcome else { panic!("{outcome:?}") };
     for part in [
-        "a window of 200000 records does not fit log.kafka.transaction_timeout_ms = 1000",
+        "a window of 600000 records does not fit log.kafka.transaction_timeout_ms = 1000",
         "log.kafka.session_timeout_ms",
         "docs/operations.md",
     ] {

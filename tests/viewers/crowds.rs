@@ -118,6 +118,7 @@ async fn start_for_large_frames(dir: &tempfile::TempDir) -> Uproar {
         "ingest.max_distinct_per_request=256",
         "fanout.top_n=1000",
         "aggregator.interval_ms=100",
+        "aggregator.max_distinct_per_room=1024",
         "fanout.write_timeout_ms=600000",
     ];
     sets.into_iter().fold(plan(dir), Plan::set).start().await
