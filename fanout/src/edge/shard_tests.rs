@@ -86,7 +86,7 @@ impl Rig {
             Protocol::Sse => Greeting::Events { room: watch(), start: b":\n\n".to_vec(), seen: None },
             Protocol::Mqtt | Protocol::MqttWebSocket => Greeting::Mqtt,
         };
-        self.mailbox.admit(Newcomer { stream, seat, greeting, input: Bytes::new() }).unwrap();
+        assert!(self.mailbox.admit(Newcomer { stream, seat, greeting, input: Bytes::new() }).is_none());
         let viewers = self.viewers();
         self.until(|rig| rig.viewers() == viewers + 1);
         theirs

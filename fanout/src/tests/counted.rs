@@ -110,7 +110,7 @@ async fn who_takes_nothing_is_counted_as_stalled_also_where_the_kernel_gives_up_
 }
 
 #[tokio::test]
-async fn viewers_that_are_cut_off_at_a_stop_are_counted() {
+async fn viewers_that_are_sent_away_at_a_stop_are_counted() {
     let (handle, _recording) = recorded();
     let mut stage = Stage::start(config()).await;
     for _ in 0..3 {
@@ -123,6 +123,6 @@ async fn viewers_that_are_cut_off_at_a_stop_are_counted() {
     stage.until_viewers(2).await;
     stage.routes.edge.stop();
     stage.ended().await.unwrap_err();
-    assert_eq!(value(&handle, "uproar_fanout_closes_total{cause=\"cut\"}"), 2.0);
+    assert_eq!(value(&handle, "uproar_fanout_closes_total{cause=\"drained\"}"), 2.0);
     assert_eq!(value(&handle, "uproar_fanout_closes_total{cause=\"gone\"}"), 3.0);
 }
