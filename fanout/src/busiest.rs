@@ -48,8 +48,7 @@ impl Busiest {
         match &*kept {
             Some((made, rooms)) if now.saturating_duration_since(*made) < KEPT => Arc::clone(rooms),
             _ => {
-                let rooms: Arc<[Room]> =
-                    rank(registry.frames()).iter().map(|frame| describe(frame)).collect();
+                let rooms: Arc<[Room]> = rank(registry.frames()).iter().map(describe).collect();
                 *kept = Some((now, Arc::clone(&rooms)));
                 rooms
             }
