@@ -35,10 +35,8 @@ impl Desk {
                 [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
             (headers, text)
         });
-        web::desk()
-            .route("/admin/v1/config", config)
-            .route_service("/v1/rooms", rooms.clone())
-            .route_service("/v1/rooms/{room}", rooms)
+        // As the fallback, because a route of ours would match the room's name a second time.
+        web::desk().route("/admin/v1/config", config).fallback_service(rooms)
     }
 
     /// From now on the rooms are shown.
@@ -51,7 +49,10 @@ impl Desk {
 async fn answer(rooms: Option<Router>, request: Request) -> Response {
     match rooms {
         Some(rooms) => rooms.oneshot(request).await.into_response(),
-        None => Problem::new(StatusCode::NOT_FOUND, "this process shows no rooms: ask one that runs fanout")
-            .into_response(),
+        None => Problem::new(
+            StatusCode::NOT_FOUND,
+            "nothing is here; rooms are shown by a process that runs fanout",
+        )
+        .into_response(),
     }
 }
