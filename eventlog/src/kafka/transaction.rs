@@ -118,7 +118,8 @@ impl Transactions {
 
     /// Commits `cuts`, if all of them are ours.
     pub(super) fn commit(&self, ownership: &Ownership, cuts: &[Cut]) -> Result<(), CommitError> {
-        let deadline = Instant::now() + self.timeout;
+        // The rest is for the abort: a broker whose time is up first fences this producer, and the outcome is unknown.
+        let deadline = Instant::now() + self.timeout * 4 / 5;
         let permit = ownership.begin(cuts).inspect_err(|_| warn_fenced(cuts, "this member gave it up"))?;
         let outcome = self.transact(ownership, permit, cuts, deadline);
         if !matches!(outcome, Err(CommitError::Reopen(_))) {
