@@ -63,7 +63,7 @@ impl Live {
         &self.current
     }
 
-    /// What operators see of the configuration.
+    /// The configuration as operators see it, without secrets.
     pub(crate) fn shown(&self) -> watch::Receiver<Arc<str>> {
         self.shown.subscribe()
     }

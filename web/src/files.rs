@@ -4,7 +4,7 @@ use crate::asset::{Asset, digest_of};
 use bytes::Bytes;
 use std::{collections::BTreeMap, sync::LazyLock};
 
-/// What a page writes where the revision belongs.
+/// Marks the place of the revision in a page.
 const REVISION_MARK: &str = "{{revision}}";
 
 macro_rules! files {

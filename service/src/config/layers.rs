@@ -29,6 +29,19 @@ impl Layers {
         Self { shape: defaults.clone(), values: defaults, errors: ConfigErrors::default() }
     }
 
+    /// All layers of `sources` on top of the defaults.
+    pub(super) fn stacked(defaults: Table, sources: &Sources) -> Self {
+        let mut layers = Self::on(defaults);
+        if let Some(path) = &sources.file {
+            layers.add_file(path);
+        }
+        layers.add_env(&sources.env);
+        for (index, set) in sources.sets.iter().enumerate() {
+            layers.add_set(index + 1, set);
+        }
+        layers
+    }
+
     pub(super) fn add_file(&mut self, path: &std::path::Path) {
         let origin = format!("file {}", path.display());
         let parsed = std::fs::read_to_string(path)

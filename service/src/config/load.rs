@@ -75,15 +75,7 @@ pub fn load<T: DeserializeOwned>(
         ConfigErrors(vec![error])
     };
     let defaults: Table = defaults.parse().map_err(|error: toml::de::Error| broken(error.to_string()))?;
-    let mut layers = Layers::on(defaults.clone());
-    if let Some(path) = &sources.file {
-        layers.add_file(path);
-    }
-    layers.add_env(&sources.env);
-    for (index, set) in sources.sets.iter().enumerate() {
-        layers.add_set(index + 1, set);
-    }
-    let (mut values, mut errors) = layers.finish();
+    let (mut values, mut errors) = Layers::stacked(defaults.clone(), sources).finish();
     let made = values.clone().try_into().or_else(|_| {
         mend::<T>(&mut values, &defaults, &mut errors);
         values.try_into()

@@ -3,7 +3,7 @@
 use super::layers::{Layers, Sources};
 use toml::{Table, Value};
 
-/// What stands in place of a secret.
+/// Replaces a secret.
 const HIDDEN: &str = "(hidden)";
 /// Parts of the names of keys whose values nobody should read over somebody's shoulder. Options of librdkafka are among the keys.
 const SECRETS: [&str; 7] = ["password", "secret", "token", "key", "jaas", "credential", "pem"];
@@ -11,15 +11,7 @@ const SECRETS: [&str; 7] = ["password", "secret", "token", "key", "jaas", "crede
 /// The layers on top of each other as TOML, with secrets hidden. Sources that can't be read are left out: the caller has loaded them
 /// before, and only shows what it took.
 pub fn shown(defaults: &str, sources: &Sources) -> String {
-    let mut layers = Layers::on(defaults.parse().unwrap_or_default());
-    if let Some(path) = &sources.file {
-        layers.add_file(path);
-    }
-    layers.add_env(&sources.env);
-    for (index, set) in sources.sets.iter().enumerate() {
-        layers.add_set(index + 1, set);
-    }
-    let (mut values, _) = layers.finish();
+    let (mut values, _) = Layers::stacked(defaults.parse().unwrap_or_default(), sources).finish();
     hide(&mut values);
     toml::to_string(&values).unwrap_or_default()
 }
