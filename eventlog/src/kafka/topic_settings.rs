@@ -1,35 +1,57 @@
-//! What the settings of the two topics have to be: those of new ones, and which of existing ones are refused.
+//! The topics: the settings of new ones, and which existing ones are refused.
 
 use crate::{KafkaConfig, OpenError};
 
 const MIN_INSYNC: &str = "min.insync.replicas";
 const UNCLEAN: &str = "unclean.leader.election.enable";
+const STAMPS: &str = "message.timestamp.type";
+const CLEANUP: &str = "cleanup.policy";
 
-/// A topic to be created.
-pub(super) struct Plan {
+/// A topic that this product uses: how it is created, and what an existing one has to be like.
+pub(super) struct TopicPlan {
     pub(super) name: String,
     pub(super) partitions: u32,
+    /// Settings of a new topic.
     pub(super) settings: Vec<(&'static str, String)>,
+    /// Settings without which a promise breaks: an existing topic is refused where they differ.
+    pub(super) required: &'static [Requirement],
 }
 
-pub(super) fn reactions_topic(config: &KafkaConfig, partitions: u32) -> Plan {
+/// A setting that an existing topic must have.
+pub(super) struct Requirement {
+    key: &'static str,
+    value: &'static str,
+    /// What would happen otherwise.
+    why: &'static str,
+}
+
+/// The topics, in the order in which they are created.
+pub(super) fn plans(config: &KafkaConfig, partitions: u32) -> Vec<TopicPlan> {
+    vec![reactions_topic(config, partitions), aggregates_topic(config, partitions)]
+}
+
+fn reactions_topic(config: &KafkaConfig, partitions: u32) -> TopicPlan {
     let settings = vec![
-        ("cleanup.policy", "delete".into()),
-        ("message.timestamp.type", "LogAppendTime".into()),
+        (CLEANUP, "delete".into()),
+        (STAMPS, "LogAppendTime".into()),
         (MIN_INSYNC, config.min_insync.to_string()),
         (UNCLEAN, "false".into()),
         ("retention.ms", config.retention_ms.to_string()),
         // Only whole segments are deleted.
         ("segment.ms", (config.retention_ms / 4).max(60_000).to_string()),
     ];
-    Plan { name: config.reactions_topic.clone(), partitions, settings }
+    let required = &[
+        Requirement { key: STAMPS, value: "LogAppendTime", why: "windows are cut by the log's own clock" },
+        Requirement { key: CLEANUP, value: "delete", why: "compaction would drop reactions of a room" },
+    ];
+    TopicPlan { name: config.reactions_topic.clone(), partitions, settings, required }
 }
 
-pub(super) fn aggregates_topic(config: &KafkaConfig, partitions: u32) -> Plan {
+fn aggregates_topic(config: &KafkaConfig, partitions: u32) -> TopicPlan {
     let settings = vec![
-        ("cleanup.policy", "compact".into()),
+        (CLEANUP, "compact".into()),
         // Brokers refuse a record that its sender stamped more than an hour ahead: no window would come out.
-        ("message.timestamp.type", "LogAppendTime".into()),
+        (STAMPS, "LogAppendTime".into()),
         (MIN_INSYNC, config.min_insync.to_string()),
         (UNCLEAN, "false".into()),
         // A new owner reads the whole topic. Only closed segments are compacted, so they are closed soon. A follower
@@ -39,7 +61,9 @@ pub(super) fn aggregates_topic(config: &KafkaConfig, partitions: u32) -> Plan {
         ("min.cleanable.dirty.ratio", "0.2".into()),
         ("min.compaction.lag.ms", "60000".into()),
     ];
-    Plan { name: config.aggregates_topic.clone(), partitions, settings }
+    let required =
+        &[Requirement { key: CLEANUP, value: "compact", why: "totals would be lost with old records" }];
+    TopicPlan { name: config.aggregates_topic.clone(), partitions, settings, required }
 }
 
 /// A topic that exists.
@@ -54,10 +78,16 @@ pub(super) struct Topic<'a> {
 impl Topic<'_> {
     /// # Errors
     ///
-    /// The setting is not what it has to be. The text says why, and the command that mends it.
-    fn require(&self, key: &str, needs: &str, why: &str) -> Result<(), OpenError> {
-        let is = (self.setting)(key).unwrap_or_default();
-        if is == needs { Ok(()) } else { Err(self.refusal(key, &is, needs, why)) }
+    /// A setting breaks a promise, or an acknowledged record could be lost with one broker. The text says why, and the
+    /// command that mends it.
+    pub(super) fn check(&self, config: &KafkaConfig, required: &[Requirement]) -> Result<(), OpenError> {
+        for Requirement { key, value, why } in required {
+            let is = (self.setting)(key).unwrap_or_default();
+            if is != *value {
+                return Err(self.refusal(key, &is, value, why));
+            }
+        }
+        self.require_safe(config)
     }
 
     fn refusal(&self, key: &str, is: &str, needs: &str, why: &str) -> OpenError {
@@ -106,20 +136,6 @@ impl Topic<'_> {
     }
 }
 
-/// Refuses topics that break a promise.
-pub(super) fn refuse_settings(
-    config: &KafkaConfig,
-    reactions: &Topic<'_>,
-    aggregates: &Topic<'_>,
-) -> Result<(), OpenError> {
-    let (stamps, cleanup) = ("message.timestamp.type", "cleanup.policy");
-    reactions.require(stamps, "LogAppendTime", "windows are cut by the log's own clock")?;
-    reactions.require(cleanup, "delete", "compaction would drop reactions of a room")?;
-    aggregates.require(cleanup, "compact", "totals would be lost with old records")?;
-    reactions.require_safe(config)?;
-    aggregates.require_safe(config)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,19 +143,16 @@ mod tests {
 
     /// Checks topics that are as they would be created, with `changes` (topic, setting, value).
     fn check(config: &KafkaConfig, replicas: usize, changes: &[(&str, &str, &str)]) -> Result<(), OpenError> {
-        let plans = [reactions_topic(config, 1), aggregates_topic(config, 1)];
-        let setting = |plan: &Plan, key: &str| {
-            let changed = changes.iter().find(|(topic, changed, _)| *topic == plan.name && *changed == key);
-            let created = plan.settings.iter().find(|(created, _)| *created == key);
-            changed.map(|(.., value)| (*value).to_owned()).or(created.map(|(_, value)| value.clone()))
-        };
-        let (reactions, aggregates) =
-            (|key: &str| setting(&plans[0], key), |key: &str| setting(&plans[1], key));
-        refuse_settings(
-            config,
-            &Topic { name: &plans[0].name, replicas, setting: &reactions },
-            &Topic { name: &plans[1].name, replicas, setting: &aggregates },
-        )
+        for plan in plans(config, 1) {
+            let setting = |key: &str| {
+                let changed =
+                    changes.iter().find(|(topic, changed, _)| *topic == plan.name && *changed == key);
+                let created = plan.settings.iter().find(|(created, _)| *created == key);
+                changed.map(|(.., value)| (*value).to_owned()).or(created.map(|(_, value)| value.clone()))
+            };
+            Topic { name: &plan.name, replicas, setting: &setting }.check(config, plan.required)?;
+        }
+        Ok(())
     }
 
     #[test]
@@ -192,8 +205,8 @@ mod tests {
     #[test]
     fn created_topics_are_stamped_by_the_brokers() {
         let config = config("x");
-        for plan in [reactions_topic(&config, 3), aggregates_topic(&config, 3)] {
-            let stamped = ("message.timestamp.type", "LogAppendTime".to_owned());
+        for plan in plans(&config, 3) {
+            let stamped = (STAMPS, "LogAppendTime".to_owned());
             assert!(plan.settings.contains(&stamped), "{}", plan.name);
         }
     }

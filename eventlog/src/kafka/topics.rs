@@ -1,9 +1,9 @@
-//! The two topics: made where they are missing, and checked for what the promises need of them.
+//! The topics: created where they are missing, and checked for what the promises need of them.
 
 use super::{
     client::{Clients, Isolation, LogContext, Reader, Role, left_until},
     errors::{open_code, open_error},
-    topic_settings::{Plan, Topic, aggregates_topic, reactions_topic, refuse_settings},
+    topic_settings::{Topic, TopicPlan, plans},
 };
 use crate::{KafkaConfig, OpenError};
 use rdkafka::{
@@ -31,29 +31,30 @@ const HEAR: Duration = Duration::from_millis(100);
 /// What the thread that does it gets.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Makes sure that both topics are there and fit. Blocks.
+/// Makes sure that all topics are there and fit. Blocks.
 pub(super) fn prepare(clients: &Clients, partitions: u32, runtime: &Handle) -> Result<(), OpenError> {
     let config = &clients.config;
     let deadline = Instant::now() + IN_ALL;
     let reader = clients.reader(Role::Admin, Isolation::Committed)?;
     let admin: AdminClient<LogContext> =
         clients.create(&clients.base_config(Role::Admin), LogContext::new(Role::Admin))?;
-    let size = |topic: &str| size(&reader, topic, &format!("asking {} for topic {topic}", config.brokers));
-    let reactions = size(&config.reactions_topic)?;
-    let aggregates = size(&config.aggregates_topic)?;
-    refuse_partitions(config, partitions, reactions, aggregates)?;
-    if reactions.is_none() {
-        create(&admin, config, &reactions_topic(config, partitions), runtime)?;
+    let plans = plans(config, partitions);
+    let sizes = plans.iter().map(|plan| {
+        let topic = &plan.name;
+        size(&reader, topic, &format!("asking {} for topic {topic}", config.brokers))
+    });
+    let sizes: Vec<_> = sizes.collect::<Result<_, _>>()?;
+    refuse_partitions(&plans, &sizes)?;
+    for (plan, _) in plans.iter().zip(sizes).filter(|(_, size)| size.is_none()) {
+        create(&admin, config, plan, runtime)?;
     }
-    if aggregates.is_none() {
-        create(&admin, config, &aggregates_topic(config, partitions), runtime)?;
-    }
-    // Another process may have made them meanwhile.
-    let reactions = await_topic(&reader, &config.reactions_topic, deadline)?;
-    let aggregates = await_topic(&reader, &config.aggregates_topic, deadline)?;
-    refuse_partitions(config, partitions, Some(reactions.partitions), Some(aggregates.partitions))?;
-    let replicas = [reactions.replicas, aggregates.replicas];
-    check_settings(&admin, config, replicas, runtime, deadline)
+    let found = plans.iter().map(|plan| await_topic(&reader, &plan.name, deadline));
+    let found: Vec<_> = found.collect::<Result<_, _>>()?;
+    // Another process may have created them meanwhile.
+    let sizes: Vec<_> = found.iter().map(|found| Some(found.partitions)).collect();
+    refuse_partitions(&plans, &sizes)?;
+    let replicas: Vec<_> = found.iter().map(|found| found.replicas).collect();
+    check_settings(&admin, config, &plans, &replicas, runtime, deadline)
 }
 
 /// A topic that is there.
@@ -63,26 +64,24 @@ struct Found {
     replicas: usize,
 }
 
-/// Refuses topics, as far as they are there, that don't have `partitions`.
-fn refuse_partitions(
-    config: &KafkaConfig,
-    partitions: u32,
-    reactions: Option<u32>,
-    aggregates: Option<u32>,
-) -> Result<(), OpenError> {
-    if [reactions, aggregates].into_iter().flatten().all(|count| count == partitions) {
+/// Refuses existing topics that don't have as many partitions as planned. `None`: the topic does not exist.
+fn refuse_partitions(plans: &[TopicPlan], sizes: &[Option<u32>]) -> Result<(), OpenError> {
+    let each = || plans.iter().zip(sizes);
+    if each().all(|(plan, size)| size.is_none_or(|size| size == plan.partitions)) {
         return Ok(());
     }
-    let told =
-        |count: Option<u32>| count.map_or("does not exist".into(), |count| format!("has {count} partitions"));
+    let told = each().map(|(plan, size)| {
+        let TopicPlan { name, partitions: needs, .. } = plan;
+        match size {
+            Some(is) => format!("topic {name} has {is} partitions and needs {needs}"),
+            None => format!("topic {name} does not exist"),
+        }
+    });
     Err(OpenError::Invalid(format!(
-        "topic {} {}, topic {} {}, and log.partitions is {partitions}: all must be the same, for a room's partition follows \
-         from the number, and partition p of the one is rolled up into partition p of the other. Set log.partitions to \
-         the number of new topics; that of topics in use can't change (docs/operations.md, Partitions)",
-        config.reactions_topic,
-        told(reactions),
-        config.aggregates_topic,
-        told(aggregates)
+        "{}: a room's partition follows from the number, and partition p of one topic is rolled up into partition p of the \
+         next. Set log.partitions to the number of new topics; that of topics in use can't change (docs/operations.md, \
+         Partitions)",
+        told.collect::<Vec<_>>().join(", ")
     )))
 }
 
@@ -140,7 +139,7 @@ fn await_topic(reader: &Reader, topic: &str, deadline: Instant) -> Result<Found,
 fn create(
     admin: &AdminClient<LogContext>,
     config: &KafkaConfig,
-    plan: &Plan,
+    plan: &TopicPlan,
     runtime: &Handle,
 ) -> Result<(), OpenError> {
     let name = &plan.name;
@@ -173,11 +172,12 @@ fn create(
 fn check_settings(
     admin: &AdminClient<LogContext>,
     config: &KafkaConfig,
-    replicas: [usize; 2],
+    plans: &[TopicPlan],
+    replicas: &[usize],
     runtime: &Handle,
     deadline: Instant,
 ) -> Result<(), OpenError> {
-    let topics = [&*config.reactions_topic, &*config.aggregates_topic].map(ResourceSpecifier::Topic);
+    let topics: Vec<_> = plans.iter().map(|plan| ResourceSpecifier::Topic(&plan.name)).collect();
     let options = AdminOptions::new().request_timeout(Some(FIRST_ANSWER));
     let doing = "asking for the settings of the topics";
     loop {
@@ -187,24 +187,20 @@ fn check_settings(
             error => open_error(doing, &error),
         })?;
         let described: Vec<_> = described.into_iter().flatten().collect();
-        let of = |topic: &str| described.iter().find(|resource| is_of(resource, topic));
-        match (of(&config.reactions_topic), of(&config.aggregates_topic)) {
-            (Some(reactions), Some(aggregates)) => {
-                let (reactions, aggregates) =
-                    (&|key: &str| setting(reactions, key), &|key: &str| setting(aggregates, key));
-                return refuse_settings(
-                    config,
-                    &Topic { name: &config.reactions_topic, replicas: replicas[0], setting: reactions },
-                    &Topic { name: &config.aggregates_topic, replicas: replicas[1], setting: aggregates },
-                );
+        let of = |plan: &TopicPlan| described.iter().find(|resource| is_of(resource, &plan.name));
+        if let Some(resources) = plans.iter().map(of).collect::<Option<Vec<_>>>() {
+            for ((plan, resource), &replicas) in plans.iter().zip(resources).zip(replicas) {
+                let setting = |key: &str| setting(resource, key);
+                Topic { name: &plan.name, replicas, setting: &setting }.check(config, plan.required)?;
             }
-            // A broker that has not heard of a new topic yet.
-            _ if Instant::now() < deadline => thread::sleep(PAUSE),
-            _ => {
-                let text = format!("{doing}: no answer for one of them (is DescribeConfigs allowed?)");
-                return Err(OpenError::Unavailable(text));
-            }
+            return Ok(());
         }
+        // A broker may not have heard of a new topic yet.
+        if Instant::now() >= deadline {
+            let text = format!("{doing}: no answer for one of them (is DescribeConfigs allowed?)");
+            return Err(OpenError::Unavailable(text));
+        }
+        thread::sleep(PAUSE);
     }
 }
 
@@ -224,20 +220,18 @@ mod tests {
 
     #[test]
     fn topics_with_another_number_of_partitions_are_refused_with_all_numbers() {
-        let check = |reactions, aggregates| refuse_partitions(&config("x"), 8, reactions, aggregates);
-        for fits in [(None, None), (Some(8), None), (Some(8), Some(8))] {
-            assert!(check(fits.0, fits.1).is_ok(), "{fits:?}");
+        let plans = plans(&config("x"), 8);
+        let check = |sizes: [Option<u32>; 2]| refuse_partitions(&plans, &sizes);
+        for fits in [[None, None], [Some(8), None], [Some(8), Some(8)]] {
+            assert!(check(fits).is_ok(), "{fits:?}");
         }
-        let error = check(Some(8), Some(12)).unwrap_err();
+        let error = check([Some(8), Some(12)]).unwrap_err();
         assert!(matches!(error, OpenError::Invalid(_)));
         let text = error.to_string();
-        assert!(
-            text.contains("reactions has 8 partitions")
-                && text.contains("aggregates has 12 partitions")
-                && text.contains("log.partitions is 8"),
-            "{text}"
-        );
-        assert!(check(Some(12), Some(12)).is_err(), "both alike, but not what the rooms were placed by");
-        assert!(check(None, Some(12)).unwrap_err().to_string().contains("reactions does not exist"));
+        assert!(text.contains("topic reactions has 8 partitions and needs 8"), "{text}");
+        assert!(text.contains("topic aggregates has 12 partitions and needs 8"), "{text}");
+        assert!(text.contains("log.partitions"), "{text}");
+        assert!(check([Some(12); 2]).is_err(), "both alike, but not what the rooms were placed by");
+        assert!(check([None, Some(12)]).unwrap_err().to_string().contains("reactions does not exist"));
     }
 }
