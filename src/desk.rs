@@ -39,20 +39,21 @@ impl Desk {
         web::desk().route("/admin/v1/config", config).fallback_service(rooms)
     }
 
-    /// From now on the rooms are shown.
+    /// From now on the rooms are shown, as far as the tiers of this process know them.
     pub(crate) fn show_rooms(&self, rooms: Router) {
         // Each process starts its tiers once.
-        let _ = self.rooms.set(rooms);
+        let _ = self.rooms.set(rooms.fallback(async || nothing_here()));
     }
 }
 
 async fn answer(rooms: Option<Router>, request: Request) -> Response {
     match rooms {
         Some(rooms) => rooms.oneshot(request).await.into_response(),
-        None => Problem::new(
-            StatusCode::NOT_FOUND,
-            "nothing is here; rooms are shown by a process that runs fanout",
-        )
-        .into_response(),
+        None => nothing_here(),
     }
+}
+
+fn nothing_here() -> Response {
+    let text = "nothing is here; rooms are shown by a process that runs fanout, and their posts by one that runs ingest";
+    Problem::new(StatusCode::NOT_FOUND, text).into_response()
 }

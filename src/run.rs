@@ -133,12 +133,13 @@ async fn tiers(
     let Some(log) = until_open(&config, &condition, &stop).await? else { return Ok(()) };
     let deadline = Duration::from_millis(config.service.stop_deadline_ms);
     let mut tasks = Tasks::new(stop);
-    let (mut front, mut routes) = (None, Router::new());
+    let (mut front, mut routes, mut desk_routes) = (None, Router::new(), Router::new());
     let mut description = openapi::Description::default();
     if matches!(role, Role::All | Role::Ingest) {
         let deps = ingest::Deps { log: Arc::clone(&log), readiness: readiness.clone() };
         let tier = Ingest::new(live.ingest(), deps);
         front = Some(tier.front());
+        desk_routes = desk_routes.merge(tier.desk_router());
         description.add(live.ingest(), ingest::openapi);
         tasks.spawn("ingest", tier.run(tasks.shutdown()));
     }
@@ -152,7 +153,7 @@ async fn tiers(
         let deps = fanout::Deps { log, readiness: readiness.clone(), catalogue, rooms };
         let tier = Fanout::new(live.fanout(), deps)?;
         routes = routes.merge(tier.router());
-        desk.show_rooms(tier.desk_router());
+        desk_routes = desk_routes.merge(tier.desk_router());
         if config.fanout.web {
             routes = routes
                 .merge(web::public(&web::FrameAncestors::new(config.fanout.frame_ancestors.configured())));
@@ -160,6 +161,7 @@ async fn tiers(
         description.add(live.fanout(), fanout::openapi);
         tasks.spawn("fanout", tier.run(tasks.shutdown()));
     }
+    desk.show_rooms(desk_routes);
     routes = routes.merge(openapi::router(description)).merge(admin::public_health(readiness));
     if role == Role::Fanout {
         // Where ingest is, it answers for what is no route.

@@ -90,6 +90,7 @@ impl Committer {
         halls.ring();
         let mut troubles = self.shared.troubles();
         troubles.report(self.looked_at.into_std());
+        self.shared.observed.forget(self.looked_at.into_std());
         let keys = (ledger.keys(), self.shared.live().config.max_idempotency_keys);
         warn_of_keys(keys, &mut self.keys_warned_at, self.looked_at);
         let inside = gate.inside();

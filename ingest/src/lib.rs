@@ -27,6 +27,7 @@ mod idempotency;
 mod ids;
 mod limits;
 pub mod metrics;
+mod observed;
 mod openapi;
 mod rate;
 mod refusal;
@@ -106,6 +107,11 @@ impl Ingest {
     /// What answers requests; 503 while [`Ingest::run`] has not opened the log.
     pub fn front(&self) -> Front {
         Front { shared: Arc::clone(&self.shared), routes: http::router(&self.shared) }
+    }
+
+    /// What the desk on the admin listener asks of this tier.
+    pub fn desk_router(&self) -> axum::Router {
+        http::desk::router(&self.shared)
     }
 
     /// Commits until `shutdown`, then what was accepted before it.

@@ -10,6 +10,7 @@ use crate::{
     handover::Handover,
     limits::Ledger,
     metrics::Meters,
+    observed::Observed,
     troubles::Troubles,
 };
 use arc_swap::{ArcSwap, Guard};
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) handover: Handover,
     pub(crate) ledger: Ledger,
     pub(crate) meters: Meters,
+    pub(crate) observed: Observed,
     troubles: Mutex<Troubles>,
 }
 
@@ -42,6 +44,7 @@ impl Shared {
             handover: Handover::default(),
             ledger: Ledger::new(Instant::now().into_std()),
             meters: Meters::new(),
+            observed: Observed::default(),
             troubles: Mutex::default(),
         }
     }

@@ -32,11 +32,7 @@ async fn a_window_that_does_not_fit_its_transaction_says_so_and_what_to_do() {
     };
     let first =
         format!("a window of {TOO_MANY} records does not fit log.kafka.transaction_timeout_ms = 2000");
-    for part in [
-        &*first,
-        "log.kafka.session_timeout_ms",
-        "docs/operations.md",
-    ] {
+    for part in [&*first, "log.kafka.session_timeout_ms", "docs/operations.md"] {
         assert!(why.contains(part), "{why}");
     }
     member.feed.committer.commit(member.cuts(10, 2)).await.unwrap();

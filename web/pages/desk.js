@@ -82,6 +82,16 @@ function refusedShare(a, b) {
   return all ? (100 * rate(a, b, "uproar_ingest_refused_total")) / all : 0;
 }
 
+/** Posts each second and the share of refused ones, between two readings. */
+function postFacts(a, b) {
+  const [accepted, refused] = [b.accepted - a.accepted, b.refused - a.refused];
+  // The process was started again, or began to count anew.
+  if (accepted < 0 || refused < 0) return "";
+  const all = accepted + refused;
+  const share = all ? (100 * refused) / all : 0;
+  return short((all * 1000) / (b.at - a.at)) + " posts a second · " + short(share) + "% of them refused";
+}
+
 /** A chart of the last ten minutes whose lines may come and go. */
 function chart(element, height) {
   let plot = null;
@@ -208,14 +218,17 @@ function makeRooms() {
   const drawn = chart(part("room-chart"), 230);
   let chosen = roomOfAddress();
   let lastSeq = 0;
+  let posts = null;
 
   function choose(name) {
     chosen = name;
     lastSeq = 0;
+    posts = null;
     location.hash = encodeURIComponent(name);
     drawn.clear();
     part("room-name").textContent = name;
     part("room-facts").textContent = "";
+    part("room-posts").textContent = "";
     attempt(follow);
   }
 
@@ -275,6 +288,17 @@ function makeRooms() {
     lastSeq = frame.seq;
   }
 
+  /** Posts of the room at this process. A process without ingest knows none. */
+  async function askPosts() {
+    const asked = chosen;
+    if (!asked) return;
+    const answer = await fetch("/v1/rooms/" + encodeURIComponent(asked) + "/posts");
+    const now = answer.ok ? Object.assign(await answer.json(), { at: Date.now() }) : null;
+    if (asked !== chosen) return;
+    part("room-posts").textContent = now && posts ? postFacts(posts, now) : "";
+    posts = now;
+  }
+
   return async function look() {
     const answer = await fetch("/v1/rooms?limit=" + ROOMS_MAX);
     if (answer.status === 404) {
@@ -283,6 +307,7 @@ function makeRooms() {
     }
     list((await answer.json()).rooms);
     await follow();
+    await askPosts();
   };
 }
 

@@ -54,6 +54,13 @@ pages("the desk", () => {
       return page.evaluate("document.querySelectorAll('#charts canvas').length >= 4");
     });
     assert.equal(await page.evaluate("document.querySelectorAll('main b, main img').length"), 0);
+    await until("a third of the room's posts are refused", async () => {
+      const bad = fetch(`${uproar.url}/v1/rooms/desk/reactions`, { method: "POST", body: "{}" });
+      await Promise.all([bad, uproar.post("desk", { "🔥": 1 }), uproar.post("desk", { "🔥": 1 })]);
+      const text = await page.evaluate("document.getElementById('room-posts').textContent");
+      const share = / posts a second · ([0-9.]+)% of them refused$/.exec(text);
+      return share && share[1] > 20 && share[1] < 50;
+    });
     await page.until("document.querySelector('#room-chart .u-legend').textContent.includes('<b>x</b>')");
     await uproar.end("SIGKILL");
     await page.until("document.getElementById('ready').textContent === 'no answer'");

@@ -2,6 +2,7 @@
 //! open batch ([`Joined`]), and answered. Requests come through the `front`, or through the routes.
 
 mod body;
+pub(crate) mod desk;
 mod front;
 
 pub use front::Front;
@@ -12,6 +13,7 @@ use crate::{
     halls::Wait,
     idempotency::{Counted, IDEMPOTENCY_KEY},
     limits::{Caller, Standing},
+    observed::RoomPosts,
     refusal::Refusal,
     request,
     shared::Shared,
@@ -80,14 +82,17 @@ async fn wrong_method(State(shared): State<Arc<Shared>>, Peer(peer): Peer, reque
 fn charge_and_refuse(shared: &Shared, from: (&HeaderMap, IpAddr), refusal: &Refusal) -> Answer {
     let mut standing = Standing::default();
     match shared.ledger.charge(&shared.live().limits, from, now, &mut standing) {
-        Ok(_) => refuse(shared, refusal, standing),
-        Err(too_fast) => refuse(shared, &too_fast, standing),
+        Ok(_) => refuse(shared, refusal, standing, None),
+        Err(too_fast) => refuse(shared, &too_fast, standing, None),
     }
 }
 
-/// Counts the refusal, and makes the answer.
-fn refuse(shared: &Shared, refusal: &Refusal, standing: Standing) -> Answer {
+/// Counts the refusal, and makes the answer. `posts`: those of its room, where they are observed.
+fn refuse(shared: &Shared, refusal: &Refusal, standing: Standing, posts: Option<&RoomPosts>) -> Answer {
     shared.meters.refuse(refusal.status().as_str(), refusal.cause());
+    if let Some(posts) = posts {
+        posts.refuse();
+    }
     let mut answer = refusal.answer();
     standing.tell(&mut answer);
     answer
@@ -133,6 +138,8 @@ impl<'a> Head<'a> {
 /// A request whose head is right; all that is kept of it.
 struct Arrival {
     room: RoomName,
+    /// Where posts of the room are counted, if somebody observes it.
+    posts: Option<Arc<RoomPosts>>,
     caller: Caller,
     standing: Standing,
     max_body_bytes: usize,
@@ -160,6 +167,7 @@ impl Arrival {
         (headers, peer): (&HeaderMap, IpAddr),
     ) -> Result<Self, Answer> {
         let mut standing = Standing::default();
+        let posts = room.as_ref().ok().and_then(|room| shared.observed.posts(room));
         let checked = || -> Result<(RoomName, Caller), Refusal> {
             let mut caller = shared.ledger.charge(&live.limits, (headers, peer), now, &mut standing)?;
             if head.is_foreign(live) {
@@ -176,9 +184,9 @@ impl Arrival {
         match checked() {
             Ok((room, caller)) => {
                 let Config { max_body_bytes, ack_timeout_ms, .. } = *live.config;
-                Ok(Self { room, caller, standing, max_body_bytes, patience_ms: ack_timeout_ms })
+                Ok(Self { room, posts, caller, standing, max_body_bytes, patience_ms: ack_timeout_ms })
             }
-            Err(refusal) => Err(refuse(shared, &refusal, standing)),
+            Err(refusal) => Err(refuse(shared, &refusal, standing, posts.as_deref())),
         }
     }
 }
@@ -190,7 +198,7 @@ async fn finish<B: HttpBody<Data = Bytes>>(shared: &Arc<Shared>, arrival: Arriva
         // The body is dropped here, and not kept while the request waits.
         Ok(body) => Joined::join(shared, &shared.live(), arrival, &body),
         Err(refusal) => {
-            let mut refused = refuse(shared, &refusal, arrival.standing);
+            let mut refused = refuse(shared, &refusal, arrival.standing, arrival.posts.as_deref());
             if matches!(refusal, Refusal::BodySlow(_)) {
                 // Its rest isn't waited for (RFC 9110, 15.5.9). HTTP/2 has no such header: the library leaves it out there.
                 refused.add(header::CONNECTION, HeaderValue::from_static("close"));
@@ -213,6 +221,8 @@ struct Joined<'a> {
     wait: Option<Wait<'a>>,
     /// A shutdown waits for it.
     ticket: Option<Ticket<'a>>,
+    /// Where posts of the room are counted, if somebody observes it.
+    posts: Option<Arc<RoomPosts>>,
     standing: Standing,
     patience_ms: u64,
 }
@@ -221,7 +231,7 @@ impl<'a> Joined<'a> {
     /// Adds the body to its room's open batch. An error is the answer.
     fn join(shared: &'a Arc<Shared>, live: &Live, mut arrival: Arrival, body: &[u8]) -> Result<Self, Answer> {
         Self::try_join(shared, live, &mut arrival, body)
-            .map_err(|refusal| refuse(shared, &refusal, arrival.standing))
+            .map_err(|refusal| refuse(shared, &refusal, arrival.standing, arrival.posts.as_deref()))
     }
 
     fn try_join(
@@ -230,7 +240,7 @@ impl<'a> Joined<'a> {
         arrival: &mut Arrival,
         body: &[u8],
     ) -> Result<Self, Refusal> {
-        let Arrival { room, caller, standing, max_body_bytes, patience_ms } = arrival;
+        let Arrival { room, posts, caller, standing, max_body_bytes, patience_ms } = arrival;
         if body.len() > *max_body_bytes {
             return Err(Refusal::BodyTooLong(*max_body_bytes));
         }
@@ -256,6 +266,7 @@ impl<'a> Joined<'a> {
             counted,
             wait: verdict.map(|verdict| shared.halls.wait(verdict, deadline)),
             ticket,
+            posts: posts.take(),
             standing: mem::take(standing),
             patience_ms: *patience_ms,
         })
@@ -272,6 +283,9 @@ impl<'a> Joined<'a> {
         let refusal = match outcome {
             Some(Outcome::Committed) => {
                 self.shared.meters.requests_accepted.increment(1);
+                if let Some(posts) = &self.posts {
+                    posts.accept();
+                }
                 if self.counted.is_told_first() {
                     self.shared.meters.accepted.increment(self.counted.count);
                 }
@@ -283,7 +297,7 @@ impl<'a> Joined<'a> {
             Some(Outcome::Unknown) => Refusal::Unknown,
             None => Refusal::TimedOut(self.patience_ms),
         };
-        refuse(self.shared, &refusal, standing)
+        refuse(self.shared, &refusal, standing, self.posts.as_deref())
     }
 }
 

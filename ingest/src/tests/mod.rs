@@ -2,6 +2,7 @@
 
 mod commit;
 mod contract;
+mod desk;
 mod idempotency;
 mod limits;
 mod outage;
