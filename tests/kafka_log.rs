@@ -49,6 +49,7 @@ pub fn config(bootstrap: &str, name: &str, partitions: u32) -> Config {
             transaction_timeout_ms: 4_000,
             delivery_timeout_ms: 20_000,
             linger_ms: 0,
+            min_commit_pause_ms: 5,
             compression: "lz4".into(),
             max_queued_mib: 64,
             options: BTreeMap::new(),

@@ -75,6 +75,8 @@ pub struct KafkaConfig {
     pub delivery_timeout_ms: u32,
     /// How long the client library waits for more records before it sends a request.
     pub linger_ms: u32,
+    /// Requests don't append their batches sooner than this after the last ones, even if nobody else is expected.
+    pub min_commit_pause_ms: u32,
     /// Compression of records: none, lz4, zstd, snappy, gzip.
     pub compression: String,
     /// Memory for records that wait to be sent.

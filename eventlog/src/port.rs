@@ -54,6 +54,12 @@ pub trait Writer: Send + Sync + 'static {
     /// How many partitions there are. Never changes.
     fn partitions(&self) -> u32;
 
+    /// The shortest time between two calls of [`Writer::send`] that is worth what a call costs the log. Batches that could be
+    /// appended earlier should wait for it.
+    fn min_pause(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Appends records, each by itself: one may be written and another not. They are handed over before this returns, in order,
     /// and a log that syncs once for many records does so for those that come together. The adapter bounds what it holds
     /// and how long it tries: past the bounds `done` hears an error.

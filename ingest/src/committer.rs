@@ -76,6 +76,9 @@ impl Committer {
                 }
                 self.at_rest = false;
             }
+            () = shared.handover.until_early() => if shared.everyone_waits() {
+                shared.hand_over_early(Instant::now());
+            },
             () = sleep_until(self.looked_at + LOOK), if busy => {}
         }
         if self.looked_at.elapsed() >= LOOK {

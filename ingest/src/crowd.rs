@@ -13,6 +13,7 @@ use std::sync::{
         Ordering::{Relaxed, SeqCst},
     },
 };
+use tokio::time::Instant;
 
 /// Those who were answered lately and are not back: in the upper half how often batches went by the interval, in the lower one
 /// how many were answered since.
@@ -24,13 +25,18 @@ pub(crate) struct Crowd(AtomicU64);
 pub struct Guest(AtomicU64);
 
 impl Shared {
-    /// A request waits: if all do who are expected, that is all that comes.
+    /// Hands the open batches over if nobody else is expected to add to them. Called when a request begins to wait.
     pub(crate) fn look_who_waits(self: &Arc<Self>) {
-        // Who is inside and has no open batch is with the log, or told and not answered yet: is expected too.
-        let Self { batches, crowd, gate, .. } = &**self;
-        if batches.is_filled() && crowd.is_complete() && gate.inside() <= batches.waiting() {
-            self.hand_over();
+        if self.everyone_waits() {
+            self.hand_over_early(Instant::now());
         }
+    }
+
+    /// Whether there are open batches, and nobody is expected to add to them.
+    pub(crate) fn everyone_waits(&self) -> bool {
+        // A request that is inside without an open batch is with the log, or not answered yet: its client is expected too.
+        let Self { batches, crowd, gate, .. } = self;
+        batches.is_filled() && crowd.is_complete() && gate.inside() <= batches.waiting()
     }
 }
 

@@ -3,24 +3,40 @@
 
 use crate::{batches::Sealed, bell::Group, ending::Ending, shared::Shared};
 use eventlog::{Append, Writer};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::time::Instant;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
 
 /// Where batches go.
 #[derive(Default)]
-pub(crate) struct Handover(Mutex<State>);
+pub(crate) struct Handover {
+    state: Mutex<State>,
+    /// `early_wanted` was set.
+    early: Notify,
+}
 
 #[derive(Default)]
 struct State {
     /// While the log is open.
     writer: Option<Arc<dyn Writer>>,
     passed_at: Option<Instant>,
+    /// The shortest pause between two handovers.
+    min_pause: Duration,
+    /// Everyone waited, but the log wanted a longer pause.
+    early_wanted: bool,
 }
 
 impl Handover {
     /// The log is open.
     pub(crate) fn open(&self, writer: Arc<dyn Writer>) {
-        self.lock().writer = Some(writer);
+        let mut state = self.lock();
+        state.min_pause = writer.min_pause();
+        state.writer = Some(writer);
     }
 
     /// Nothing is handed over any more.
@@ -33,19 +49,52 @@ impl Handover {
         self.lock().passed_at
     }
 
+    /// From when on the next batches may be handed over early.
+    fn early_from(&self) -> Option<Instant> {
+        let state = self.lock();
+        state.passed_at.map(|at| at + state.min_pause)
+    }
+
+    /// Waits until somebody wanted to hand over early, and may now. Safe to cancel.
+    pub(crate) async fn until_early(&self) {
+        while !self.lock().early_wanted {
+            self.early.notified().await;
+        }
+        if let Some(from) = self.early_from() {
+            sleep_until(from).await;
+        }
+        self.lock().early_wanted = false;
+    }
+
+    /// Somebody wants to hand over early, but may not yet.
+    fn want_early(&self) {
+        self.lock().early_wanted = true;
+        self.early.notify_one();
+    }
+
     /// The writer, for what is handed over now.
     fn pass(&self, now: Instant) -> Option<Arc<dyn Writer>> {
         let mut state = self.lock();
         state.passed_at = Some(now);
+        state.early_wanted = false;
         state.writer.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Shared {
+    /// Hands the open batches over before their time, because everyone waits. The committer does it later if the log wants a
+    /// longer pause.
+    pub(crate) fn hand_over_early(self: &Arc<Self>, now: Instant) {
+        match self.handover.early_from() {
+            Some(from) if now < from => self.handover.want_early(),
+            _ => self.hand_over(),
+        }
+    }
+
     /// Appends the batches of every partition that may be.
     pub(crate) fn hand_over(self: &Arc<Self>) {
         let now = Instant::now();

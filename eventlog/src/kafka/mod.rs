@@ -99,6 +99,7 @@ pub(crate) mod tests {
             transaction_timeout_ms: 5_000,
             delivery_timeout_ms: 10_000,
             linger_ms: 0,
+            min_commit_pause_ms: 5,
             compression: "lz4".into(),
             max_queued_mib: 64,
             options: Default::default(),

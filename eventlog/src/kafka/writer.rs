@@ -149,6 +149,10 @@ impl Drop for KafkaWriter {
 }
 
 impl Writer for KafkaWriter {
+    fn min_pause(&self) -> Duration {
+        Duration::from_millis(self.clients.config.min_commit_pause_ms.into())
+    }
+
     fn partitions(&self) -> u32 {
         self.partitions
     }

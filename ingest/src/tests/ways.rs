@@ -1,7 +1,8 @@
 //! The short way and the long one give the same answers.
 
 use super::*;
-use eventlog::AppendError;
+use eventlog::{Append, AppendError, BoxFuture, Writer};
+use std::{sync::Mutex, time::Instant};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -299,6 +300,51 @@ async fn those_who_post_again_at_once_are_not_held_to_the_interval() {
     };
     let answers = tokio::time::timeout(Duration::from_secs(60), first).await.expect("all were answered");
     assert!(answers.iter().all(|(lines, _)| lines[0] == "HTTP/1.1 202 Accepted"));
+}
+
+/// A writer that wants pauses, and notes when it was called.
+struct Paced {
+    writer: Arc<dyn Writer>,
+    called_at: Mutex<Vec<Instant>>,
+}
+
+const PAUSE: Duration = Duration::from_millis(30);
+
+impl Writer for Paced {
+    fn partitions(&self) -> u32 {
+        self.writer.partitions()
+    }
+
+    fn min_pause(&self) -> Duration {
+        PAUSE
+    }
+
+    fn send(&self, appends: Vec<Append>) {
+        self.called_at.lock().unwrap().push(Instant::now());
+        self.writer.send(appends);
+    }
+
+    fn flush(&self, deadline: Duration) -> BoxFuture<'_, ()> {
+        self.writer.flush(deadline)
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_wants_pauses_gets_them_and_nobody_waits_for_the_interval() {
+    let rig = without_interval().await;
+    let writer = rig.log.writer().await.unwrap();
+    let paced = Arc::new(Paced { writer, called_at: Mutex::default() });
+    rig.shared.handover.open(Arc::<Paced>::clone(&paced));
+    let (address, _server) = rig.serve().await;
+    let posts = vec![post("r", JSON, FIRE); 10];
+    let all = asked(address, &posts);
+    let answers = tokio::time::timeout(Duration::from_secs(60), all).await.expect("all were answered");
+    assert!(answers.iter().all(|(lines, _)| lines[0] == "HTTP/1.1 202 Accepted"));
+    let called_at = paced.called_at.lock().unwrap();
+    assert_eq!(called_at.len(), 10);
+    // A millisecond is what the timer may be early by.
+    let too_soon = |two: &[Instant]| two[1] - two[0] < PAUSE - Duration::from_millis(1);
+    assert!(!called_at.windows(2).any(too_soon), "{called_at:?}");
 }
 
 #[tokio::test]
