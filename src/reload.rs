@@ -189,6 +189,7 @@ mod tests {
             "ingest.cors_origins=[]",
             "fanout.cors_origins=[]",
             "fanout.top_n=3",
+            "fanout.occupancy=false",
         ] {
             assert!(named(set).is_empty(), "{set}");
         }

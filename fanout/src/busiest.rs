@@ -27,7 +27,7 @@ pub(crate) struct Room {
     pub(crate) count: u64,
     /// Reactions of its life.
     pub(crate) total: u64,
-    /// Its viewers, where they are counted.
+    /// Its viewers when the answer was made, where they are counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) viewers: Option<u64>,
     /// The most frequent reactions of its life, the first of them first.
@@ -41,14 +41,16 @@ pub(crate) struct Busiest {
 }
 
 impl Busiest {
-    /// The busiest rooms at `now`, the busiest first, at most [`ROOMS_MAX`].
-    pub(crate) fn rooms(&self, registry: &Registry, now: Instant) -> Arc<[Room]> {
+    /// The busiest rooms at `now`, the busiest first, at most [`ROOMS_MAX`]. With their viewers if `counts_viewers`.
+    pub(crate) fn rooms(&self, registry: &Registry, counts_viewers: bool, now: Instant) -> Arc<[Room]> {
         // Nothing of ours panics under the lock, and a rank that was half made is not kept.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         match &*kept {
             Some((made, rooms)) if now.saturating_duration_since(*made) < KEPT => Arc::clone(rooms),
             _ => {
-                let rooms: Arc<[Room]> = rank(registry.frames()).iter().map(describe).collect();
+                let viewers = |frame: &Encoded| counts_viewers.then(|| registry.viewers_of(&frame.room));
+                let ranked = rank(registry.frames());
+                let rooms: Arc<[Room]> = ranked.iter().map(|frame| describe(frame, viewers(frame))).collect();
                 *kept = Some((now, Arc::clone(&rooms)));
                 rooms
             }
@@ -70,7 +72,7 @@ fn rank(mut frames: Vec<Arc<Encoded>>) -> Vec<Arc<Encoded>> {
     frames
 }
 
-fn describe(encoded: &Arc<Encoded>) -> Room {
+fn describe(encoded: &Encoded, viewers: Option<u64>) -> Room {
     let frame = Frame::decode(&encoded.json()).ok();
     let mut totals: Vec<_> = frame.iter().flat_map(|frame| &frame.totals).collect();
     totals.sort_by_key(|(_, n)| Reverse(**n));
@@ -78,7 +80,7 @@ fn describe(encoded: &Arc<Encoded>) -> Room {
         room: encoded.room.clone(),
         count: encoded.count(),
         total: encoded.total(),
-        viewers: None,
+        viewers,
         top: totals.iter().take(TOP).map(|(reaction, _)| reaction.to_string()).collect(),
     }
 }
@@ -86,7 +88,7 @@ fn describe(encoded: &Arc<Encoded>) -> Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{metrics::Meters, tests::harness::aggregate};
+    use crate::{metrics::Meters, registry::Limits, tests::harness::aggregate};
     use wire::Aggregate;
 
     fn room(name: &str, count: u64, total: u64) -> Arc<Encoded> {
@@ -120,7 +122,7 @@ mod tests {
     #[test]
     fn the_busiest_now_come_first_then_those_with_most_reactions() {
         let rooms = [room("quiet", 0, 900), room("calm", 3, 3), room("loud", 50, 60), room("old", 0, 1_000)];
-        let busiest = Busiest::default().rooms(&registry(rooms), Instant::now());
+        let busiest = Busiest::default().rooms(&registry(rooms), true, Instant::now());
         assert_eq!(names(&busiest), ["loud", "calm", "old", "quiet"]);
         assert_eq!(
             (busiest[0].count, busiest[0].total, &busiest[0].top[..]),
@@ -131,7 +133,7 @@ mod tests {
     #[test]
     fn an_answer_is_short_however_many_rooms_there_are() {
         let rooms = (0..ROOMS_MAX as u64 + 50).map(|n| room(&format!("r{n:03}"), n + 1, n + 1));
-        let busiest = Busiest::default().rooms(&registry(rooms), Instant::now());
+        let busiest = Busiest::default().rooms(&registry(rooms), true, Instant::now());
         assert_eq!(busiest.len(), ROOMS_MAX);
         assert_eq!((&*busiest[0].room, &*busiest[ROOMS_MAX - 1].room), ("r149", "r050"));
     }
@@ -140,9 +142,19 @@ mod tests {
     fn an_answer_serves_for_a_second() {
         let registry = registry([room("a", 1, 1)]);
         let (busiest, start) = (Busiest::default(), Instant::now());
-        assert_eq!(names(&busiest.rooms(&registry, start)), ["a"]);
+        assert_eq!(names(&busiest.rooms(&registry, true, start)), ["a"]);
         registry.publish(&room("b", 2, 2));
-        assert_eq!(names(&busiest.rooms(&registry, start + KEPT / 2)), ["a"]);
-        assert_eq!(names(&busiest.rooms(&registry, start + KEPT)), ["b", "a"]);
+        assert_eq!(names(&busiest.rooms(&registry, true, start + KEPT / 2)), ["a"]);
+        assert_eq!(names(&busiest.rooms(&registry, true, start + KEPT)), ["b", "a"]);
+    }
+
+    #[test]
+    fn a_room_tells_its_viewers_where_they_are_counted() {
+        let registry = registry([room("a", 1, 1)]);
+        let limits = Limits { max_viewers: 9, max_viewers_per_address: 0, max_rooms_watched: 9 };
+        let mut watch = registry.watch(&"a".parse().unwrap(), limits).unwrap();
+        (0..3).for_each(|_| watch.join());
+        let viewers = |counts| Busiest::default().rooms(&registry, counts, Instant::now())[0].viewers;
+        assert_eq!((viewers(true), viewers(false)), (Some(3), None));
     }
 }

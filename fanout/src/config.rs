@@ -33,6 +33,8 @@ pub struct Config {
     pub cors_origins: Origins,
     /// Whether `GET /v1/rooms` lists the busiest rooms.
     pub list_rooms: bool,
+    /// Whether frames, snapshots and the list of rooms tell how many viewers a room has.
+    pub occupancy: bool,
     /// Whether the caller serves the pages and scripts for browsers.
     pub web: bool,
     /// Origins whose pages may show ours in a frame; `*`: all; empty: none but the own.

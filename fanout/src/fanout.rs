@@ -8,6 +8,7 @@ use crate::{
     drain::Drain,
     edge::{Edge, Ended},
     follow::Follow,
+    frames::FrameOptions,
     hello::Hellos,
     http,
     metrics::Meters,
@@ -106,6 +107,13 @@ impl Shared {
     /// The configuration as it is now.
     pub(crate) fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.borrow())
+    }
+
+    /// How frames are made now.
+    pub(crate) fn frame_options(&self) -> FrameOptions {
+        let config = self.config.borrow();
+        let viewers = config.occupancy.then(|| Arc::downgrade(&self.registry));
+        FrameOptions { top_n: config.top_n, viewers }
     }
 
     /// Whether the log was read to its end once: before that, a room that is not here may exist.

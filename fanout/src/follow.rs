@@ -6,7 +6,7 @@
 use crate::{
     edge::Edge,
     fanout::Shared,
-    frames::Encoded,
+    frames::{Encoded, FrameOptions},
     metrics::{ALIEN, REOPENS},
     outlet::Outlet,
     registry::Published,
@@ -83,10 +83,10 @@ impl Follow {
     }
 
     async fn show_all(&self, records: impl IntoIterator<Item = FollowedRecord>, live: bool) {
-        let top_n = self.shared.config().top_n;
+        let options = self.shared.frame_options();
         for FollowedRecord { room, value } in records {
             match value {
-                Some(record) => self.show(&room, record, top_n, live),
+                Some(record) => self.show(&room, record, options.clone(), live),
                 None => self.forget(&room),
             }
             // Thousands of rooms may come at once; viewers' tasks run on the same threads.
@@ -94,8 +94,8 @@ impl Follow {
         }
     }
 
-    fn show(&self, room: &RoomName, record: Bytes, top_n: usize, live: bool) {
-        let Some(frame) = frame(room, record, top_n) else { return };
+    fn show(&self, room: &RoomName, record: Bytes, options: FrameOptions, live: bool) {
+        let Some(frame) = frame(room, record, options) else { return };
         let meters = &self.shared.meters;
         let published = self.shared.registry.publish(&frame);
         if published == Published::Stale {
@@ -128,8 +128,8 @@ impl Follow {
 }
 
 /// The frame of a record that may be anybody's. What can't be read is passed over: it must not stop the others.
-fn frame(room: &RoomName, record: Bytes, top_n: usize) -> Option<Arc<Encoded>> {
-    match Encoded::new(room, record, top_n) {
+fn frame(room: &RoomName, record: Bytes, options: FrameOptions) -> Option<Arc<Encoded>> {
+    match Encoded::new(room, record, options) {
         Ok(frame) => Some(Arc::new(frame)),
         Err(error) => {
             counter!(ALIEN).increment(1);

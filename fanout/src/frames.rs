@@ -4,10 +4,11 @@
 use crate::{
     edge::TOPIC_PREFIX,
     mqtt::{Version, encode},
+    registry::Registry,
     websocket,
 };
 use bytes::Bytes;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, Weak};
 use wire::{CheckedAggregate, DecodeError, RoomName};
 
 /// How a frame looks on a connection.
@@ -38,12 +39,21 @@ pub(crate) struct Publish {
 /// Number of [`Form`]s.
 const FORMS: usize = 10;
 
+/// How frames are made of aggregates.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FrameOptions {
+    /// Reactions in `counts`, and in `totals`.
+    pub(crate) top_n: usize,
+    /// Where the viewers of the room are counted. `None`: frames don't tell them.
+    pub(crate) viewers: Option<Weak<Registry>>,
+}
+
 /// A frame, made of its aggregate when it is first asked for: nobody watches most rooms.
 #[derive(Debug)]
 pub(crate) struct Encoded {
     pub(crate) room: RoomName,
     aggregate: CheckedAggregate<Bytes>,
-    top_n: usize,
+    options: FrameOptions,
     made: OnceLock<Box<Made>>,
 }
 
@@ -55,10 +65,10 @@ struct Made {
 }
 
 impl Encoded {
-    /// The frame of the aggregate in a record, cut to `top_n`.
-    pub(crate) fn new(room: &RoomName, record: Bytes, top_n: usize) -> Result<Self, DecodeError> {
+    /// The frame of the aggregate in a record.
+    pub(crate) fn new(room: &RoomName, record: Bytes, options: FrameOptions) -> Result<Self, DecodeError> {
         let aggregate = CheckedAggregate::new(room, record)?;
-        Ok(Self { room: room.clone(), aggregate, top_n, made: OnceLock::new() })
+        Ok(Self { room: room.clone(), aggregate, options, made: OnceLock::new() })
     }
 
     /// JSON: the body of a snapshot, an MQTT payload.
@@ -72,9 +82,15 @@ impl Encoded {
         made.forms[form.index()].get_or_init(|| self.encode(form, &made.json).into())
     }
 
+    /// Viewers are counted here, once, so that all forms of a frame tell the same number.
     fn made(&self) -> &Made {
-        let json = || self.aggregate.frame(self.top_n).into();
-        self.made.get_or_init(|| Box::new(Made { json: json(), forms: Default::default() }))
+        self.made.get_or_init(|| {
+            let FrameOptions { top_n, viewers } = &self.options;
+            let registry = viewers.as_ref().and_then(Weak::upgrade);
+            let viewers = registry.map(|registry| registry.viewers_of(&self.room));
+            let json = self.aggregate.frame(*top_n, viewers).into();
+            Box::new(Made { json, forms: Default::default() })
+        })
     }
 
     fn encode(&self, form: Form, json: &[u8]) -> Vec<u8> {
@@ -134,7 +150,7 @@ impl Encoded {
         (self.aggregate.since, self.aggregate.seq)
     }
 
-    /// The entity tag. Weak: two nodes may cut the same aggregate to a different top N.
+    /// The entity tag. Weak: two nodes may cut the same aggregate to a different top N, and tell other viewers.
     pub(crate) fn etag(&self) -> String {
         format!("W/\"{}\"", self.id())
     }
@@ -155,12 +171,17 @@ impl Form {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::harness::aggregate;
+    use crate::{metrics::Meters, registry::Limits, tests::harness::aggregate};
+    use std::sync::Arc;
     use wire::Aggregate;
 
     impl Encoded {
         pub(crate) fn of(aggregate: &Aggregate, top_n: usize) -> Self {
-            Self::new(&aggregate.room, aggregate.encode().into(), top_n).unwrap()
+            Self::with(aggregate, FrameOptions { top_n, viewers: None })
+        }
+
+        pub(crate) fn with(aggregate: &Aggregate, options: FrameOptions) -> Self {
+            Self::new(&aggregate.room, aggregate.encode().into(), options).unwrap()
         }
     }
 
@@ -205,6 +226,25 @@ mod tests {
         assert!(frame.is_newer_than(&self::frame(4, 9)) && frame.id() == "5-1");
         assert!(frame.made.get().is_none());
         assert_eq!(frame.json(), wire::Frame::of(&Aggregate { since: 5, ..aggregate("r", 1) }, 10).encode());
+    }
+
+    #[test]
+    fn all_forms_of_a_frame_tell_the_viewers_that_there_were_when_it_was_first_encoded() {
+        let registry = Registry::new(Arc::new(Meters::new()));
+        let limits = Limits { max_viewers: 9, max_viewers_per_address: 0, max_rooms_watched: 9 };
+        let options = || FrameOptions { top_n: 10, viewers: Some(Arc::downgrade(&registry)) };
+        let frame = Encoded::with(&aggregate("r", 1), options());
+        let mut watch = registry.watch(&frame.room, limits).unwrap();
+        watch.join();
+        let json = String::from_utf8(frame.json().to_vec()).unwrap();
+        assert!(json.ends_with(",\"viewers\":1}"), "{json}");
+        watch.join();
+        assert!(frame.form(Form::Text).ends_with(json.as_bytes()));
+        assert!(frame.form(Form::Event).ends_with(format!("{json}\n\n").as_bytes()));
+        let viewers = |frame: &Encoded| wire::Frame::decode(&frame.json()).unwrap().viewers;
+        assert_eq!(viewers(&Encoded::with(&aggregate("r", 2), options())), Some(2));
+        assert_eq!(viewers(&Encoded::with(&aggregate("nobody-is-here", 1), options())), Some(0));
+        assert_eq!(viewers(&Encoded::of(&aggregate("r", 3), 10)), None, "they are not counted");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
 };
 use tokio::sync::watch;
@@ -58,6 +58,8 @@ struct Room {
 struct Watched {
     news: watch::Sender<Shown>,
     watches: usize,
+    /// Viewers that watch the room by name. Shared with each [`Watch`], so that no join or leave looks the room up.
+    viewers: Arc<AtomicU32>,
 }
 
 /// What became of a frame.
@@ -108,6 +110,10 @@ pub(crate) struct Watch {
     pub(crate) room: RoomName,
     /// What the room shows.
     pub(crate) shown: watch::Receiver<Shown>,
+    /// All viewers of the room in this process.
+    viewers: Arc<AtomicU32>,
+    /// Those of them that this watch stands for.
+    joined: u32,
 }
 
 /// Says that somebody watches all rooms.
@@ -277,17 +283,26 @@ impl Registry {
         let mut room = entry.or_default();
         room.counts |= counts;
         let Room { shown, watched, .. } = &mut *room;
-        let watched =
-            watched.get_or_insert_with(|| Watched { news: watch::Sender::new(shown.clone()), watches: 0 });
+        let watched = watched.get_or_insert_with(|| Watched {
+            news: watch::Sender::new(shown.clone()),
+            watches: 0,
+            viewers: Arc::default(),
+        });
         watched.watches += 1;
-        let shown = watched.news.subscribe();
-        Ok(Watch { registry: Arc::clone(self), room: name.clone(), shown })
+        let (shown, viewers) = (watched.news.subscribe(), Arc::clone(&watched.viewers));
+        Ok(Watch { registry: Arc::clone(self), room: name.clone(), shown, viewers, joined: 0 })
     }
 
     /// Watches all rooms.
     pub(crate) fn watch_all(self: &Arc<Self>) -> WatchAll {
         self.all_watches.fetch_add(1, Ordering::SeqCst);
         WatchAll(Arc::clone(self))
+    }
+
+    /// The viewers of a room in this process. Viewers of all rooms are not among them.
+    pub(crate) fn viewers_of(&self, room: &RoomName) -> u64 {
+        let here = self.rooms.get(room).and_then(|room| room.watched.as_ref().map(Watched::viewers));
+        u64::from(here.unwrap_or(0))
     }
 
     /// How many viewers there are.
@@ -332,8 +347,30 @@ impl Drop for WatchAll {
     }
 }
 
+impl Watched {
+    fn viewers(&self) -> u32 {
+        self.viewers.load(Ordering::Relaxed)
+    }
+}
+
+impl Watch {
+    /// One more viewer watches the room by this.
+    pub(crate) fn join(&mut self) {
+        self.joined += 1;
+        self.viewers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One of the viewers that watch the room by this is gone.
+    pub(crate) fn leave(&mut self) {
+        debug_assert!(self.joined > 0, "nobody joined {}", self.room);
+        self.joined = self.joined.saturating_sub(1);
+        self.viewers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Drop for Watch {
     fn drop(&mut self) {
+        self.viewers.fetch_sub(self.joined, Ordering::Relaxed);
         if let Entry::Occupied(mut entry) = self.registry.rooms.entry(self.room.clone()) {
             let room = entry.get_mut();
             let left = room.watched.as_mut().map_or(0, |watched| {

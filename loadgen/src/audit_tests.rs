@@ -23,6 +23,7 @@ fn frame(since: u64, total: u64, totals: &[(&str, u64)]) -> Frame {
         total,
         totals: counts(totals),
         others_total: 0,
+        viewers: None,
     }
 }
 

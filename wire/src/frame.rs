@@ -44,10 +44,15 @@ pub struct Frame {
     /// The same since `since`. Left out where there are none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub others_total: u64,
+    /// Viewers of the room, counted when this node first encoded the frame. It is approximate: two nodes may tell different
+    /// numbers. Left out where viewers are not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64")]
+    pub viewers: Option<u64>,
 }
 
 impl Frame {
-    /// The frame of `aggregate` with at most `top_n` reactions in `counts`, and in `totals`.
+    /// The frame of `aggregate` with at most `top_n` reactions in `counts`, and in `totals`. It tells no viewers.
     pub fn of(aggregate: &Aggregate, top_n: usize) -> Self {
         Self {
             v: FORMAT_VERSION,
@@ -62,6 +67,7 @@ impl Frame {
             total: aggregate.total,
             totals: top(&aggregate.totals, top_n),
             others_total: aggregate.others_total,
+            viewers: None,
         }
     }
 
@@ -166,6 +172,15 @@ mod tests {
         let golden = include_str!("../golden/frame.json");
         let frame = Frame::of(&Aggregate::decode(GOLDEN.as_bytes()).unwrap(), 10);
         assert_eq!(String::from_utf8(frame.encode()).unwrap(), golden.trim_end());
+        assert_eq!(Frame::decode(golden.as_bytes()).unwrap(), frame);
+    }
+
+    #[test]
+    fn viewers_come_last_and_are_read_back() {
+        let golden = include_str!("../golden/frame-viewers.json").trim_end();
+        let frame = Frame::of(&Aggregate::decode(GOLDEN.as_bytes()).unwrap(), 10);
+        let frame = Frame { viewers: Some(12_340), ..frame };
+        assert_eq!(String::from_utf8(frame.encode()).unwrap(), golden);
         assert_eq!(Frame::decode(golden.as_bytes()).unwrap(), frame);
     }
 

@@ -283,9 +283,20 @@ impl Model {
                 subscriptions += 1;
             }
         }
-        let rooms = (0..ROOMS).filter_map(|room| self.hall.rooms.index_of(&name(room)));
-        let members: usize = rooms.map(|index| self.hall.rooms.get(index).unwrap().members.len()).sum();
-        assert_eq!(members, subscriptions);
+        let members_of = |room: usize| {
+            let index = self.hall.rooms.index_of(&name(room));
+            index.map_or(0, |index| self.hall.rooms.get(index).unwrap().members.len())
+        };
+        assert_eq!((0..ROOMS).map(members_of).sum::<usize>(), subscriptions);
+        for room in 0..ROOMS {
+            let viewers = self.registry.viewers_of(&name(room));
+            assert_eq!(
+                viewers,
+                members_of(room) as u64,
+                "viewers that the registry counts in {}",
+                name(room)
+            );
+        }
     }
 
     /// Everybody reads until nothing comes any more. Then everybody has what there is.

@@ -115,6 +115,7 @@ impl Rooms {
         let room = &mut self.rooms[index as usize];
         let (viewer, slot) = member;
         room.members.push(Member { viewer, slot, offered: room.number });
+        room.watch.join();
         Ok(Place { room: index, position: room.members.len() as u32 - 1 })
     }
 
@@ -122,6 +123,7 @@ impl Rooms {
     pub(super) fn leave(&mut self, place: Place) -> Option<Member> {
         let room = self.rooms.get_mut(place.room as usize)?;
         room.members.swap_remove(place.position as usize);
+        room.watch.leave();
         if room.members.is_empty() {
             let room = self.rooms.remove(place.room as usize);
             self.by_name.remove(&room.watch.room);

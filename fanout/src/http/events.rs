@@ -126,6 +126,7 @@ impl AsRef<[u8]> for Chunk {
 
 impl Viewer {
     fn new(shared: Arc<Shared>, seat: Seat, mut watch: Watch, seen: Option<(u64, u64)>) -> Self {
+        watch.join();
         // What the room shows is due at once, unless the viewer has it.
         let shown = watch.shown.borrow_and_update().clone();
         let last = shown.filter(|frame| Some(frame.place()) == seen);

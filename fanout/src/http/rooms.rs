@@ -40,8 +40,9 @@ pub(super) async fn rooms(
     if !shared.is_caught_up() {
         return Refusal::Starting.into_response();
     }
-    let busiest = routes.busiest.rooms(&shared.registry, Instant::now());
-    let cache = format!("public, max-age={}", shared.config().snapshot_max_age_s);
+    let config = shared.config();
+    let busiest = routes.busiest.rooms(&shared.registry, config.occupancy, Instant::now());
+    let cache = format!("public, max-age={}", config.snapshot_max_age_s);
     let answer = Answer { rooms: &busiest[..busiest.len().min(limit)] };
     ([(header::CACHE_CONTROL, cache)], [NOSNIFF], Json(answer)).into_response()
 }

@@ -200,6 +200,69 @@ fn the_count_of_empty_rooms_is_right_when_threads_meet() {
     assert_eq!(recount(&registry), 0, "all watches are gone");
 }
 
+/// What happens to the viewers of a room, of which each watch stands for any number.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Watch { room: u8 },
+    Unwatch { which: usize },
+    Join { which: usize },
+    Leave { which: usize },
+    Publish { room: u8 },
+    Forget { room: u8 },
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let (room, which) = (|| 0..3_u8, || 0..100_usize);
+    prop_oneof![
+        2 => room().prop_map(|room| Change::Watch { room }),
+        1 => which().prop_map(|which| Change::Unwatch { which }),
+        4 => which().prop_map(|which| Change::Join { which }),
+        3 => which().prop_map(|which| Change::Leave { which }),
+        1 => room().prop_map(|room| Change::Publish { room }),
+        1 => room().prop_map(|room| Change::Forget { room }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_viewers_of_a_room_are_those_that_joined_and_did_not_leave(changes in vec(change(), 0..200)) {
+        let registry = registry();
+        let name = |room: u8| format!("r{room}");
+        // Each with its own count of those that joined.
+        let mut watches: Vec<(Watch, u64)> = Vec::new();
+        for (seq, change) in (1..).zip(changes) {
+            let which = |which: usize, watches: &Vec<_>| (!watches.is_empty()).then(|| which % watches.len());
+            match change {
+                Change::Watch { room } => watches.extend(watch(&registry, &name(room)).map(|watch| (watch, 0))),
+                Change::Unwatch { which: n } => {
+                    if let Some(n) = which(n, &watches) {
+                        drop(watches.swap_remove(n));
+                    }
+                }
+                Change::Join { which: n } => {
+                    if let Some(n) = which(n, &watches) {
+                        watches[n].0.join();
+                        watches[n].1 += 1;
+                    }
+                }
+                Change::Leave { which: n } => {
+                    if let Some(n) = which(n, &watches).filter(|n| watches[*n].1 > 0) {
+                        watches[n].0.leave();
+                        watches[n].1 -= 1;
+                    }
+                }
+                Change::Publish { room } => drop(registry.publish(&frame(&name(room), 5, seq))),
+                Change::Forget { room } => drop(registry.forget(&name(room).parse().unwrap())),
+            }
+            for room in (0..3).map(|room| name(room).parse::<RoomName>().unwrap()) {
+                let of_room = watches.iter().filter(|(watch, _)| watch.room == room);
+                let viewers: u64 = of_room.map(|(_, joined)| joined).sum();
+                prop_assert_eq!(registry.viewers_of(&room), viewers);
+            }
+        }
+    }
+}
+
 #[test]
 fn viewers_have_a_bound_in_all_and_by_address_and_their_places_come_back() {
     let registry = registry();

@@ -16,17 +16,17 @@ use wire::{Aggregate, Frame, Hello};
 
 /// How a viewer asks, and so who serves it. Either way the body comes as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     /// As a browser does: a shard of the edge.
     Edge,
     /// In HTTP/1.0: the HTTP library.
     Library,
 }
 
-const WAYS: [Way; 2] = [Way::Edge, Way::Library];
+pub(super) const WAYS: [Way; 2] = [Way::Edge, Way::Library];
 
 /// A viewer.
-struct Viewer {
+pub(super) struct Viewer {
     stream: TcpStream,
     came: Vec<u8>,
 }
@@ -111,7 +111,7 @@ impl Viewer {
     }
 
     /// The next frame; its identifier must be right.
-    async fn frame(&mut self) -> Frame {
+    pub(super) async fn frame(&mut self) -> Frame {
         let event = self.event().await;
         let [id, data] = &event[..] else { panic!("no frame: {event:?}") };
         let frame = Frame::decode(data.strip_prefix("data: ").unwrap().as_bytes()).unwrap();
@@ -120,7 +120,7 @@ impl Viewer {
     }
 
     /// A viewer that has its greeting.
-    async fn watching(stage: &Stage, room: &str, way: Way) -> Self {
+    pub(super) async fn watching(stage: &Stage, room: &str, way: Way) -> Self {
         let mut viewer = Self::connect(stage, room, way).await;
         let head = viewer.head().await;
         assert_eq!(head.contains("connection: close"), way == Way::Edge, "who serves it: {head}");

@@ -47,6 +47,8 @@ pub(crate) fn config() -> Config {
         max_rooms_per_viewer: 4,
         max_rooms_watched: 10,
         list_rooms: true,
+        // Most tests compare whole frames.
+        occupancy: false,
         web: true,
         frame_ancestors: Default::default(),
         snapshot_max_age_s: 1,

@@ -16,6 +16,7 @@ mod mqtt;
 mod mqtt_refusals;
 mod mqtt_times;
 mod mqtt_websocket;
+mod occupancy;
 pub(crate) mod raw;
 mod rooms;
 mod snapshot;

@@ -17,7 +17,7 @@ fn router(stage: &Stage) -> Router {
     crate::http::router(stage.routes.clone())
 }
 
-async fn get(stage: &Stage, path: &str, headers: &[(&str, &str)]) -> Response<Body> {
+pub(super) async fn get(stage: &Stage, path: &str, headers: &[(&str, &str)]) -> Response<Body> {
     let mut request = Request::get(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -25,7 +25,7 @@ async fn get(stage: &Stage, path: &str, headers: &[(&str, &str)]) -> Response<Bo
     router(stage).oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
 }
 
-async fn body(response: Response<Body>) -> String {
+pub(super) async fn body(response: Response<Body>) -> String {
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }
 

@@ -176,6 +176,7 @@ mod tests {
             total: total.values().sum(),
             totals: total,
             others_total: 0,
+            viewers: None,
         };
         judge(expected, &[], Ok(&Witness::snapshot(Some(frame))))
     }

@@ -20,6 +20,7 @@ fn frame(since: u64, seq: u64, count: u64, total: u64) -> Frame {
         total,
         totals: [("🔥".parse().unwrap(), total)].into(),
         others_total: 0,
+        viewers: None,
     }
 }
 

@@ -200,6 +200,7 @@ fn next(last: Option<&Frame>, counts: Counts) -> Frame {
         total: totals.values().sum(),
         totals,
         others_total: 0,
+        viewers: None,
     }
 }
 

@@ -36,13 +36,16 @@ impl<V: AsRef<[u8]>> CheckedAggregate<V> {
         Ok(Self { seq, since, window, count, total, cuts: None, value })
     }
 
-    /// The frame with at most `top_n` reactions, encoded; see [`Frame::of`].
+    /// The frame with at most `top_n` reactions, encoded; see [`Frame::of`]. `viewers` becomes [`Frame::viewers`].
     #[expect(clippy::expect_used, reason = "it was read when this was made")]
-    pub fn frame(&self, top_n: usize) -> Vec<u8> {
+    pub fn frame(&self, top_n: usize, viewers: Option<u64>) -> Vec<u8> {
         let value = self.value.as_ref();
         match self.cuts {
-            Some(cuts) if cuts.distinct <= top_n => cuts.frame(value),
-            _ => Frame::of(&Aggregate::decode(value).expect("checked"), top_n).encode(),
+            Some(cuts) if cuts.distinct <= top_n => cuts.frame(value, viewers),
+            _ => {
+                let aggregate = Aggregate::decode(value).expect("checked");
+                Frame { viewers, ..Frame::of(&aggregate, top_n) }.encode()
+            }
         }
     }
 }
@@ -105,13 +108,14 @@ mod tests {
     }
 
     /// The short way or not, a value of a room's record says the same.
-    fn says_what_the_reader_of_json_says(room: &RoomName, value: &[u8], top_n: usize) {
+    fn says_what_the_reader_of_json_says(room: &RoomName, value: &[u8], top_n: usize, viewers: Option<u64>) {
         match (CheckedAggregate::new(room, value), Aggregate::decode(value)) {
             (Ok(checked), Ok(read)) => {
                 assert_eq!(*room, read.room);
                 let CheckedAggregate { seq, since, window, .. } = checked;
                 assert_eq!((seq, since, window), (read.seq, read.since, read.window));
-                assert_eq!(checked.frame(top_n), Frame::of(&read, top_n).encode());
+                let frame = Frame { viewers, ..Frame::of(&read, top_n) };
+                assert_eq!(checked.frame(top_n, viewers), frame.encode());
             }
             (Err(DecodeError::Room(found)), Ok(read)) => {
                 assert_eq!(found, read.room);
@@ -125,7 +129,7 @@ mod tests {
     #[test]
     fn fuzz_aggregates() {
         let room = "ind-pak-final".parse().unwrap();
-        bolero::check!().for_each(|value: &[u8]| says_what_the_reader_of_json_says(&room, value, 2));
+        bolero::check!().for_each(|value: &[u8]| says_what_the_reader_of_json_says(&room, value, 2, Some(7)));
     }
 
     proptest! {
@@ -144,10 +148,11 @@ mod tests {
             byte in prop::sample::select(&b"\"\\,:{}[]0159+-.e v\0\x1f\x7f\xc2\xff\r"[..]),
             how in 0u8..4,
             top_n in 1usize..6,
+            viewers in prop::option::of(any::<u64>()),
         ) {
             let mut value = aggregate.encode();
             change(&mut value, at, byte, how);
-            says_what_the_reader_of_json_says(&aggregate.room, &value, top_n);
+            says_what_the_reader_of_json_says(&aggregate.room, &value, top_n, viewers);
         }
     }
 
@@ -158,7 +163,7 @@ mod tests {
         let checked = CheckedAggregate::new(&read.room, value).unwrap();
         assert!(checked.cuts.is_some_and(|cuts| cuts.distinct == 2));
         for top_n in 1..4 {
-            let frame = checked.frame(top_n);
+            let frame = checked.frame(top_n, None);
             assert_eq!(frame, Frame::of(&read, top_n).encode());
             let has = |reaction: &str| str::from_utf8(&frame).unwrap().contains(reaction);
             assert_eq!((has("🔥"), has("👏")), (true, top_n > 1), "{top_n}");
@@ -187,8 +192,8 @@ mod tests {
         let value = GOLDEN_OTHERS.trim_end();
         let checked = CheckedAggregate::new(&"ind-pak-final".parse().unwrap(), value).unwrap();
         let golden = include_str!("../../golden/frame-others.json").trim_end();
-        assert_eq!(String::from_utf8(checked.frame(10)).unwrap(), golden);
-        let cut = Frame::decode(&checked.frame(1)).unwrap();
+        assert_eq!(String::from_utf8(checked.frame(10, None)).unwrap(), golden);
+        let cut = Frame::decode(&checked.frame(1, None)).unwrap();
         assert_eq!((cut.counts.len(), cut.others, cut.others_total), (1, 11, 20));
     }
 

@@ -28,6 +28,10 @@ const PARTITION: &[u8] = br#","source":{"partition":"#;
 const FROM: &[u8] = br#","from":"#;
 const TO: &[u8] = br#","to":"#;
 const LAST: &[u8] = b"}}";
+/// Only frames have this one.
+const VIEWERS: &[u8] = br#","viewers":"#;
+/// With it, a number of 20 digits, and the bracket that closes a frame.
+const FRAME_TAIL_BYTES_MAX: usize = VIEWERS.len() + 20 + 1;
 
 /// What an aggregate says beside its counts by reaction; see [`Aggregate`].
 #[derive(Debug, Clone, Copy)]
@@ -164,10 +168,16 @@ pub(super) struct Cuts {
 }
 
 impl Cuts {
-    /// The frame.
-    pub(super) fn frame(&self, value: &[u8]) -> Vec<u8> {
-        let parts = [&value[..self.first_end], &value[self.second..self.second_end], b"}"];
-        parts.concat()
+    /// The frame, with the room's viewers where they are known.
+    pub(super) fn frame(&self, value: &[u8], viewers: Option<u64>) -> Vec<u8> {
+        let parts = [&value[..self.first_end], &value[self.second..self.second_end]];
+        let mut frame = Vec::with_capacity(parts[0].len() + parts[1].len() + FRAME_TAIL_BYTES_MAX);
+        parts.iter().for_each(|part| frame.extend_from_slice(part));
+        if let Some(viewers) = viewers {
+            put(&mut frame, VIEWERS, viewers);
+        }
+        frame.push(b'}');
+        frame
     }
 }
 
