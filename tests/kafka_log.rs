@@ -39,6 +39,7 @@ pub fn config(bootstrap: &str, name: &str, partitions: u32) -> Config {
             brokers: bootstrap.into(),
             reactions_topic: format!("{name}-reactions"),
             aggregates_topic: format!("{name}-aggregates"),
+            occupancy_topic: format!("{name}-occupancy"),
             create_topics: true,
             replication: 3,
             min_insync: 2,

@@ -55,6 +55,8 @@ pub struct KafkaConfig {
     pub reactions_topic: String,
     /// Topic of aggregates.
     pub aggregates_topic: String,
+    /// Topic of the viewers that each fanout process has.
+    pub occupancy_topic: String,
     /// Create the topics where they are missing.
     pub create_topics: bool,
     /// Replicas of a created topic.
@@ -121,6 +123,7 @@ impl KafkaConfig {
             ("kafka.brokers", &self.brokers),
             ("kafka.reactions_topic", &self.reactions_topic),
             ("kafka.aggregates_topic", &self.aggregates_topic),
+            ("kafka.occupancy_topic", &self.occupancy_topic),
             ("kafka.group", &self.group),
         ] {
             if value.trim().is_empty() {
@@ -129,6 +132,10 @@ impl KafkaConfig {
         }
         if self.reactions_topic == self.aggregates_topic {
             refuse("kafka.aggregates_topic", "must differ from kafka.reactions_topic".into());
+        }
+        if [&self.reactions_topic, &self.aggregates_topic].contains(&&self.occupancy_topic) {
+            let text = "must differ from kafka.reactions_topic and kafka.aggregates_topic";
+            refuse("kafka.occupancy_topic", text.into());
         }
         if self.replication == 0 {
             refuse("kafka.replication", "must be at least 1".into());
@@ -189,6 +196,17 @@ mod tests {
         let mut all = Vec::new();
         config.validate(&mut |key, text| all.push(format!("{key} {text}")));
         all
+    }
+
+    #[test]
+    fn the_topic_of_viewers_is_none_of_the_others() {
+        for topic in ["reactions", "aggregates"] {
+            let all = refused(|config| config.occupancy_topic = topic.into());
+            assert_eq!(all.len(), 1, "{all:?}");
+            assert!(all[0].starts_with("kafka.occupancy_topic must differ"), "{all:?}");
+        }
+        let all = refused(|config| config.occupancy_topic = " ".into());
+        assert_eq!(all, ["kafka.occupancy_topic must not be empty"]);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //!   writes aggregates and offsets atomically and fenced;
 //! - a [`Follower`]: the newest aggregate of every room, then each new one.
 //!
+//! Beside these, a [`LossyChannel`] lets fanout processes tell each other how many viewers they have.
+//!
 //! [`history()`] opens a log for an auditor, who reads it once and changes nothing.
 //!
 //! Only this crate knows rdkafka and the embedded store. [`open`] picks the adapter that the config names.
@@ -34,5 +36,5 @@ pub use open::open;
 pub use placement::partition_of;
 pub use port::{
     Append, AppendError, BoxFuture, CommitError, Committer, Cut, Done, EventLog, Feed, FeedError, FeedEvent,
-    FeedEvents, FollowEvent, FollowedRecord, Follower, OpenError, Record, Writer,
+    FeedEvents, FollowEvent, FollowedRecord, Follower, LossyChannel, OpenError, Record, Writer,
 };

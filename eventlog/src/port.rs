@@ -21,6 +21,11 @@ pub trait EventLog: Send + Sync + 'static {
     fn feed(&self) -> BoxFuture<'_, Result<Feed, OpenError>>;
     /// A reader of all of `aggregates`.
     fn follower(&self) -> BoxFuture<'_, Result<Box<dyn Follower>, OpenError>>;
+    /// The channel over which fanout processes tell each other how many viewers they have. `None`: the log serves one process
+    /// only. It is opened apart from the rest, because nothing else needs it.
+    fn occupancy(&self) -> BoxFuture<'_, Result<Option<Box<dyn LossyChannel>>, OpenError>> {
+        Box::pin(async { Ok(None) })
+    }
 }
 
 /// Why a log, or a part of it, can't be opened.
@@ -217,6 +222,21 @@ pub trait Follower: Send {
     /// then [`FollowEvent::CaughtUp`] once, then each new record; a follower that lags may be given only the newest
     /// of a room. Records of one room come in the order in which they were committed.
     fn next(&mut self) -> BoxFuture<'_, Result<FollowEvent, FeedError>>;
+}
+
+/// Carries small records between processes. Any record may be lost, also while the channel says nothing of trouble. Records of one
+/// process come in the order in which it sent them.
+pub trait LossyChannel: Send {
+    /// Hands a record over, for every process that has the channel open, this one included. Never blocks. Returns `false` where the
+    /// record is dropped at once, because as many wait already as may.
+    fn send(&self, record: Bytes) -> bool;
+
+    /// The next record; waits while there is none. Safe to cancel. Records that were sent before the channel was opened don't
+    /// come. They are not checked.
+    ///
+    /// # Errors
+    /// The channel is broken. While it can't reach the others it is not: records come again afterwards.
+    fn receive(&mut self) -> BoxFuture<'_, Result<Bytes, FeedError>>;
 }
 
 /// What a [`Follower`] sees.

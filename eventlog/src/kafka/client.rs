@@ -27,6 +27,7 @@ pub(super) enum Role {
     Loader,
     Committer,
     Follower,
+    Occupancy,
 }
 
 /// What a consumer may read.
@@ -154,6 +155,30 @@ impl Clients {
         self.create(&config, DeliveryContext { role: Role::Committer, on_given_up: None })
     }
 
+    /// The producer of topic `occupancy`. What it writes is soon told again, so it may be lost: it is given up early, and it takes
+    /// one broker to acknowledge it.
+    pub(super) fn lossy_writer(&self) -> Result<Producer, OpenError> {
+        let mut config = self.base_config(Role::Occupancy);
+        config
+            .set("acks", "1")
+            .set("enable.idempotence", "false")
+            // A repeat must not come after a newer record.
+            .set("max.in.flight.requests.per.connection", "1")
+            .set("message.timeout.ms", "5000")
+            .set("linger.ms", "0")
+            .set("compression.codec", &self.config.compression)
+            .set("queue.buffering.max.messages", "1000")
+            .set("queue.buffering.max.kbytes", "16384");
+        self.create(&config, DeliveryContext { role: Role::Occupancy, on_given_up: None })
+    }
+
+    /// The reader of topic `occupancy`. Where records are gone that it would read next, it goes on at the end.
+    pub(super) fn lossy_reader(&self) -> Result<Reader, OpenError> {
+        let mut config = self.consumer_config(Role::Occupancy, Isolation::Uncommitted);
+        config.set("auto.offset.reset", "latest");
+        self.create(&config, LogContext::new(Role::Occupancy))
+    }
+
     /// The settings of every client: ours, then those of the config.
     pub(super) fn base_config(&self, role: Role) -> ClientConfig {
         let mut config = ClientConfig::new();
@@ -234,6 +259,7 @@ impl fmt::Display for Role {
             Self::Loader => "loader",
             Self::Committer => "committer",
             Self::Follower => "follower",
+            Self::Occupancy => "occupancy",
         })
     }
 }

@@ -4,10 +4,11 @@ use super::{
     client::Clients,
     follower,
     load::{Patience, Ticket, Wanted, load},
+    occupancy,
     state::Loaded,
     tests::config,
 };
-use crate::{FeedError, Follower as _, conformance::aggregate};
+use crate::{FeedError, Follower as _, LossyChannel, conformance::aggregate};
 use rdkafka::{
     ClientConfig,
     mocking::MockCluster,
@@ -155,4 +156,49 @@ async fn a_follower_that_may_not_read_says_so() {
         let why = tokio::time::timeout(LONG, broken).await.expect("it breaks");
         assert!(why.to_lowercase().contains("authorization"), "{request:?}: {why}");
     }
+}
+
+/// Sends until something comes: reading begins at an end that is not known yet when the channel is opened.
+async fn first_to_come(channel: &mut dyn LossyChannel, sent: &str) -> String {
+    let look = async {
+        loop {
+            assert!(channel.send(sent.to_owned().into()));
+            let came = tokio::time::timeout(Duration::from_millis(200), channel.receive()).await;
+            if let Ok(came) = came {
+                return String::from_utf8(came.unwrap().to_vec()).unwrap();
+            }
+        }
+    };
+    tokio::time::timeout(LONG, look).await.expect("nothing comes")
+}
+
+#[tokio::test]
+async fn a_lossy_channel_begins_at_its_end_and_goes_on_after_an_outage() {
+    let mock = Mock::new(1);
+    mock.brokers.create_topic(&mock.clients.config.occupancy_topic, 1, 1).unwrap();
+    let mut first = occupancy::open(Arc::clone(&mock.clients)).await.unwrap();
+    assert_eq!(first_to_come(&mut first, "old").await, "old");
+    let mut second = occupancy::open(Arc::clone(&mock.clients)).await.unwrap();
+    assert_eq!(first_to_come(&mut second, "new").await, "new");
+    for broker in [1, 2] {
+        mock.brokers.broker_down(broker).unwrap();
+    }
+    assert!(first.send("lost, or late".into()), "nobody waits for the brokers");
+    for broker in [1, 2] {
+        mock.brokers.broker_up(broker).unwrap();
+    }
+    let again = async { while first_to_come(&mut second, "again").await != "again" {} };
+    tokio::time::timeout(LONG, again).await.expect("it goes on");
+}
+
+#[tokio::test]
+async fn a_lossy_channel_that_may_not_be_read_breaks_and_says_why() {
+    let mock = Mock::new(1);
+    mock.brokers.create_topic(&mock.clients.config.occupancy_topic, 1, 1).unwrap();
+    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 50];
+    mock.brokers.request_errors(RDKafkaApiKey::Fetch, &refused);
+    let mut channel = occupancy::open(Arc::clone(&mock.clients)).await.unwrap();
+    let broken = tokio::time::timeout(LONG, channel.receive()).await.expect("it breaks");
+    let why = broken.unwrap_err().to_string();
+    assert!(why.to_lowercase().contains("authorization"), "{why}");
 }

@@ -3,6 +3,7 @@
 //! - `client`: options and log lines of librdkafka's clients; `errors`: what their errors mean; `thread`: where their
 //!   blocking calls run.
 //! - `topics`: makes and checks the topics, by `topic_settings`. `writer`: appends. `follower`: reads `aggregates`.
+//! - `occupancy`: the lossy channel between fanout processes.
 //! - `history`: reads both topics once, for auditors. `topic_reader`: reads partitions up to known ends.
 //! - The member of the group: `feed` polls on a thread of its own, `member` answers rebalances, `load` reads the state that
 //!   a new owner starts from, `state` decides where that is, `ownership` is what the reading and the writing half share,
@@ -18,6 +19,7 @@ mod load;
 mod member;
 #[cfg(test)]
 mod mock_tests;
+mod occupancy;
 mod ownership;
 mod state;
 mod thread;
@@ -30,7 +32,7 @@ mod writer;
 pub(crate) use self::{client::refused, history::KafkaHistory};
 
 use self::{client::Clients, ownership::Ownership};
-use crate::{BoxFuture, EventLog, Feed, Follower, KafkaConfig, OpenError, Writer};
+use crate::{BoxFuture, EventLog, Feed, Follower, KafkaConfig, LossyChannel, OpenError, Writer};
 use std::sync::{Arc, atomic::AtomicU64};
 
 /// Apache Kafka.
@@ -78,6 +80,13 @@ impl EventLog for KafkaLog {
             Ok(Box::new(follower) as Box<dyn Follower>)
         })
     }
+
+    fn occupancy(&self) -> BoxFuture<'_, Result<Option<Box<dyn LossyChannel>>, OpenError>> {
+        Box::pin(async {
+            let channel = occupancy::open(Arc::clone(&self.clients)).await?;
+            Ok(Some(Box::new(channel) as Box<dyn LossyChannel>))
+        })
+    }
 }
 
 #[cfg(test)]
@@ -89,6 +98,7 @@ pub(crate) mod tests {
             brokers: brokers.into(),
             reactions_topic: "reactions".into(),
             aggregates_topic: "aggregates".into(),
+            occupancy_topic: "occupancy".into(),
             create_topics: true,
             replication: 3,
             min_insync: 2,

@@ -66,6 +66,19 @@ fn aggregates_topic(config: &KafkaConfig, partitions: u32) -> TopicPlan {
     TopicPlan { name: config.aggregates_topic.clone(), partitions, settings, required }
 }
 
+/// What it holds counts for ten seconds only, so it is deleted soon.
+pub(super) fn occupancy_topic(config: &KafkaConfig) -> TopicPlan {
+    let settings = vec![
+        (CLEANUP, "delete".into()),
+        // As for `aggregates`.
+        (STAMPS, "LogAppendTime".into()),
+        ("retention.ms", "600000".into()),
+        // Only whole segments are deleted.
+        ("segment.ms", "600000".into()),
+    ];
+    TopicPlan { name: config.occupancy_topic.clone(), partitions: 1, settings, required: &[] }
+}
+
 /// A topic that exists.
 pub(super) struct Topic<'a> {
     pub(super) name: &'a str,
@@ -200,6 +213,15 @@ mod tests {
         let (config, silent) = (config("x"), |_: &str| None);
         let topic = Topic { name: "t", replicas: 3, setting: &silent };
         assert!(topic.require_safe(&config).is_ok());
+    }
+
+    #[test]
+    fn the_topic_of_viewers_has_one_partition_and_is_soon_deleted() {
+        let Plan { name, partitions, settings } = occupancy_topic(&config("x"));
+        assert_eq!((&*name, partitions), ("occupancy", 1));
+        for setting in [("cleanup.policy", "delete"), ("retention.ms", "600000")] {
+            assert!(settings.iter().any(|(key, value)| (*key, &**value) == setting), "{settings:?}");
+        }
     }
 
     #[test]

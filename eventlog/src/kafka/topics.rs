@@ -3,7 +3,7 @@
 use super::{
     client::{Clients, Isolation, LogContext, Reader, Role, left_until},
     errors::{open_code, open_error},
-    topic_settings::{Topic, TopicPlan, plans},
+    topic_settings::{Topic, TopicPlan, occupancy_topic, plans},
 };
 use crate::{KafkaConfig, OpenError};
 use rdkafka::{
@@ -55,6 +55,20 @@ pub(super) fn prepare(clients: &Clients, partitions: u32, runtime: &Handle) -> R
     refuse_partitions(&plans, &sizes)?;
     let replicas: Vec<_> = found.iter().map(|found| found.replicas).collect();
     check_settings(&admin, config, &plans, &replicas, runtime, deadline)
+}
+
+/// Makes sure that topic `occupancy` is there. No promise rests on its settings. Blocks.
+pub(super) fn prepare_occupancy(clients: &Clients, runtime: &Handle) -> Result<(), OpenError> {
+    let config = &clients.config;
+    let topic = &config.occupancy_topic;
+    let reader = clients.reader(Role::Admin, Isolation::Committed)?;
+    if size(&reader, topic, &format!("asking {} for topic {topic}", config.brokers))?.is_none() {
+        let admin: AdminClient<LogContext> =
+            clients.create(&clients.base_config(Role::Admin), LogContext::new(Role::Admin))?;
+        create(&admin, config, &occupancy_topic(config), runtime)?;
+        await_topic(&reader, topic, Instant::now() + IN_ALL)?;
+    }
+    Ok(())
 }
 
 /// A topic that is there.

@@ -2,14 +2,19 @@
 //!
 //! - `state`: what the log holds and its rules; no waiting.
 //! - `parts`: writer, feed and follower, which wait for the state to change.
+//! - `occupancy`: the lossy channel.
 
+mod occupancy;
 mod parts;
 mod state;
 #[cfg(test)]
 mod tests;
 
-use crate::{AppendError, BoxFuture, EventLog, Feed, Follower, OpenError, Record, Writer, placement};
+use crate::{
+    AppendError, BoxFuture, EventLog, Feed, Follower, LossyChannel, OpenError, Record, Writer, placement,
+};
 use bytes::Bytes;
+use occupancy::Occupancy;
 use state::State;
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -36,6 +41,7 @@ pub enum CommitFault {
 /// leaves when its events are closed or dropped.
 pub struct MemoryLog {
     shared: Arc<Shared>,
+    occupancy: Arc<Occupancy>,
 }
 
 struct Shared {
@@ -68,7 +74,7 @@ impl MemoryLog {
     pub fn with_clock(partitions: u32, clock: Arc<dyn Fn() -> u64 + Send + Sync>) -> Arc<Self> {
         let shared =
             Shared { state: Mutex::new(State::new(partitions, clock)), changed: watch::Sender::new(()) };
-        Arc::new(Self { shared: Arc::new(shared) })
+        Arc::new(Self { shared: Arc::new(shared), occupancy: Arc::default() })
     }
 
     /// How many partitions there are.
@@ -138,6 +144,21 @@ impl MemoryLog {
         self.shared.change(|state| state.unfenced = !fence);
     }
 
+    /// While `true`, records of the lossy channel are lost.
+    pub fn lose_occupancy(&self, lose: bool) {
+        self.occupancy.lose(lose);
+    }
+
+    /// Breaks all open lossy channels.
+    pub fn break_occupancy(&self) {
+        self.occupancy.break_all();
+    }
+
+    /// Sends a record over the lossy channel, as a process does that has it open.
+    pub fn send_occupancy(&self, record: impl Into<Bytes>) {
+        self.occupancy.send(record.into());
+    }
+
     /// Breaks all open followers.
     pub fn break_followers(&self) {
         self.shared.change(|state| state.follower_generation += 1);
@@ -185,5 +206,9 @@ impl EventLog for MemoryLog {
 
     fn follower(&self) -> BoxFuture<'_, Result<Box<dyn Follower>, OpenError>> {
         Box::pin(async { parts::follower(&self.shared) })
+    }
+
+    fn occupancy(&self) -> BoxFuture<'_, Result<Option<Box<dyn LossyChannel>>, OpenError>> {
+        Box::pin(async { Ok(Some(occupancy::open(&self.occupancy))) })
     }
 }
