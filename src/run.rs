@@ -11,7 +11,7 @@ use crate::{
 use aggregator::Aggregator;
 use anyhow::Context;
 use axum::Router;
-use eventlog::{EventLog, OpenError};
+use eventlog::{EventLog, LogKind, OpenError};
 use fanout::Fanout;
 use ingest::Ingest;
 use service::{
@@ -271,6 +271,9 @@ fn describe_metrics(role: Role, config: &Config) {
         fanout::metrics::describe();
         if config.fanout.bridge.enabled {
             fanout::metrics::describe_bridge();
+        }
+        if config.log.kind == LogKind::Kafka {
+            fanout::metrics::describe_occupancy();
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     hello::Hellos,
     http,
     metrics::Meters,
+    occupancy::Sharing,
     outlet::Outlet,
     registry::Registry,
 };
@@ -191,6 +192,8 @@ impl Fanout {
             bridging.spawn(bridge.run());
             outlet
         });
+        let (mut sharing, all_left) = (JoinSet::new(), CancellationToken::new());
+        sharing.spawn(Sharing { log: Arc::clone(&log), shared: Arc::clone(&shared) }.run(all_left.clone()));
         let follow = Follow {
             log,
             shared: Arc::clone(&shared),
@@ -222,6 +225,9 @@ impl Fanout {
         if tokio::time::timeout(FLUSH_TIMEOUT, bridging.join_next()).await.is_err() {
             tracing::warn!("the bridge did not hand over all in time");
         }
+        // The others hear that nobody is here any more, which takes no longer than a second.
+        all_left.cancel();
+        while sharing.join_next().await.is_some() {}
         edge.stop();
         while edge_ended.recv().await.is_some() {}
         result

@@ -4,6 +4,7 @@
 //! - `frames`: a frame in the forms in which it goes out, each made once, when it is first asked for.
 //! - `registry`: the newest frame of each room, and how many watch. `newest`: of each room, what waits to be handed on.
 //! - `busiest`: which rooms are worth a look.
+//! - `occupancy`: how many viewers a room has in all processes.
 //! - `hello`: what a viewer is told first.
 //! - `edge`: the viewers' sockets, in shards.
 //! - `http`: snapshots, server-sent events, and the way to WebSockets.
@@ -27,6 +28,7 @@ mod http;
 pub mod metrics;
 mod mqtt;
 mod newest;
+mod occupancy;
 mod outlet;
 mod registry;
 #[cfg(test)]

@@ -57,6 +57,20 @@ pub const BRIDGE_CONNECTED: &str = "uproar_fanout_bridge_connected";
 /// not as the protocol says), `stalled` (the broker took nothing, or acknowledged nothing), `fault` (a bug).
 pub const BRIDGE_FAILURES: &str = "uproar_fanout_bridge_failures_total";
 
+/// Counter: records by which fanout processes tell each other of their viewers, by outcome: `sent` or `not_sent` (as many waited as
+/// may), and of those that came `received` (of another process, and counted), `malformed`, or `too_many_nodes` (of more processes than
+/// are kept). Only on Kafka.
+pub const OCCUPANCY_RECORDS: &str = "uproar_fanout_occupancy_records_total";
+/// Counter: rooms with viewers that were left out because there are too many: of what this process tells (`own`, again with every
+/// report) or of what it was told (`others`, again with every record). Their `viewers` are too low. Only on Kafka.
+pub const OCCUPANCY_LEFT_OUT: &str = "uproar_fanout_occupancy_rooms_left_out_total";
+/// Gauge: 1 while this process sees its own records of viewers come back; at 0 its frames tell of its own viewers only. There only
+/// where it exchanges such records: on Kafka, with `fanout.occupancy`.
+pub const OCCUPANCY_CONNECTED: &str = "uproar_fanout_occupancy_connected";
+
+/// The outcomes of [`OCCUPANCY_RECORDS`].
+pub(crate) const OCCUPANCY_OUTCOMES: [&str; 5] =
+    ["sent", "not_sent", "received", "malformed", "too_many_nodes"];
 /// The causes of [`BRIDGE_FAILURES`].
 pub(crate) const BRIDGE_CAUSES: [&str; 6] = ["unreachable", "tls", "refused", "lost", "stalled", "fault"];
 /// The causes of [`REFUSED`].
@@ -218,6 +232,19 @@ pub fn describe() {
     }
     for cause in CLOSE_CAUSES {
         counter!(CLOSES, "cause" => cause).absolute(0);
+    }
+}
+
+/// Registers the metrics of the exchange with other processes, where there may be others.
+pub fn describe_occupancy() {
+    describe_counter!(OCCUPANCY_RECORDS, "Records by which processes tell each other of viewers, by outcome");
+    describe_counter!(OCCUPANCY_LEFT_OUT, "Rooms with viewers that were left out because there are too many");
+    describe_gauge!(OCCUPANCY_CONNECTED, "1 while own records of viewers come back");
+    for outcome in OCCUPANCY_OUTCOMES {
+        counter!(OCCUPANCY_RECORDS, "outcome" => outcome).absolute(0);
+    }
+    for of in ["own", "others"] {
+        counter!(OCCUPANCY_LEFT_OUT, "of" => of).absolute(0);
     }
 }
 

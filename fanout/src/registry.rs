@@ -13,6 +13,7 @@ use crate::{
     Config,
     frames::Encoded,
     metrics::{Meters, Protocol, refused},
+    occupancy::Elsewhere,
 };
 use dashmap::{DashMap, Entry};
 use std::{
@@ -42,6 +43,8 @@ pub(crate) struct Registry {
     empty_rooms_watched: AtomicUsize,
     /// Viewers that watch all rooms.
     all_watches: AtomicUsize,
+    /// Viewers of other processes, by room.
+    elsewhere: Arc<Elsewhere>,
     meters: Arc<Meters>,
 }
 
@@ -165,6 +168,7 @@ impl Registry {
             viewers: watch::Sender::new(0),
             empty_rooms_watched: AtomicUsize::new(0),
             all_watches: AtomicUsize::new(0),
+            elsewhere: Arc::default(),
             meters,
         })
     }
@@ -299,10 +303,24 @@ impl Registry {
         WatchAll(Arc::clone(self))
     }
 
-    /// The viewers of a room in this process. Viewers of all rooms are not among them.
+    /// The viewers of a room: those here, and those of other processes as far as they are known. Viewers of all rooms are not
+    /// among them.
     pub(crate) fn viewers_of(&self, room: &RoomName) -> u64 {
         let here = self.rooms.get(room).and_then(|room| room.watched.as_ref().map(Watched::viewers));
-        u64::from(here.unwrap_or(0))
+        u64::from(here.unwrap_or(0)) + self.elsewhere.viewers_of(room)
+    }
+
+    /// The viewers that each room has in this process. Rooms without any are left out.
+    pub(crate) fn viewers_here(&self) -> Vec<(RoomName, u32)> {
+        let viewers_of = |room: &Room| room.watched.as_ref().map_or(0, Watched::viewers);
+        let rooms = self.rooms.iter().map(|room| (viewers_of(&room), room));
+        let rooms = rooms.filter(|(viewers, _)| *viewers > 0);
+        rooms.map(|(viewers, room)| (room.key().clone(), viewers)).collect()
+    }
+
+    /// Viewers of other processes, by room.
+    pub(crate) fn elsewhere(&self) -> &Arc<Elsewhere> {
+        &self.elsewhere
     }
 
     /// How many viewers there are.

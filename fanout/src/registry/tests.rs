@@ -258,6 +258,8 @@ proptest! {
                 let of_room = watches.iter().filter(|(watch, _)| watch.room == room);
                 let viewers: u64 = of_room.map(|(_, joined)| joined).sum();
                 prop_assert_eq!(registry.viewers_of(&room), viewers);
+                let listed = registry.viewers_here().into_iter().find(|(listed, _)| *listed == room);
+                prop_assert_eq!(listed.map_or(0, |(_, viewers)| u64::from(viewers)), viewers);
             }
         }
     }
