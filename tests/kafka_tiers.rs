@@ -17,28 +17,32 @@ use std::{
 };
 
 /// Plans of the tiers, with topics and a group that no other test has.
-struct Tiers {
-    ingest: Plan,
-    aggregator: Plan,
-    fanout: Plan,
-    name: String,
+pub struct Tiers {
+    pub ingest: Plan,
+    pub aggregator: Plan,
+    pub fanout: Plan,
+    pub name: String,
 }
 
-fn tiers(cluster: &kafka::Cluster, dir: &Path) -> Tiers {
+/// The plan of a process that uses the topics and the group `name`.
+pub fn plan(cluster: &kafka::Cluster, dir: &Path, name: &str, role: &'static str) -> Plan {
+    Plan::new(role, dir)
+        .set("log.kind=kafka")
+        .set("log.partitions=4")
+        .set(format!("log.kafka.brokers={}", cluster.bootstrap()))
+        .set(format!("log.kafka.reactions_topic={name}-reactions"))
+        .set(format!("log.kafka.aggregates_topic={name}-aggregates"))
+        .set(format!("log.kafka.occupancy_topic={name}-occupancy"))
+        .set(format!("log.kafka.group={name}"))
+        .set(format!("log.kafka.instance_id={role}"))
+        .set("log.kafka.session_timeout_ms=6000")
+        .set("aggregator.interval_ms=500")
+}
+
+pub fn tiers(cluster: &kafka::Cluster, dir: &Path) -> Tiers {
     static TESTS: AtomicU32 = AtomicU32::new(0);
     let name = format!("tiers-{}", TESTS.fetch_add(1, Ordering::Relaxed));
-    let plan = |role: &'static str| {
-        Plan::new(role, dir)
-            .set("log.kind=kafka")
-            .set("log.partitions=4")
-            .set(format!("log.kafka.brokers={}", cluster.bootstrap()))
-            .set(format!("log.kafka.reactions_topic={name}-reactions"))
-            .set(format!("log.kafka.aggregates_topic={name}-aggregates"))
-            .set(format!("log.kafka.group={name}"))
-            .set(format!("log.kafka.instance_id={role}"))
-            .set("log.kafka.session_timeout_ms=6000")
-            .set("aggregator.interval_ms=500")
-    };
+    let plan = |role| plan(cluster, dir, &name, role);
     Tiers {
         ingest: plan("ingest"),
         aggregator: plan("aggregator"),

@@ -16,6 +16,7 @@ mod end_to_end;
 mod kafka_log;
 mod kafka_tiers;
 mod log_output;
+mod occupancy;
 mod overload;
 mod readme;
 mod rooms;

@@ -29,6 +29,16 @@ impl WsViewer {
         }
     }
 
+    /// The next frame; `None` where the connection ended.
+    pub async fn try_frame(&mut self) -> Option<Value> {
+        loop {
+            let message = self.0.next().await?.ok()?;
+            if message.is_text() {
+                return serde_json::from_str(&message.into_text().ok()?).ok();
+            }
+        }
+    }
+
     /// The first frame with this total.
     pub async fn until_total(&mut self, total: u64) -> Value {
         loop {
@@ -36,6 +46,16 @@ impl WsViewer {
             let now = frame["total"].as_u64().unwrap();
             assert!(now <= total, "{now} is more than the {total} that were accepted");
             if now == total {
+                return frame;
+            }
+        }
+    }
+
+    /// The first frame that tells so many viewers.
+    pub async fn until_viewers(&mut self, viewers: u64) -> Value {
+        loop {
+            let frame = self.frame().await;
+            if frame["viewers"].as_u64() == Some(viewers) {
                 return frame;
             }
         }
@@ -76,11 +96,20 @@ impl MqttViewer {
 
     /// The first frame with this total.
     pub async fn until_total(&mut self, total: u64) -> Value {
+        self.until("total", total).await
+    }
+
+    /// The first frame that tells so many viewers.
+    pub async fn until_viewers(&mut self, viewers: u64) -> Value {
+        self.until("viewers", viewers).await
+    }
+
+    async fn until(&mut self, field: &str, value: u64) -> Value {
         loop {
             let event = timeout(PATIENCE, self.events.poll()).await.expect("a frame in time").unwrap();
             if let Event::Incoming(Packet::Publish(publish)) = event {
                 let frame: Value = serde_json::from_slice(&publish.payload).unwrap();
-                if frame["total"].as_u64() == Some(total) {
+                if frame[field].as_u64() == Some(value) {
                     return frame;
                 }
             }
