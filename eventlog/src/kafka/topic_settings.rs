@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_topic_of_viewers_has_one_partition_and_is_soon_deleted() {
-        let Plan { name, partitions, settings } = occupancy_topic(&config("x"));
+        let TopicPlan { name, partitions, settings, .. } = occupancy_topic(&config("x"));
         assert_eq!((&*name, partitions), ("occupancy", 1));
         for setting in [("cleanup.policy", "delete"), ("retention.ms", "600000")] {
             assert!(settings.iter().any(|(key, value)| (*key, &**value) == setting), "{settings:?}");
