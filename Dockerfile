@@ -6,7 +6,7 @@
 # or `docker run uproar fanout` and the like (compose.yaml). The admin port is on the container's loopback unless
 # UPROAR__SERVICE__ADMIN_LISTEN=0.0.0.0:9090 is in its environment.
 FROM rust:1.95.0-bookworm AS build
-# librdkafka and OpenSSL are built from their bundled sources: a C compiler, make and perl.
+# librdkafka, OpenSSL and SQLite are built from their bundled sources: a C compiler, make and perl.
 RUN apt-get update && apt-get install -y --no-install-recommends build-essential perl && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .

@@ -44,8 +44,8 @@ pub(crate) struct AuditArgs {
 }
 
 /// What `uproar audit --help` says at its end.
-pub(crate) const HELP: &str = "Reads `aggregates` and what is left of `reactions`, and changes nothing. On Kafka it may run beside everything
-else; it joins no group. The embedded log has to be stopped first.
+pub(crate) const HELP: &str = "Reads `aggregates` and what is left of `reactions`, and changes nothing. It may run beside everything else; it joins
+no group.
 
 For every room: windows, count, total, late, skewed, how many reactions were compared with their records, and
 \"clean\" or what is wrong. What compaction and retention took away is no fault (docs/audit.md).

@@ -35,11 +35,11 @@ pub enum LogKind {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmbeddedConfig {
-    /// Folder of the log's file.
+    /// Folder of the log's files.
     pub dir: PathBuf,
-    /// Reactions that are rolled up and older than this are trimmed.
+    /// Reactions that are rolled up and older than this are deleted.
     pub retention_ms: u64,
-    /// Cache of the store.
+    /// SQLite's cache of aggregates.
     pub cache_mib: u64,
     /// How many calls of `send` may wait for the disk; the appends of more are refused.
     pub max_queued: usize,

@@ -3,7 +3,7 @@
 //! For auditors. All of it blocks. Partition by partition: first [`History::span`], which says up to where there are
 //! committed records now, then the records up to there.
 
-use crate::{Config, LogKind, OpenError, Record, embedded::EmbeddedHistory, kafka::KafkaHistory};
+use crate::{Config, LogKind, OpenError, Record, embedded::EmbeddedArchive, kafka::KafkaHistory};
 use bytes::Bytes;
 use std::ops::Range;
 use wire::RoomName;
@@ -58,7 +58,7 @@ pub struct HistoryAggregate {
 /// Opens the log that the config names, which has to be there. Blocks.
 pub fn history(config: &Config) -> Result<Box<dyn History>, OpenError> {
     match config.kind {
-        LogKind::Embedded => Ok(Box::new(EmbeddedHistory::open(&config.embedded)?)),
+        LogKind::Embedded => Ok(Box::new(EmbeddedArchive::open(&config.embedded)?)),
         LogKind::Kafka => Ok(Box::new(KafkaHistory::open(&config.kafka)?)),
     }
 }

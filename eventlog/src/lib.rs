@@ -10,7 +10,7 @@
 //!
 //! [`history()`] opens a log for an auditor, who reads it once and changes nothing.
 //!
-//! Only this crate knows rdkafka and the embedded store. [`open`] picks the adapter that the config names.
+//! Only this crate knows rdkafka and SQLite. [`open`] picks the adapter that the config names.
 //! All adapters pass the suite in `conformance`.
 
 mod config;

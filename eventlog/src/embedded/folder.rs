@@ -1,140 +1,142 @@
-//! The folder of the log: makes it, opens what is in it, and says clearly why that can't be done.
+//! The folder of the log: makes it, locks it, and opens both files, which have to fit together.
 
 use super::{
-    journal::{Journal, JournalError, Mark, Medium, Shelf},
-    store::{Committed, FORMAT, Store, StoreError},
-    upgrade,
+    checkpoint::{self, Copied},
+    database::{Cause, Database, StoreError},
+    reactions,
+    rollup::{self, Committed},
 };
 use crate::{EmbeddedConfig, OpenError};
-use redb::{Database, DatabaseError};
+use rusqlite::Connection;
 use std::{
-    fs::{self, File},
-    io::{self, BufReader, Read},
+    fs::{self, File, TryLockError},
+    io,
     ops::Range,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
 };
 
-/// Aggregates and committed offsets. Its lock is the lock of the whole folder.
-pub(super) const FILE: &str = "log.redb";
-/// The folder of the journal.
-pub(super) const SEGMENTS: &str = "reactions";
-/// Of a file that redb is making, the bytes that may be something else than zero: its first page, less what tells it from others.
-const BEGUN: Range<u64> = 9..4_096;
+/// Locked by the process that writes to the log. Auditors don't ask for it.
+const LOCK: &str = "lock";
+/// Records are appended and read in order, so that little is read twice.
+const REACTIONS_CACHE_KIB: u64 = 2 << 10;
 
 /// What is in the folder.
 pub(super) struct Opened {
-    pub(super) store: Store,
+    pub(super) reactions: OpenFile,
+    pub(super) rollup: OpenFile,
+    /// By partition, the offset that the next record will have.
+    pub(super) ends: Vec<u64>,
     pub(super) committed: Committed,
-    pub(super) journal: Journal,
+    pub(super) lock: File,
+}
+
+/// One file, for the thread that writes to it.
+pub(super) struct OpenFile {
+    pub(super) database: Database,
+    pub(super) conn: Connection,
 }
 
 /// Opens the log in the folder, or makes it. Blocks.
-pub(super) fn open(config: &EmbeddedConfig, partitions: u32, medium: Medium) -> Result<Opened, OpenError> {
+pub(super) fn open(config: &EmbeddedConfig, partitions: u32) -> Result<Opened, OpenError> {
     let dir = &config.dir;
-    let invalid = |what: &str, error: &dyn std::fmt::Display| {
-        OpenError::Invalid(format!("{what} {}: {error}", dir.display()))
+    let failed = |what: &str, path: &Path, error: &dyn std::fmt::Display| {
+        OpenError::Invalid(format!("{what} {}: {error}", path.display()))
     };
-    let segments = dir.join(SEGMENTS);
-    let made = make(&segments).map_err(|error| invalid("can't make the folder", &error))?;
-    empty_unfinished(&dir.join(FILE)).map_err(|error| invalid("can't open the log in", &error))?;
-    let db = database(config).map_err(|error| match error {
-        DatabaseError::DatabaseAlreadyOpen => invalid("can't open", &"another process has this log open"),
-        error => invalid("can't open the log in", &error),
+    let made = make(dir).map_err(|error| failed("can't make the folder", dir, &error))?;
+    let lock = lock(dir).map_err(|error| match error {
+        TryLockError::WouldBlock => failed("can't open", dir, &"another process has this log open"),
+        TryLockError::Error(error) => failed("can't lock", dir, &error),
     })?;
-    let opened = prepare(db, &segments, partitions, medium).map_err(|error| match error {
-        StoreError::Differs { key: "partitions", found, expected } => {
-            let text = format!(
-                "it has {found} partitions, and log.partitions says {expected}: set that to {found}, or \
-                 choose another folder"
-            );
-            invalid("can't open the log in", &text)
-        }
-        error => invalid("can't open the log in", &error),
-    })?;
+    let reactions = Database {
+        path: dir.join(reactions::FILE),
+        schema: reactions::SCHEMA,
+        cache_kib: REACTIONS_CACHE_KIB,
+    };
+    let rollup =
+        Database { path: dir.join(rollup::FILE), schema: rollup::SCHEMA, cache_kib: config.cache_mib << 10 };
+    let opened = open_both(reactions, rollup, partitions, lock)?;
     // A synced file is lost in a power cut when the entry that names it is not: the folder is synced, and so is each
     // folder in which one was made.
     for dir in std::iter::once(dir.as_path()).chain(made.iter().filter_map(|dir| dir.parent())) {
-        sync(dir).map_err(|error| invalid("can't sync the folder of", &error))?;
+        sync(dir).map_err(|error| failed("can't sync the folder", dir, &error))?;
     }
     Ok(opened)
 }
 
-fn prepare(db: Database, segments: &Path, partitions: u32, medium: Medium) -> Result<Opened, StoreError> {
-    if let Some(format @ 1..FORMAT) = Store::meta(&db, "format")?
-        && Store::meta(&db, "partitions")? == Some(u64::from(partitions))
-    {
-        upgrade::run(&db, format, segments, partitions)?;
-    }
-    let (store, committed) = Store::prepare(db, partitions)?;
-    let found = Journal::open(segments, medium.clone())?;
-    let (shelf, end) = match &found {
-        Some(journal) => (Arc::clone(journal.shelf()), journal.end().clone()),
-        None => Shelf::empty(segments.to_owned(), partitions),
+/// Nothing is made before what is there was checked: an empty file would be in the way of one that is brought back.
+fn open_both(
+    reactions: Database,
+    rollup: Database,
+    partitions: u32,
+    lock: File,
+) -> Result<Opened, OpenError> {
+    let in_reactions = |error| open_error(&reactions.path, &error);
+    let in_rollup = |error| open_error(&rollup.path, &error);
+    let reactions_found = reactions.find(partitions).map_err(in_reactions)?;
+    let rollup_found = rollup.find(partitions).map_err(in_rollup)?;
+    let spans = match &reactions_found {
+        Some(conn) => reactions::spans(conn, partitions).map_err(|error| in_reactions(error.into()))?,
+        None => vec![0..0; partitions as usize],
     };
-    // Before anything is made beside files that may be brought back.
-    check(&shelf, &end, &committed)?;
-    let journal = match found {
-        Some(journal) => journal,
-        None => Journal::create(segments, end, medium)?,
+    let committed = match &rollup_found {
+        Some(conn) => rollup::committed(conn, partitions).map_err(|error| in_rollup(error.into()))?,
+        None => Committed { next_commit: 0, offsets: vec![0; partitions as usize] },
     };
-    Ok(Opened { store, committed, journal })
+    check(&spans, &committed.offsets).map_err(in_reactions)?;
+    let made = |database: &Database, found: Option<Connection>| {
+        let conn = found.map_or_else(|| database.create(partitions), Ok)?;
+        settle(&conn)?;
+        Ok(conn)
+    };
+    let reactions_conn = made(&reactions, reactions_found).map_err(in_reactions)?;
+    let rollup_conn = made(&rollup, rollup_found).map_err(in_rollup)?;
+    Ok(Opened {
+        reactions: OpenFile { database: reactions, conn: reactions_conn },
+        rollup: OpenFile { database: rollup, conn: rollup_conn },
+        ends: spans.into_iter().map(|span| span.end).collect(),
+        committed,
+        lock,
+    })
 }
 
-/// Whether all that was rolled up is, or was, in the journal, and all that was not is.
-pub(super) fn check(shelf: &Shelf, end: &Mark, committed: &Committed) -> Result<(), JournalError> {
-    let reaches = |(next, committed): (&u64, &u64)| next >= committed;
-    let fits = end.offsets.len() == committed.offsets.len();
-    if !fits || !end.offsets.iter().zip(&committed.offsets).all(reaches) {
-        return Err(JournalError::Missing);
+/// Whether all that was rolled up is, or was, among the reactions, and all that was not is.
+fn check(spans: &[Range<u64>], committed: &[u64]) -> Result<(), StoreError> {
+    let mut pairs = spans.iter().zip(committed);
+    if pairs.clone().any(|(span, committed)| span.end < *committed) {
+        return Err(StoreError::Missing);
     }
-    // Only what is rolled up is trimmed.
-    if (0..).zip(&committed.offsets).any(|(partition, committed)| shelf.oldest_offset(partition) > *committed)
-    {
-        return Err(JournalError::Unmatched);
+    // Only records that are rolled up are trimmed.
+    if pairs.any(|(span, committed)| span.start > *committed) {
+        return Err(StoreError::Unmatched);
     }
     Ok(())
 }
 
-/// Empties the file if a start was cut short while it made it: redb, which takes an empty file for a new one, refuses what is
-/// left then.
-fn empty_unfinished(path: &Path) -> io::Result<()> {
-    let file = match File::options().read(true).write(true).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        file => file?,
-    };
-    // Whoever has the lock may be making it.
-    if file.try_lock().is_ok() && is_unfinished(&file)? {
-        file.set_len(0)?;
+/// Copies the WAL that a dead process left into the file, and syncs that. The process may have died between a write and its
+/// sync, or because a sync failed: what the kernel shows of the WAL is not on the disk then, and is not written again.
+fn settle(conn: &Connection) -> Result<(), StoreError> {
+    match checkpoint::copy(conn)? {
+        Some(Copied { pages, copied }) if pages == copied => Ok(()),
+        _ => Err(StoreError::Read),
     }
-    Ok(())
 }
 
-/// Whether redb was making the file: it writes the first bytes after all else was synced, and until then nothing behind the
-/// first page.
-fn is_unfinished(file: &File) -> io::Result<bool> {
-    for (at, byte) in (0..).zip(BufReader::new(file).bytes()) {
-        if byte? != 0 && !BEGUN.contains(&at) {
-            return Ok(false);
-        }
+/// What a tier is told. It keeps on trying where that can help.
+pub(super) fn open_error(path: &Path, error: &StoreError) -> OpenError {
+    let text = |advice: &str| format!("{}: {error}{advice}", path.display());
+    match (error, error.cause()) {
+        (StoreError::Read, _) => OpenError::Unavailable(text("")),
+        (_, cause @ Cause::DiskFull) => OpenError::Unavailable(text(&format!(": {}", cause.advice()))),
+        (_, cause @ Cause::Damaged) => OpenError::Invalid(text(&format!(": {}", cause.advice()))),
+        (_, Cause::Other) => OpenError::Invalid(text("")),
     }
-    Ok(true)
 }
 
-fn database(config: &EmbeddedConfig) -> Result<Database, DatabaseError> {
-    let path = config.dir.join(FILE);
-    let (told, shown) = (AtomicBool::new(false), path.display().to_string());
-    Database::builder()
-        .set_cache_size(usize::try_from(config.cache_mib << 20).unwrap_or(usize::MAX))
-        .set_repair_callback(move |_| {
-            if !told.swap(true, Ordering::Relaxed) {
-                tracing::warn!(file = shown, "the log was not closed cleanly and is checked first");
-            }
-        })
-        .create(path)
+fn lock(dir: &Path) -> Result<File, TryLockError> {
+    let file = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK));
+    let file = file.map_err(TryLockError::Error)?;
+    file.try_lock()?;
+    Ok(file)
 }
 
 /// Makes the folder, and those above it that are missing. Gives those that were made.
@@ -146,7 +148,7 @@ fn make(dir: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Syncs the entries of a folder.
-pub(super) fn sync(dir: &Path) -> io::Result<()> {
+fn sync(dir: &Path) -> io::Result<()> {
     // The parent of a relative folder may be the empty path.
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     File::open(dir)?.sync_all()

@@ -5,7 +5,8 @@
 
 use super::{
     Shared, broken,
-    store::{NewestOfRoom, StoreError},
+    database::{self, StoreError},
+    rollup::{self, NewestOfRoom},
 };
 use crate::{BoxFuture, FeedError, FollowEvent, FollowedRecord, Follower};
 use std::{collections::BTreeSet, sync::Arc};
@@ -40,7 +41,7 @@ impl EmbeddedFollower {
     pub(super) fn open(shared: &Arc<Shared>) -> Self {
         let mut follower = Self {
             shared: Arc::clone(shared),
-            changed: shared.tail.commits(),
+            changed: shared.recent.commits(),
             cursor: 0,
             known: BTreeSet::new(),
             untold: Vec::new(),
@@ -52,15 +53,15 @@ impl EmbeddedFollower {
     }
 
     fn load(&mut self) {
-        let store = Arc::clone(&self.shared.store);
-        self.loading = Some(spawn_blocking(move || store.newest()));
+        let path = self.shared.rollup.clone();
+        self.loading = Some(spawn_blocking(move || rollup::newest(&database::reader(&path)?)));
     }
 
     async fn advance(&mut self) -> Result<FollowEvent, FeedError> {
         loop {
             // Marked as seen before the look, so that no change after it is missed.
             self.changed.borrow_and_update();
-            drop(self.shared.tail.look()?);
+            drop(self.shared.recent.look()?);
             if !self.untold.is_empty() {
                 let start = self.untold.len().saturating_sub(RECORDS_PER_EVENT);
                 return Ok(FollowEvent::Records(self.untold.drain(start..).rev().collect()));
@@ -68,7 +69,9 @@ impl EmbeddedFollower {
             if let Some(loading) = &mut self.loading {
                 let loaded = loading.await;
                 self.loading = None;
-                let (next_commit, newest) = loaded.map_err(broken)?.map_err(broken)?;
+                let loaded = loaded.map_err(broken)?;
+                let (next_commit, newest) =
+                    loaded.map_err(|error| broken(self.shared.recent.stop(rollup::FILE, &error)))?;
                 self.take_loaded(next_commit, newest);
             } else if !self.told_caught_up {
                 self.told_caught_up = true;
@@ -96,7 +99,7 @@ impl EmbeddedFollower {
 
     /// Takes the commits in memory, or begins to load. `false` when there is nothing new.
     fn take_commits(&mut self) -> Result<bool, FeedError> {
-        let commits = self.shared.tail.look()?.commits.from(self.cursor, READ_BYTES);
+        let commits = self.shared.recent.look()?.commits.from(self.cursor, READ_BYTES);
         let Some(commits) = commits else {
             tracing::debug!(cursor = self.cursor, "a follower lags and loads the newest of each room");
             self.load();

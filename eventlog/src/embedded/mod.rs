@@ -1,55 +1,49 @@
-//! The adapter for the embedded log: durable, for one process, in one folder.
+//! The adapter for the embedded log: durable, for one process, in one folder with two SQLite files.
 //!
-//! - `folder` opens it. `journal` keeps the reactions, a `row` for each group commit; `store` the aggregates and
-//!   what is committed (redb): in `blocks`, a `block` for many aggregates, of which `live` knows what is needed. `upgrade` knows older
-//!   formats.
-//! - `appends` and `commits` are the two threads that write, a `worker` each: to the journal, and to the store. `writer` and `feed`
-//!   hand them jobs through bounded queues; `feed` and `follower` read.
-//! - `history` reads all once, for auditors, through `overlay`, which keeps writes from it.
-//! - `tail` is what the threads share with readers: the newest groups and commits (`ring`, `pack`), so that a reader that keeps
+//! - `folder` makes, locks and opens it; `database` is one file: its settings and what its errors mean. `reactions` and
+//!   `rollup` hold the SQL of the two files.
+//! - `append_thread` and `commit_thread` write, each to one file, each as a `worker` with a bounded queue. `checkpoint` is a third
+//!   thread, which copies what they wrote from the WALs into the files.
+//! - `writer`, `membership` and `follower` are the port's handles. `archive` reads all once, for auditors, also beside a running
+//!   process.
+//! - `recent` is shared by the threads and the readers: the newest groups and commits (`ring`), so that a reader that keeps
 //!   up never touches the disk.
 //!
-//! Why an acknowledged record is kept: `append` resolves after its frame was synced (`fdatasync`, which also syncs the
-//! file's length); the names of files were synced with their folders before. A commit writes aggregates and offsets in one
-//! transaction of redb, which is synced too. Records are in the journal before they can be committed, so the journal
-//! reaches at least as far as the commits, and what is not committed is read again.
+//! Why an acknowledged record is kept: `append` resolves after its transaction was synced (`synchronous=FULL`); the names of the files
+//! were synced with their folders before. A commit writes aggregates and offsets in one transaction. Records are synced before they
+//! can be committed, so `reactions.db` reaches at least as far as `rollup.db` says, and what is not committed is read again.
 
-mod appends;
-mod block;
-mod blocks;
-mod commits;
-mod feed;
+mod append_thread;
+mod archive;
+mod checkpoint;
+mod commit_thread;
+mod database;
 mod folder;
 mod follower;
-mod history;
-mod journal;
-mod live;
-mod overlay;
-mod pack;
+mod membership;
+mod reactions;
+mod recent;
 mod ring;
-mod row;
-mod store;
-mod tail;
+mod rollup;
 #[cfg(test)]
 mod tests;
-mod upgrade;
 mod worker;
 mod writer;
 
-pub(crate) use history::EmbeddedHistory;
+pub(crate) use archive::EmbeddedArchive;
 
 use crate::{BoxFuture, EmbeddedConfig, EventLog, Feed, FeedError, Follower, OpenError, Writer};
-use appends::Appends;
-use commits::Commits;
-use folder::Opened;
-use journal::{Medium, Shelf};
-use pack::Pack;
+use append_thread::AppendThread;
+use checkpoint::{Checkpoint, Checkpointer, Wal};
+use commit_thread::CommitThread;
+use folder::{OpenFile, Opened};
+use recent::Recent;
 use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    fs::File,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicUsize},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use store::Store;
-use tail::Tail;
 use worker::Worker;
 
 /// Milliseconds since the epoch.
@@ -69,51 +63,93 @@ pub(crate) struct EmbeddedLog {
     shared: Arc<Shared>,
 }
 
-/// What all parts of the log hold. The last of them closes the file.
+/// What all parts of the log hold. The last of them closes the files. Fields are dropped in this order: threads end before the
+/// lock goes.
 struct Shared {
-    store: Arc<Store>,
-    shelf: Arc<Shelf>,
-    tail: Arc<Tail>,
-    appends: Worker<appends::Job>,
-    commits: Worker<commits::Job>,
+    recent: Arc<Recent>,
+    /// Of `reactions.db` and `rollup.db`, for those who read them.
+    reactions: PathBuf,
+    rollup: PathBuf,
+    /// Bytes of the appends that wait for the disk.
+    queued_bytes: Arc<AtomicUsize>,
+    appends: Worker<append_thread::Job>,
+    commits: Worker<commit_thread::Job>,
+    _checkpointer: Checkpointer,
+    _lock: File,
 }
 
 impl EmbeddedLog {
     /// Opens the log, or makes it. It has as many partitions as it was made with; others are refused.
     pub(crate) async fn open(config: &EmbeddedConfig, partitions: u32) -> Result<Self, OpenError> {
         let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        Self::open_with(config, partitions, Arc::new(now), Medium::default()).await
+        Self::open_with(config, partitions, Arc::new(now), checkpoint::EVERY).await
     }
 
     async fn open_with(
         config: &EmbeddedConfig,
         partitions: u32,
         clock: Clock,
-        medium: Medium,
+        checkpoint_every: Duration,
     ) -> Result<Self, OpenError> {
-        let folder = config.clone();
-        let opened = tokio::task::spawn_blocking(move || folder::open(&folder, partitions, medium)).await;
-        Self::start(opened.map_err(|error| OpenError::Invalid(error.to_string()))??, config, clock)
+        let config = config.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            Self::start(folder::open(&config, partitions)?, &config, clock, checkpoint_every)
+        });
+        opened.await.map_err(|error| OpenError::Invalid(error.to_string()))?
     }
 
-    fn start(opened: Opened, config: &EmbeddedConfig, clock: Clock) -> Result<Self, OpenError> {
-        let Opened { store, committed, journal } = opened;
-        let (store, shelf, partitions) =
-            (Arc::new(store), Arc::clone(journal.shelf()), committed.offsets.len() as u32);
-        let tail = Arc::new(Tail::new(journal.end().group, committed.next_commit));
-        let commits = Commits {
-            store: Arc::clone(&store),
-            tail: Arc::clone(&tail),
-            shelf: Arc::clone(&shelf),
-            committed,
-            clock: Arc::clone(&clock),
+    fn start(
+        opened: Opened,
+        config: &EmbeddedConfig,
+        clock: Clock,
+        checkpoint_every: Duration,
+    ) -> Result<Self, OpenError> {
+        let Opened { reactions, rollup, ends, committed, lock } = opened;
+        let partitions = ends.len() as u32;
+        let recent =
+            Recent::new(config.dir.clone(), ends.clone(), committed.offsets.clone(), committed.next_commit);
+        let (recent, queued_bytes) = (Arc::new(recent), Arc::<AtomicUsize>::default());
+        let (of_reactions, of_rollup) = (Arc::<Wal>::default(), Arc::<Wal>::default());
+        let appends = AppendThread {
+            recent: Arc::clone(&recent),
+            wal: Arc::clone(&of_reactions),
+            queued_bytes: Arc::clone(&queued_bytes),
+            clock,
             retention_ms: config.retention_ms,
+            ends,
+            trimmed_for: vec![0; partitions as usize],
+        };
+        let commits = CommitThread {
+            recent: Arc::clone(&recent),
+            wal: Arc::clone(&of_rollup),
+            committed,
             last_member: 0,
         };
-        let appends = Appends { tail: Arc::clone(&tail), journal, clock, pack: Pack::default() };
-        let appends = Worker::start("log-appends", config.max_queued, |jobs| appends.run(jobs))?;
-        let commits = Worker::start("log-commits", COMMITS_QUEUED_MAX, |jobs| commits.run(jobs))?;
-        let shared = Arc::new(Shared { store, shelf, tail, appends, commits });
+        let paths = (reactions.database.path.clone(), rollup.database.path.clone());
+        let checkpoint = |name, OpenFile { database, conn }, wal| {
+            let path = database.path.clone();
+            let checkpoint = Checkpoint::new(name, database, wal);
+            let checkpoint = checkpoint.map_err(|error| folder::open_error(&path, &error))?;
+            Ok::<_, OpenError>((checkpoint, conn))
+        };
+        let (of_reactions, appending) = checkpoint(reactions::FILE, reactions, of_reactions)?;
+        let (of_rollup, committing) = checkpoint(rollup::FILE, rollup, of_rollup)?;
+        let checkpointer =
+            Checkpointer::start(vec![of_reactions, of_rollup], Arc::clone(&recent), checkpoint_every)?;
+        let appends =
+            Worker::start("log-appends", config.max_queued, move |jobs| appends.run(&appending, jobs))?;
+        let commits =
+            Worker::start("log-commits", COMMITS_QUEUED_MAX, move |jobs| commits.run(&committing, jobs))?;
+        let shared = Arc::new(Shared {
+            recent,
+            reactions: paths.0,
+            rollup: paths.1,
+            queued_bytes,
+            appends,
+            commits,
+            _checkpointer: checkpointer,
+            _lock: lock,
+        });
         Ok(Self { partitions, shared })
     }
 }
@@ -128,13 +164,13 @@ impl EventLog for EmbeddedLog {
     }
 
     fn feed(&self) -> BoxFuture<'_, Result<Feed, OpenError>> {
-        Box::pin(feed::open(&self.shared))
+        Box::pin(membership::open(&self.shared))
     }
 
     fn follower(&self) -> BoxFuture<'_, Result<Box<dyn Follower>, OpenError>> {
         Box::pin(async {
-            match self.shared.tail.stopped() {
-                Some(why) => Err(OpenError::Invalid(why)),
+            match self.shared.recent.stopped() {
+                Some(stopped) => Err(stopped.open_error()),
                 None => Ok(Box::new(follower::EmbeddedFollower::open(&self.shared)) as Box<dyn Follower>),
             }
         })

@@ -2,12 +2,19 @@
 
 use super::{
     Shared,
-    appends::{GROUP_BYTES_MAX, Job},
+    append_thread::{GROUP_BYTES_MAX, Job},
     worker::GONE,
 };
 use crate::{Append, AppendError, BoxFuture, Writer, port::no_partition};
-use std::{mem, sync::Arc, time::Duration};
+use std::{
+    mem,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use tokio::sync::mpsc::error::TrySendError;
+
+/// The appends of more are refused, unless the queue is empty.
+const QUEUED_BYTES_MAX: usize = 64 << 20;
 
 pub(super) struct EmbeddedWriter {
     pub(super) shared: Arc<Shared>,
@@ -16,17 +23,30 @@ pub(super) struct EmbeddedWriter {
 
 impl EmbeddedWriter {
     /// Hands over what becomes one group, so that the thread doesn't sync the first while the others are on their way.
-    fn queue(&self, appends: Vec<Append>) {
-        let (why, job) = match self.shared.appends.try_send(Job::Append(appends)) {
-            Ok(()) => return,
-            Err(TrySendError::Full(job)) => ("too many appends wait for the disk", job),
-            Err(TrySendError::Closed(job)) => (GONE, job),
-        };
-        if let Job::Append(appends) = job {
-            for Append { done, .. } in appends {
-                done(Err(AppendError::NotWritten(why.to_owned())));
+    fn queue(&self, appends: Vec<Append>, bytes: usize) {
+        let queued = &self.shared.queued_bytes;
+        let before = queued.fetch_add(bytes, Ordering::Relaxed);
+        let refused = if before > 0 && before + bytes > QUEUED_BYTES_MAX {
+            Some(("too many bytes wait for the disk", appends))
+        } else {
+            match self.shared.appends.try_send(Job::Append { appends, bytes }) {
+                Ok(()) => None,
+                Err(TrySendError::Full(job)) => refused("too many appends wait for the disk", job),
+                Err(TrySendError::Closed(job)) => refused(GONE, job),
             }
+        };
+        let Some((why, appends)) = refused else { return };
+        queued.fetch_sub(bytes, Ordering::Relaxed);
+        for Append { done, .. } in appends {
+            done(Err(AppendError::NotWritten(why.to_owned())));
         }
+    }
+}
+
+fn refused(why: &'static str, job: Job) -> Option<(&'static str, Vec<Append>)> {
+    match job {
+        Job::Append { appends, .. } => Some((why, appends)),
+        Job::Flush { .. } | Job::Resume { .. } => None,
     }
 }
 
@@ -42,15 +62,14 @@ impl Writer for EmbeddedWriter {
                 (append.done)(Err(no_partition(append.partition, self.partitions)));
                 continue;
             }
-            bytes += append.value.len();
+            bytes += size_of::<Append>() + append.value.len();
             together.push(append);
             if bytes >= GROUP_BYTES_MAX {
-                self.queue(mem::take(&mut together));
-                bytes = 0;
+                self.queue(mem::take(&mut together), mem::take(&mut bytes));
             }
         }
         if !together.is_empty() {
-            self.queue(together);
+            self.queue(together, bytes);
         }
     }
 

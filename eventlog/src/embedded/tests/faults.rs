@@ -1,172 +1,147 @@
-//! Cases: a disk that stalls or fails.
+//! Cases: a disk that stalls, and transactions that fail. Somebody beside the log, with a connection to its file, brings them about.
 
 use super::*;
 use crate::{Append, AppendError, CommitError};
 use futures_util::FutureExt;
-use journal::{Journal, Mark};
-use redb::{Database, StorageBackend, backends::InMemoryBackend};
-use std::{
-    io,
-    sync::{Condvar, OnceLock},
-};
 
-/// A disk whose syncs can be held up or made to fail.
-#[derive(Debug, Clone, Default)]
-struct Disk {
-    inner: Arc<Inner>,
+async fn open_log(dir: &TempDir, max_queued: usize) -> EmbeddedLog {
+    let config = EmbeddedConfig { max_queued, ..config(dir) };
+    EmbeddedLog::open(&config, 1).await.unwrap()
 }
 
-#[derive(Debug, Default)]
-struct Inner {
-    memory: InMemoryBackend,
-    segments: OnceLock<TempDir>,
-    mood: Mutex<Mood>,
-    changed: Condvar,
-}
+/// Holds up every transaction of a file for as long as it lives.
+struct Held(Connection);
 
-#[derive(Debug, Default)]
-struct Mood {
-    held: bool,
-    fails: bool,
-    /// Syncs that were begun.
-    syncs: usize,
-}
-
-impl Disk {
-    fn set(&self, set: impl FnOnce(&mut Mood)) {
-        set(&mut self.inner.mood.lock().unwrap());
-        self.inner.changed.notify_all();
-    }
-
-    fn syncs(&self) -> usize {
-        self.inner.mood.lock().unwrap().syncs
-    }
-
-    /// Waits until a sync is under way that was not when there were `before` of them.
-    async fn until_syncing(&self, before: usize) {
-        within(async {
-            while self.syncs() <= before {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-        .await;
-    }
-
-    /// A log whose files are all on this disk.
-    fn log(&self, max_queued: usize) -> EmbeddedLog {
-        self.log_beside(self, max_queued)
-    }
-
-    /// A log with its reactions on this disk, and its aggregates on another.
-    fn log_beside(&self, aggregates: &Self, max_queued: usize) -> EmbeddedLog {
-        let db = Database::builder().create_with_backend(aggregates.clone()).unwrap();
-        let (store, committed) = Store::prepare(db, 1).unwrap();
-        let disk = self.clone();
-        let medium = Medium { sync: Arc::new(move |_| disk.sync_data()), ..Medium::default() };
-        let segments = self.inner.segments.get_or_init(|| TempDir::new().unwrap());
-        let journal = Journal::create(segments.path(), Mark::zero(1), medium).unwrap();
-        let config = EmbeddedConfig { dir: "unused".into(), retention_ms: 1_000, cache_mib: 1, max_queued };
-        EmbeddedLog::start(Opened { store, committed, journal }, &config, Arc::new(|| 1)).unwrap()
+impl Held {
+    fn new(dir: &TempDir, file: &str) -> Self {
+        let conn = beside(dir.path(), file);
+        conn.execute_batch("begin immediate").unwrap();
+        Self(conn)
     }
 }
 
-impl StorageBackend for Disk {
-    fn len(&self) -> Result<u64, io::Error> {
-        self.inner.memory.len()
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.execute_batch("rollback").unwrap();
     }
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        self.inner.memory.read(offset, out)
-    }
-    fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        self.inner.memory.set_len(len)
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.inner.memory.write(offset, data)
-    }
-    fn sync_data(&self) -> Result<(), io::Error> {
-        let mut mood = self.inner.mood.lock().unwrap();
-        mood.syncs += 1;
-        while mood.held {
-            mood = self.inner.changed.wait(mood).unwrap();
+}
+
+/// Makes every transaction fail that writes a row to `table`: at its commit, or before.
+fn plant(dir: &TempDir, file: &str, table: &str, at_commit: bool) {
+    let action =
+        if at_commit { "insert into planted_child values (1)" } else { "select raise(abort, 'planted')" };
+    beside(dir.path(), file)
+        .execute_batch(&format!(
+            "create table planted (id integer primary key);
+             create table planted_child (id integer references planted deferrable initially deferred);
+             create trigger planted_trigger before insert on {table} begin {action}; end;"
+        ))
+        .unwrap();
+}
+
+async fn until_queue_is_taken(log: &EmbeddedLog) {
+    within(async {
+        while log.shared.queued_bytes.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        if mood.fails { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-    }
+    })
+    .await;
+}
+
+/// How many records were synced together, by group.
+fn group_sizes(log: &EmbeddedLog) -> Vec<usize> {
+    let groups = log.shared.recent.look().unwrap().groups.from(0, usize::MAX).unwrap();
+    groups.iter().map(|group| group.len()).collect()
 }
 
 #[tokio::test]
-async fn an_append_and_a_commit_wait_for_the_sync() {
-    let disk = Disk::default();
-    let log = disk.log(10);
+async fn an_append_and_a_commit_wait_for_the_disk() {
+    let dir = TempDir::new().unwrap();
+    let log = open_log(&dir, 10).await;
     let reader = Reader::open(&log).await;
     let writer = log.writer().await.unwrap();
 
-    disk.set(|mood| mood.held = true);
-    let before = disk.syncs();
+    let held = Held::new(&dir, reactions::FILE);
     let mut append = writer.append(0, "tap".into());
-    disk.until_syncing(before).await;
-    assert!((&mut append).now_or_never().is_none(), "acknowledged before the sync");
-    writer.flush(Duration::from_millis(20)).await;
-    assert!((&mut append).now_or_never().is_none(), "acknowledged before the sync");
-    disk.set(|mood| mood.held = false);
+    until_queue_is_taken(&log).await;
+    writer.flush(Duration::from_millis(50)).await;
+    assert!((&mut append).now_or_never().is_none(), "acknowledged before it was written");
+    drop(held);
     within(append).await.unwrap();
 
-    disk.set(|mood| mood.held = true);
-    let before = disk.syncs();
+    let held = Held::new(&dir, rollup::FILE);
     let mut commit = reader.committer.commit(vec![reader.cut(0, 1)]);
-    assert!((&mut commit).now_or_never().is_none());
-    disk.until_syncing(before).await;
-    assert!((&mut commit).now_or_never().is_none(), "committed before the sync");
-    disk.set(|mood| mood.held = false);
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut commit).await.is_err());
+    drop(held);
     within(commit).await.unwrap();
 }
 
 #[tokio::test]
 async fn an_append_does_not_wait_for_a_commit() {
-    let (disk, slow) = (Disk::default(), Disk::default());
-    let log = disk.log_beside(&slow, 10);
+    let dir = TempDir::new().unwrap();
+    let log = open_log(&dir, 10).await;
     append(&log, 0, "first").await;
     let mut reader = Reader::open(&log).await;
 
-    slow.set(|mood| mood.held = true);
-    let before = slow.syncs();
+    let held = Held::new(&dir, rollup::FILE);
     let committer = Arc::clone(&reader.committer);
     let mut commit = committer.commit(vec![reader.cut(0, 1)]);
     assert!((&mut commit).now_or_never().is_none());
-    slow.until_syncing(before).await;
     within(append(&log, 0, "second")).await;
     reader.catch_up().await;
     assert_eq!(reader.values(), ["first", "second"], "readers go on meanwhile too");
-    assert!((&mut commit).now_or_never().is_none(), "committed before the sync");
-    slow.set(|mood| mood.held = false);
+    assert!((&mut commit).now_or_never().is_none(), "committed before it was written");
+    drop(held);
     within(commit).await.unwrap();
     reader.committer.commit(vec![reader.cut(0, 2)]).await.unwrap();
 }
 
 #[tokio::test]
 async fn appends_that_wait_for_the_disk_become_one_group_and_those_above_the_bound_are_refused() {
-    let disk = Disk::default();
-    let log = disk.log(10);
+    let dir = TempDir::new().unwrap();
+    let log = open_log(&dir, 10).await;
     let writer = log.writer().await.unwrap();
-    disk.set(|mood| mood.held = true);
-    let before = disk.syncs();
+    let held = Held::new(&dir, reactions::FILE);
     let first = writer.append(0, "first".into());
-    disk.until_syncing(before).await;
+    until_queue_is_taken(&log).await;
     let queued: Vec<_> = (0..10).map(|_| writer.append(0, "queued".into())).collect();
     let refused = writer.append(0, "refused".into()).await;
     assert!(matches!(refused, Err(AppendError::NotWritten(_))), "{refused:?}");
-    disk.set(|mood| mood.held = false);
+    drop(held);
     within(first).await.unwrap();
     for append in queued {
         within(append).await.unwrap();
     }
-    let groups = journal::Reader::new(Arc::clone(&log.shared.shelf), 0).read(usize::MAX).unwrap();
-    let sizes: Vec<_> = groups.iter().map(|(_, group)| group.parts[0].records.len()).collect();
-    assert_eq!(sizes, [1, 10]);
+    assert_eq!(group_sizes(&log), [1, 10]);
+    assert_eq!(log.shared.queued_bytes.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn what_waits_for_the_disk_is_bounded_in_bytes() {
+    let dir = TempDir::new().unwrap();
+    let log = open_log(&dir, 1_000).await;
+    let writer = log.writer().await.unwrap();
+    let held = Held::new(&dir, reactions::FILE);
+    let value = Bytes::from(vec![0; 1 << 20]);
+    // The thread holds a group of 4 MiB at the most, and the queue 64 MiB.
+    let mut appends: Vec<_> = (0..80).map(|_| writer.append(0, value.clone())).collect();
+    let refused = appends.iter_mut().filter_map(|append| append.now_or_never()).collect::<Vec<_>>();
+    assert!((12..=17).contains(&refused.len()), "{}", refused.len());
+    for refused in refused {
+        assert!(
+            matches!(&refused, Err(AppendError::NotWritten(why)) if why.contains("bytes")),
+            "{refused:?}"
+        );
+    }
+    drop(held);
+    writer.flush(Duration::from_secs(30)).await;
+    within(writer.append(0, value)).await.unwrap();
 }
 
 #[tokio::test]
 async fn records_that_are_handed_over_together_are_one_group_unless_it_would_be_long() {
-    let log = Disk::default().log(10);
+    let dir = TempDir::new().unwrap();
+    let log = open_log(&dir, 10).await;
     let writer = log.writer().await.unwrap();
     let append = |value: Vec<u8>| Append { partition: 0, value: value.into(), done: Box::new(|_| {}) };
     for _ in 0..5 {
@@ -175,64 +150,138 @@ async fn records_that_are_handed_over_together_are_one_group_unless_it_would_be_
     }
     writer.send((0..3).map(|_| append(vec![0; 3 << 20])).collect());
     writer.flush(Duration::from_secs(30)).await;
-    let groups = journal::Reader::new(Arc::clone(&log.shared.shelf), 0).read(usize::MAX).unwrap();
-    let sizes: Vec<_> = groups.iter().map(|(_, group)| group.parts[0].records.len()).collect();
-    assert_eq!(sizes, [3, 3, 3, 3, 3, 2, 1]);
+    assert_eq!(group_sizes(&log), [3, 3, 3, 3, 3, 2, 1]);
 }
 
 #[tokio::test]
 async fn after_a_failed_write_nothing_is_acknowledged_any_more() {
-    let disk = Disk::default();
-    let log = disk.log(10);
-    append(&log, 0, "kept").await;
-    let (mut reader, mut follower) = (Reader::open(&log).await, log.follower().await.unwrap());
-    let writer = log.writer().await.unwrap();
+    for at_commit in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let log = open_log(&dir, 10).await;
+        append(&log, 0, "kept").await;
+        let (mut reader, mut follower) = (Reader::open(&log).await, log.follower().await.unwrap());
+        plant(&dir, reactions::FILE, "reactions", at_commit);
+        let writer = log.writer().await.unwrap();
+        let failed = within(writer.append(0, "failed".into())).await;
+        match failed {
+            Err(AppendError::Unknown(_)) => assert!(at_commit),
+            Err(AppendError::NotWritten(_)) => assert!(!at_commit),
+            Ok(()) => panic!("acknowledged"),
+        }
+        // The disk is well again, which changes nothing.
+        beside(dir.path(), reactions::FILE).execute_batch("drop trigger planted_trigger").unwrap();
+        let late = within(writer.append(0, "late".into())).await;
+        assert!(
+            matches!(&late, Err(AppendError::NotWritten(why)) if why.contains("reactions.db")),
+            "{late:?}"
+        );
+        let refused = within(reader.committer.commit(vec![reader.cut(0, 1)])).await;
+        assert!(matches!(refused, Err(CommitError::Reopen(_))), "{refused:?}");
+        assert!(within(reader.events.next()).await.is_err());
+        assert!(within(follower.next()).await.is_err());
+        assert!(matches!(log.feed().await.err(), Some(OpenError::Invalid(_))));
+        assert!(matches!(log.follower().await.err(), Some(OpenError::Invalid(_))));
+        drop((reader, follower, writer, log));
 
-    disk.set(|mood| mood.held = true);
-    let before = disk.syncs();
-    let in_flight = writer.append(0, "in flight".into());
-    disk.until_syncing(before).await;
-    let queued = writer.append(0, "queued".into());
-    disk.set(|mood| *mood = Mood { fails: true, ..Mood::default() });
-    let in_flight = within(in_flight).await;
-    assert!(matches!(in_flight, Err(AppendError::Unknown(_))), "{in_flight:?}");
-    // The disk is well again, which changes nothing.
-    disk.set(|mood| mood.fails = false);
-    for late in [queued, writer.append(0, "late".into())] {
-        let late = within(late).await;
-        assert!(matches!(late, Err(AppendError::NotWritten(_))), "{late:?}");
+        let log = open_log(&dir, 10).await;
+        assert_eq!(Reader::open(&log).await.values(), ["kept"]);
+        append(&log, 0, "later").await;
     }
-    let refused = within(reader.committer.commit(vec![reader.cut(0, 1)])).await;
-    assert!(matches!(refused, Err(CommitError::Reopen(_))), "{refused:?}");
-    assert!(within(reader.events.next()).await.is_err());
-    assert!(within(follower.next()).await.is_err());
-    assert!(matches!(log.feed().await.err(), Some(OpenError::Invalid(_))));
-    assert!(matches!(log.follower().await.err(), Some(OpenError::Invalid(_))));
 }
 
 #[tokio::test]
 async fn a_failed_commit_is_unknown_and_stops_the_log() {
-    let disk = Disk::default();
-    let log = disk.log(10);
-    append(&log, 0, "kept").await;
-    let reader = Reader::open(&log).await;
-    disk.set(|mood| mood.fails = true);
-    let lost = within(reader.committer.commit(vec![reader.cut(0, 1)])).await;
-    assert!(matches!(lost, Err(CommitError::Reopen(_))), "{lost:?}");
-    let late = log.writer().await.unwrap().append(0, "late".into()).await;
-    assert!(matches!(late, Err(AppendError::NotWritten(_))), "{late:?}");
+    for at_commit in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let log = open_log(&dir, 10).await;
+        append(&log, 0, "kept").await;
+        let reader = Reader::open(&log).await;
+        plant(&dir, rollup::FILE, "committed", at_commit);
+        let lost = within(reader.committer.commit(vec![reader.cut(0, 1)])).await;
+        assert!(matches!(&lost, Err(CommitError::Reopen(why)) if why.contains("rollup.db")), "{lost:?}");
+        let late = log.writer().await.unwrap().append(0, "late".into()).await;
+        assert!(matches!(late, Err(AppendError::NotWritten(_))), "{late:?}");
+    }
+}
+
+/// Overwrites a piece of a file in the middle of each page from the third on. Nobody has it open.
+fn damage(dir: &Path, file: &str) {
+    let path = dir.join(file);
+    let mut bytes = std::fs::read(&path).unwrap();
+    assert!(bytes.len() > 10 * 4_096, "{}", bytes.len());
+    for page in bytes.chunks_mut(4_096).skip(2) {
+        page[..200].fill(0xa5);
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn records_that_cannot_be_read_end_the_log_with_a_clear_error() {
+    let dir = TempDir::new().unwrap();
+    let log = open_log(&dir, 10_000).await;
+    let writer = log.writer().await.unwrap();
+    let append = |n: u32| Append { partition: 0, value: format!("{n:0900}").into(), done: Box::new(|_| {}) };
+    writer.send((0..400).map(append).collect());
+    writer.flush(Duration::from_secs(30)).await;
+    drop((writer, log));
+    damage(dir.path(), reactions::FILE);
+    // Where the ends of partitions can't be read either, the start says it.
+    let why = match EmbeddedLog::open(&config(&dir), 1).await {
+        Err(OpenError::Invalid(why)) => why,
+        Err(error) => panic!("{error}"),
+        Ok(log) => {
+            let mut feed = log.feed().await.unwrap();
+            let broken = loop {
+                match within(feed.events.next()).await {
+                    Ok(_) => {}
+                    Err(FeedError::Reopen(why)) => break why,
+                }
+            };
+            let late = log.writer().await.unwrap().append(0, "late".into()).await;
+            assert!(
+                matches!(late, Err(AppendError::NotWritten(_))),
+                "acknowledged and never counted: {late:?}"
+            );
+            assert!(matches!(log.feed().await.err(), Some(OpenError::Invalid(_))), "{broken}");
+            broken
+        }
+    };
+    assert!(why.contains("reactions.db: database disk image is malformed"), "{why}");
+    assert!(why.contains("from a backup"), "{why}");
+}
+
+#[tokio::test]
+async fn a_record_that_is_missing_ends_the_log_with_a_clear_error() {
+    let dir = TempDir::new().unwrap();
+    let log = open_log(&dir, 10).await;
+    for value in ["1", "2", "3"] {
+        append(&log, 0, value).await;
+    }
+    drop(log);
+    beside(dir.path(), reactions::FILE).execute_batch("delete from reactions where offset = 1").unwrap();
+    let log = open_log(&dir, 10).await;
+    let mut feed = log.feed().await.unwrap();
+    let why = loop {
+        match within(feed.events.next()).await {
+            Ok(FeedEvent::Records { records, .. }) => panic!("{records:?}"),
+            Ok(_) => {}
+            Err(FeedError::Reopen(why)) => break why,
+        }
+    };
+    assert!(why.contains("record 1 of partition 0 is missing"), "{why}");
+    assert!(matches!(log.feed().await.err(), Some(OpenError::Invalid(_))));
 }
 
 #[tokio::test]
 async fn what_is_queued_when_the_log_is_dropped_is_still_written() {
     let dir = TempDir::new().unwrap();
-    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    let log = open_log(&dir, 10_000).await;
     let writer = log.writer().await.unwrap();
     let appends: Vec<_> = (0..100).map(|_| writer.append(0, "tap".into())).collect();
     drop((log, writer));
     for append in appends {
         append.now_or_never().expect("an answer by the time of the drop").unwrap();
     }
-    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    let log = open_log(&dir, 10).await;
     assert_eq!(Reader::open(&log).await.values().len(), 100);
 }

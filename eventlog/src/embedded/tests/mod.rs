@@ -1,12 +1,13 @@
 //! Cases of the embedded log alone. What every log does is tested by the conformance suite.
 
-mod blocks;
+mod archive;
+mod checkpoints;
+mod disks;
 mod faults;
 mod opening;
 mod power;
 mod tails;
 mod trimming;
-mod upgrades;
 
 use super::*;
 use crate::{
@@ -14,8 +15,11 @@ use crate::{
     conformance::{self, LogFactory},
 };
 use bytes::Bytes;
+use rusqlite::Connection;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
+    process::Command,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -27,6 +31,24 @@ use wire::RoomName;
 
 fn config(dir: &TempDir) -> EmbeddedConfig {
     EmbeddedConfig { dir: dir.path().into(), retention_ms: 10_000, cache_mib: 16, max_queued: 10_000 }
+}
+
+/// No checkpoint during a test, except where it asks for one.
+const NO_CHECKPOINT: Duration = Duration::from_secs(3_600);
+
+/// A connection to a file of a log, as somebody beside it has one.
+fn beside(dir: &Path, file: &str) -> Connection {
+    let conn = Connection::open(dir.join(file)).unwrap();
+    conn.busy_timeout(Duration::from_secs(10)).unwrap();
+    conn
+}
+
+/// A copy of the folder as it is now. Another process copies: where this one opened and closed a file, SQLite would lose its locks.
+fn copy_of(dir: &Path) -> TempDir {
+    let copy = TempDir::new().unwrap();
+    let status = Command::new("cp").arg("-a").arg(dir.join(".")).arg(copy.path()).status().unwrap();
+    assert!(status.success(), "{status}");
+    copy
 }
 
 /// A clock whose hand is set by the test.
@@ -50,7 +72,7 @@ fn room(name: &str) -> RoomName {
 
 /// A log with a clock of its own.
 async fn open_at(dir: &TempDir, partitions: u32, hand: &Hand) -> EmbeddedLog {
-    EmbeddedLog::open_with(&config(dir), partitions, hand.clock(), Medium::default()).await.unwrap()
+    EmbeddedLog::open_with(&config(dir), partitions, hand.clock(), NO_CHECKPOINT).await.unwrap()
 }
 
 async fn append(log: &EmbeddedLog, partition: u32, value: impl Into<Bytes>) {
@@ -157,7 +179,7 @@ async fn conforms() {
 }
 
 #[tokio::test]
-async fn time_never_runs_backwards_not_even_over_a_restart() {
+async fn a_clock_that_was_ahead_once_stamps_no_later_record() {
     let (dir, hand) = (TempDir::new().unwrap(), Hand::default());
     let log = open_at(&dir, 1, &hand).await;
     hand.set(5_000);
@@ -167,10 +189,8 @@ async fn time_never_runs_backwards_not_even_over_a_restart() {
     drop(log);
     let log = open_at(&dir, 1, &hand).await;
     append(&log, 0, "3").await;
-    hand.set(6_000);
-    append(&log, 0, "4").await;
     let stamps: Vec<_> = Reader::open(&log).await.records[&0].iter().map(|r| r.timestamp_ms).collect();
-    assert_eq!(stamps, [5_000, 5_000, 5_000, 6_000]);
+    assert_eq!(stamps, [5_000, 3_000, 3_000]);
 }
 
 #[tokio::test]

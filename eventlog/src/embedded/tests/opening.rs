@@ -1,8 +1,7 @@
 //! Cases: opening a log, and what is said when that can't be done.
 
 use super::*;
-use redb::{Database, StorageBackend, backends::FileBackend};
-use std::io;
+use std::fs;
 
 async fn refusal(config: &EmbeddedConfig, partitions: u32) -> String {
     match EmbeddedLog::open(config, partitions).await {
@@ -12,6 +11,13 @@ async fn refusal(config: &EmbeddedConfig, partitions: u32) -> String {
     }
 }
 
+#[test]
+fn sqlite_is_new_enough() {
+    // Before 3.51.3, a checkpoint on one connection could meet a commit that starts the WAL again, and damage the file
+    // (sqlite.org/wal.html, "the WAL-reset bug"). That is how this log works.
+    assert!(rusqlite::version_number() >= 3_051_003, "{}", rusqlite::version());
+}
+
 #[tokio::test]
 async fn missing_folders_are_made() {
     let dir = TempDir::new().unwrap();
@@ -19,6 +25,25 @@ async fn missing_folders_are_made() {
     append(&EmbeddedLog::open(&config, 1).await.unwrap(), 0, "tap").await;
     let log = EmbeddedLog::open(&config, 1).await.unwrap();
     assert_eq!(Reader::open(&log).await.values(), ["tap"]);
+}
+
+#[tokio::test]
+async fn the_settings_that_promises_rest_on_are_in_force() {
+    let dir = TempDir::new().unwrap();
+    let database = database::Database {
+        path: dir.path().join(reactions::FILE),
+        schema: reactions::SCHEMA,
+        cache_kib: 1_024,
+    };
+    for conn in [database.create(1).unwrap(), database.find(1).unwrap().unwrap()] {
+        let text = |name| conn.pragma_query_value(None, name, |row| row.get::<_, String>(0)).unwrap();
+        let number = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(text("journal_mode"), "wal");
+        // 2: each commit is synced.
+        assert_eq!(number("synchronous"), 2);
+        let numbers = ["wal_autocheckpoint", "mmap_size", "cell_size_check", "cache_size"].map(number);
+        assert_eq!(numbers, [0, 0, 1, -1_024]);
+    }
 }
 
 #[tokio::test]
@@ -42,157 +67,175 @@ async fn another_number_of_partitions_is_refused() {
 }
 
 #[tokio::test]
-async fn a_folder_of_an_earlier_format_with_another_number_of_partitions_is_refused_for_these() {
-    let dir = TempDir::new().unwrap();
-    upgrades::write(&dir, 3);
-    let text = refusal(&config(&dir), 3).await;
-    assert!(text.contains("it has 2 partitions, and log.partitions says 3: set that to 2"), "{text}");
-}
-
-#[tokio::test]
 async fn what_is_in_the_way_is_named() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("file");
-    std::fs::write(&file, "in the way").unwrap();
+    fs::write(&file, "in the way").unwrap();
     let below = EmbeddedConfig { dir: file.join("log"), ..config(&dir) };
     let text = refusal(&below, 1).await;
     assert!(text.contains("can't make the folder") && text.contains("file/log"), "{text}");
 
-    std::fs::write(dir.path().join("log.redb"), vec![7; 10_000]).unwrap();
-    let text = refusal(&config(&dir), 1).await;
-    assert!(text.contains("can't open the log in"), "{text}");
-}
+    for name in [reactions::FILE, rollup::FILE] {
+        let dir = TempDir::new().unwrap();
+        fs::write(dir.path().join(name), vec![7; 10_000]).unwrap();
+        let text = refusal(&config(&dir), 1).await;
+        assert!(text.contains(&format!("{name}: file is not a database")), "{text}");
 
-/// What a crash at this moment would leave: the locks and the owner's memory are gone.
-fn copy(from: &TempDir, to: &TempDir) {
-    let segments = to.path().join("reactions");
-    std::fs::create_dir(&segments).unwrap();
-    std::fs::copy(from.path().join("log.redb"), to.path().join("log.redb")).unwrap();
-    for file in std::fs::read_dir(from.path().join("reactions")).unwrap() {
-        let file = file.unwrap();
-        std::fs::copy(file.path(), segments.join(file.file_name())).unwrap();
+        let dir = TempDir::new().unwrap();
+        beside(dir.path(), name).execute_batch("create table theirs (id integer)").unwrap();
+        let text = refusal(&config(&dir), 1).await;
+        assert!(text.contains(&format!("{name}: it is the database of another program")), "{text}");
+
+        let dir = TempDir::new().unwrap();
+        drop(EmbeddedLog::open(&config(&dir), 1).await.unwrap());
+        beside(dir.path(), name).execute_batch("pragma user_version = 99").unwrap();
+        let text = refusal(&config(&dir), 1).await;
+        assert!(text.contains(&format!("{name}: a newer version of uproar wrote it (schema 99")), "{text}");
     }
 }
 
 #[tokio::test]
 async fn a_log_that_was_not_closed_holds_all_that_was_acknowledged() {
-    let (dir, left) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let dir = TempDir::new().unwrap();
     let log = EmbeddedLog::open(&config(&dir), 2).await.unwrap();
-    for n in 0..600 {
+    for n in 0..200 {
         append(&log, n % 2, format!("{n:03}")).await;
     }
     let reader = Reader::open(&log).await;
     reader.committer.commit(vec![reader.cut(0, 20)]).await.unwrap();
-    copy(&dir, &left);
+    let left = copy_of(dir.path());
 
     let again = EmbeddedLog::open(&config(&left), 2).await.unwrap();
     let again = Reader::open(&again).await;
     assert_eq!(again.starts, [(0, 20), (1, 0)].into());
     assert_eq!(again.records[&0], reader.records[&0][20..]);
     assert_eq!(again.records[&1], reader.records[&1]);
-    assert_eq!(again.values().len(), 580);
+}
+
+#[tokio::test]
+async fn a_log_that_was_closed_is_whole_without_its_wals() {
+    let dir = TempDir::new().unwrap();
+    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    append(&log, 0, "1").await;
+    append(&log, 0, "2").await;
+    let reader = Reader::open(&log).await;
+    reader.committer.commit(vec![reader.cut(0, 1)]).await.unwrap();
+    drop((reader, log));
+    for file in [reactions::FILE, rollup::FILE] {
+        assert_eq!(fs::metadata(dir.path().join(format!("{file}-wal"))).unwrap().len(), 0);
+        fs::remove_file(dir.path().join(format!("{file}-wal"))).unwrap();
+        fs::remove_file(dir.path().join(format!("{file}-shm"))).unwrap();
+    }
+    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    let reader = Reader::open(&log).await;
+    assert_eq!((reader.starts[&0], reader.values()), (1, vec!["2".into()]));
+}
+
+fn remove(dir: &TempDir, file: &str) {
+    for end in ["", "-wal", "-shm"] {
+        fs::remove_file(dir.path().join(format!("{file}{end}"))).unwrap();
+    }
 }
 
 #[tokio::test]
 async fn a_log_whose_reactions_are_gone_is_refused_as_they_were_counted() {
-    let (dir, left) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let dir = TempDir::new().unwrap();
     let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
     append(&log, 0, "tap").await;
-    let reader = Reader::open(&log).await;
-    reader.commit_all().await;
-    copy(&dir, &left);
-    std::fs::remove_dir_all(left.path().join("reactions")).unwrap();
-    let text = refusal(&config(&left), 1).await;
-    assert!(text.contains("reactions that were rolled up are missing"), "{text}");
-    let left = std::fs::read_dir(left.path().join("reactions")).unwrap();
-    assert_eq!(left.count(), 0, "nothing is in the way of files that are brought back");
-}
-
-/// A file that takes so many changes, and then none, as where the process was killed.
-#[derive(Debug)]
-struct CutShort {
-    file: FileBackend,
-    changes: AtomicU64,
-}
-
-impl CutShort {
-    fn change(&self) -> io::Result<&FileBackend> {
-        let left = self.changes.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        left.map(|_| &self.file).map_err(|_| io::Error::other("killed"))
-    }
-}
-
-impl StorageBackend for CutShort {
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read(offset, out)
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.change()?.set_len(len)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.change()?.sync_data()
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.change()?.write(offset, data)
-    }
-}
-
-#[tokio::test]
-async fn a_first_start_may_be_cut_short_at_any_moment() {
-    for changes in 0.. {
-        let dir = TempDir::new().unwrap();
-        std::fs::create_dir(dir.path().join("reactions")).unwrap();
-        let file = FileBackend::new(std::fs::File::create_new(dir.path().join("log.redb")).unwrap()).unwrap();
-        let made =
-            Database::builder().create_with_backend(CutShort { file, changes: AtomicU64::new(changes) });
-        let complete = made.is_ok();
-        drop(made);
-        if let Err(error) = EmbeddedLog::open(&config(&dir), 1).await {
-            panic!("after {changes} changes: {error}");
-        }
-        if complete {
-            assert!(changes > 4, "{changes}");
-            break;
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_database_that_does_not_know_what_was_trimmed_is_refused() {
-    let (dir, hand) = (TempDir::new().unwrap(), Hand::default());
-    let medium = Medium { segment_bytes: 200, ..Medium::default() };
-    let log = EmbeddedLog::open_with(&config(&dir), 1, hand.clock(), medium).await.unwrap();
-    append(&log, 0, vec![b'1'; 200]).await;
-    append(&log, 0, vec![b'2'; 200]).await;
-    hand.set(60_000);
     Reader::open(&log).await.commit_all().await;
     drop(log);
-    // Lost, or not brought back with the rest.
-    let file = dir.path().join("log.redb");
-    let counted = std::fs::read(&file).unwrap();
-    std::fs::remove_file(&file).unwrap();
+    remove(&dir, reactions::FILE);
     for _ in 0..2 {
         let text = refusal(&config(&dir), 1).await;
-        assert!(text.contains("`reactions` begins after what its file `log.redb` has rolled up"), "{text}");
+        assert!(
+            text.contains("reactions.db: reactions that were rolled up are missing: bring the whole"),
+            "{text}"
+        );
     }
-    std::fs::write(&file, counted).unwrap();
+    assert!(!dir.path().join(reactions::FILE).exists(), "a file is in the way of one that is brought back");
+}
+
+#[tokio::test]
+async fn a_log_without_the_file_that_knows_what_was_trimmed_is_refused() {
+    let (dir, hand) = (TempDir::new().unwrap(), Hand::default());
+    let log = open_at(&dir, 1, &hand).await;
+    append(&log, 0, "1").await;
+    append(&log, 0, "2").await;
+    hand.set(60_000);
+    Reader::open(&log).await.commit_all().await;
+    append(&log, 0, "3").await;
+    drop(log);
+    let whole = copy_of(dir.path());
+    remove(&dir, rollup::FILE);
+    for _ in 0..2 {
+        let text = refusal(&config(&dir), 1).await;
+        assert!(text.contains("it begins after what rollup.db has rolled up"), "{text}");
+    }
+    assert!(!dir.path().join(rollup::FILE).exists(), "a file is in the way of one that is brought back");
+    fs::copy(whole.path().join(rollup::FILE), dir.path().join(rollup::FILE)).unwrap();
     EmbeddedLog::open(&config(&dir), 1).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_damaged_beginning_of_a_database_is_not_taken_for_a_new_one() {
+async fn reactions_that_were_never_trimmed_are_counted_again_without_the_other_file() {
+    let dir = TempDir::new().unwrap();
+    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    append(&log, 0, "tap").await;
+    Reader::open(&log).await.commit_all().await;
+    drop(log);
+    remove(&dir, rollup::FILE);
+    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    assert_eq!(Reader::open(&log).await.values(), ["tap"]);
+}
+
+#[tokio::test]
+async fn a_first_start_may_be_cut_short() {
+    let dir = TempDir::new().unwrap();
+    // SQLite makes an empty file, then one without tables in WAL mode.
+    fs::write(dir.path().join(reactions::FILE), "").unwrap();
+    beside(dir.path(), rollup::FILE)
+        .pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))
+        .unwrap();
+    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    append(&log, 0, "tap").await;
+    Reader::open(&log).await.commit_all().await;
+}
+
+#[tokio::test]
+async fn a_damaged_beginning_of_a_file_is_not_taken_for_a_new_one() {
     let dir = TempDir::new().unwrap();
     let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
     append(&log, 0, "tap").await;
     drop(log);
-    let file = dir.path().join("log.redb");
-    let mut bytes = std::fs::read(&file).unwrap();
-    bytes[..4_096].fill(0);
-    std::fs::write(&file, &bytes).unwrap();
-    let text = refusal(&config(&dir), 1).await;
-    assert!(text.contains("magic number"), "{text}");
-    assert!(std::fs::read(&file).unwrap() == bytes);
+    for name in [reactions::FILE, rollup::FILE] {
+        let copy = copy_of(dir.path());
+        let file = copy.path().join(name);
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[..4_096].fill(0);
+        fs::write(&file, &bytes).unwrap();
+        let text = refusal(&config(&copy), 1).await;
+        assert!(text.contains(&format!("{name}: file is not a database")), "{text}");
+        assert!(fs::read(&file).unwrap() == bytes);
+    }
+}
+
+#[tokio::test]
+async fn a_start_waits_for_a_reader_that_keeps_the_wal_of_a_killed_process() {
+    let dir = TempDir::new().unwrap();
+    drop(EmbeddedLog::open(&config(&dir), 1).await.unwrap());
+    let path = dir.path().join(reactions::FILE);
+    // What was written before and after the reader began. Nobody closes it.
+    let killed = beside(dir.path(), reactions::FILE);
+    killed.execute_batch("insert into reactions values (0, 0, 1, x'31')").unwrap();
+    let auditor = database::reader(&path).unwrap();
+    auditor.execute_batch("begin").unwrap();
+    assert_eq!(reactions::span(&auditor, 0).unwrap(), 0..1);
+    killed.execute_batch("insert into reactions values (0, 1, 1, x'32')").unwrap();
+    match EmbeddedLog::open(&config(&dir), 1).await.err() {
+        Some(OpenError::Unavailable(why)) => assert!(why.contains("another process reads it"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    auditor.execute_batch("commit").unwrap();
+    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    assert_eq!(Reader::open(&log).await.values(), ["1", "2"]);
 }

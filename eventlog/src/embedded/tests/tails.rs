@@ -15,7 +15,7 @@ async fn a_feed_that_is_far_behind_reads_the_file_and_then_goes_on_in_memory() {
         append(&log, 0, value(n)).await;
     }
     assert!(
-        log.shared.tail.look().unwrap().groups.from(0, 1).is_none(),
+        log.shared.recent.look().unwrap().groups.from(0, 1).is_none(),
         "the first group is still in memory"
     );
     reader.catch_up().await;
@@ -58,7 +58,10 @@ async fn a_follower_that_is_far_behind_gets_the_newest_of_what_it_missed_and_not
     }
     commit("reborn", Some(9)).await;
     commit("new", Some(1)).await;
-    assert!(log.shared.tail.look().unwrap().commits.from(4, 1).is_none(), "the commits are still in memory");
+    assert!(
+        log.shared.recent.look().unwrap().commits.from(4, 1).is_none(),
+        "the commits are still in memory"
+    );
     let mut seen = take(&mut *follower, 4).await;
     seen.sort();
     let expected = [("changed", Some(21)), ("forgotten", None), ("new", Some(1)), ("reborn", Some(9))];

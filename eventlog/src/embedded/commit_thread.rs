@@ -1,15 +1,16 @@
-//! The thread that commits: windows, one after the other, into the file of the aggregates.
+//! The thread that commits: windows, one after the other, into `rollup.db`.
 //!
-//! It is not the one that appends, as a commit of many rooms takes its time, and nobody who posts should wait for it. The
+//! It is not the thread that appends, because a commit of many rooms takes its time, and no post should wait for it. The
 //! two need no order between them: what is committed was read, so it was synced before.
 
 use super::{
-    Clock,
-    journal::Shelf,
-    store::{Committed, Store},
-    tail::{StopOnPanic, Tail},
+    append_thread::close,
+    checkpoint::Wal,
+    recent::{Recent, StopOnPanic},
+    rollup::{Committed, Committing, FILE},
 };
 use crate::{CommitError, Cut, FollowedRecord, OpenError};
+use rusqlite::Connection;
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::{mpsc, oneshot};
 
@@ -27,41 +28,61 @@ pub(super) struct Joined {
     pub(super) committed: Vec<u64>,
 }
 
-pub(super) struct Commits {
-    pub(super) store: Arc<Store>,
-    pub(super) tail: Arc<Tail>,
-    pub(super) shelf: Arc<Shelf>,
+pub(super) struct CommitThread {
+    pub(super) recent: Arc<Recent>,
+    pub(super) wal: Arc<Wal>,
     pub(super) committed: Committed,
-    pub(super) clock: Clock,
-    pub(super) retention_ms: u64,
     pub(super) last_member: u64,
 }
 
-impl Commits {
+impl CommitThread {
     /// Works until all senders are gone. An answer that nobody waits for any more is dropped.
-    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        let _guard = StopOnPanic(Arc::clone(&self.tail));
+    pub(super) fn run(mut self, conn: &Connection, mut jobs: mpsc::Receiver<Job>) {
+        let _guard = StopOnPanic(Arc::clone(&self.recent));
+        let mut committing = match Committing::new(conn) {
+            Ok(committing) => committing,
+            // Senders hear that this thread is gone.
+            Err(error) => return drop(self.recent.stop(FILE, &error.into())),
+        };
         while let Some(job) = jobs.blocking_recv() {
             match job {
-                Job::Commit { member, cuts, answer } => drop(answer.send(self.commit(member, cuts))),
+                Job::Commit { member, cuts, answer } => {
+                    let result = self.commit(member, cuts, &mut committing);
+                    let is_written = result.is_ok();
+                    drop(answer.send(result));
+                    if is_written && let Err(error) = self.wal.written(conn) {
+                        self.recent.stop(FILE, &error);
+                    }
+                }
                 Job::Join { answer } => drop(answer.send(self.join())),
             }
         }
+        close(conn, &self.recent);
     }
 
-    fn commit(&mut self, member: u64, cuts: Vec<Cut>) -> Result<(), CommitError> {
-        if let Some(why) = self.tail.stopped() {
-            return Err(CommitError::Reopen(why));
+    fn commit(
+        &mut self,
+        member: u64,
+        cuts: Vec<Cut>,
+        committing: &mut Committing<'_>,
+    ) -> Result<(), CommitError> {
+        if let Some(stopped) = self.recent.stopped() {
+            return Err(CommitError::Reopen(stopped.why));
         }
-        if self.tail.member() != member {
+        if self.recent.member() != member {
             return Err(CommitError::Reopen("the feed was closed, or a newer one took its place".into()));
         }
         self.check(member, &cuts)?;
-        let written = self.store.commit(&mut self.committed, &cuts);
-        written.map_err(|error| CommitError::Reopen(self.tail.stop(&error)))?;
-        self.shelf.trim(&self.committed.offsets, (self.clock)(), self.retention_ms);
+        committing
+            .commit(self.committed.next_commit, &cuts)
+            .map_err(|error| CommitError::Reopen(self.recent.stop(FILE, &error.into())))?;
+        self.committed.next_commit += 1;
+        for Cut { partition, next_offset, .. } in &cuts {
+            self.committed.offsets[*partition as usize] = *next_offset;
+        }
         let records = cuts.into_iter().flat_map(|cut| cut.aggregates);
-        self.tail.push_commit(records.map(|(room, value)| FollowedRecord { room, value }).collect());
+        let records = records.map(|(room, value)| FollowedRecord { room, value }).collect();
+        self.recent.push_commit(records, &self.committed.offsets);
         Ok(())
     }
 
@@ -74,7 +95,7 @@ impl Commits {
                 return Err(CommitError::Revoked(format!("partition {partition}, epoch {epoch}")));
             };
             let start = cut_at.insert(*partition, *next_offset).unwrap_or(*start);
-            let next = self.shelf.next_offset(*partition);
+            let next = self.recent.end(*partition);
             // Would count twice, or leave out what is still to come.
             if !(start..=next).contains(next_offset) {
                 let text = format!("partition {partition} is committed to {start} and ends at {next}");
@@ -85,11 +106,11 @@ impl Commits {
     }
 
     fn join(&mut self) -> Result<Joined, OpenError> {
-        if let Some(why) = self.tail.stopped() {
-            return Err(OpenError::Invalid(why));
+        if let Some(stopped) = self.recent.stopped() {
+            return Err(stopped.open_error());
         }
         self.last_member += 1;
-        self.tail.change(|tail| tail.member = self.last_member);
+        self.recent.change(|state| state.member = self.last_member);
         Ok(Joined { member: self.last_member, committed: self.committed.offsets.clone() })
     }
 }
