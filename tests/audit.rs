@@ -148,7 +148,13 @@ async fn on_the_embedded_log_it_runs_beside_the_process() {
     }
     until_total(&uproar.http, "final", total).await;
     let said = audit(&sets(dir.path()), &["--json"]).await;
-    assert_eq!((said.code, &said.room("final")["total"]), (Some(0), &total.into()), "{}{}", said.out, said.err);
+    assert_eq!(
+        (said.code, &said.room("final")["total"]),
+        (Some(0), &total.into()),
+        "{}{}",
+        said.out,
+        said.err
+    );
 }
 
 #[tokio::test]

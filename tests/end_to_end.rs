@@ -1,13 +1,17 @@
 //! One process on the embedded log: reactions in by HTTP, aggregates out.
 
 use crate::harness::{
-    http,
+    self, http,
     process::{Plan, tool},
     viewers::{MqttViewer, WsViewer},
     wait::until,
 };
 use serde_json::{Value, json};
-use std::process::Stdio;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 fn plan(dir: &tempfile::TempDir) -> Plan {
     Plan::new("all", dir.path()).set("aggregator.interval_ms=200").set("aggregator.grace_ms=20")
@@ -99,6 +103,76 @@ async fn a_room_lives_through_a_restart_in_its_seq() {
     let after = until_total(&uproar.http, "r", 2).await;
     assert_eq!(after["since"], before["since"]);
     assert!(after["seq"].as_u64() > before["seq"].as_u64());
+}
+
+/// A disk of 8 MiB at a path, as long as it lives.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(path: &Path) -> Option<Self> {
+        fs::create_dir(path).unwrap();
+        let mount = ["-t", "tmpfs", "-o", "size=8m", "uproar-test"];
+        let mounted = Command::new("mount").args(mount).arg(path).output();
+        if !mounted.is_ok_and(|output| output.status.success()) {
+            harness::skip("no file system can be mounted: run as root, with the right to mount");
+            return None;
+        }
+        Some(Self(path.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[tokio::test]
+async fn on_a_full_disk_posts_are_refused_and_viewers_keep_the_last_frame() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(&dir.path().join("data")) else { return };
+    let mut uproar = plan(&dir).start().await;
+    let mut viewer = WsViewer::watch(&uproar.http, "r").await;
+    assert_eq!(http::react(&uproar.http, "r", r#"{"reaction":"🔥"}"#).await, 202);
+    viewer.until_total(1).await;
+    let filler = disk.0.join("other");
+    fs::write(&filler, vec![1; 8 << 20]).unwrap_err();
+    let (mut total, mut status) = (1, 202);
+    while status == 202 {
+        status = http::react(&uproar.http, "r", r#"{"reaction":"🔥"}"#).await;
+        total += u64::from(status == 202);
+        assert!(total < 20_000, "the disk never was full");
+    }
+    assert_eq!(status, 503);
+    until("the process to say why it is not ready", async || {
+        let answer = http::get(&uproar.admin, "/readyz").await?;
+        (answer.status == 503 && answer.body.contains("free space")).then_some(())
+    })
+    .await;
+    let shown = http::get(&uproar.http, "/v1/rooms/r").await.unwrap();
+    assert_eq!(shown.status, 200, "{}", shown.body);
+    let shown = shown.json()["total"].as_u64().unwrap();
+    assert!((1..=total).contains(&shown), "{shown} of {total}");
+    WsViewer::watch(&uproar.http, "r").await.until_total(shown).await;
+
+    fs::remove_file(filler).unwrap();
+    uproar.until_ready().await;
+    assert_eq!(http::react(&uproar.http, "r", r#"{"reaction":"🔥"}"#).await, 202);
+    // The viewer was not sent away.
+    viewer.until_total(total + 1).await;
+    uproar.stop();
+}
+
+#[tokio::test]
+async fn a_log_that_is_removed_ends_the_process_with_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut uproar = plan(&dir).start().await;
+    assert_eq!(http::react(&uproar.http, "r", r#"{"reaction":"🔥"}"#).await, 202);
+    fs::remove_dir_all(dir.path().join("data")).unwrap();
+    assert_eq!(uproar.ended().code(), Some(1));
+    let said = uproar.log();
+    assert!(said.contains("reactions.db: it was removed or replaced while it was in use"), "{said}");
+    assert!(said.contains("bring the whole folder back from a backup"), "{said}");
 }
 
 /// The snapshot, once it has this total.

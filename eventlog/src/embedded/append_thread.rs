@@ -44,8 +44,8 @@ pub(super) struct AppendThread {
     pub(super) retention_ms: u64,
     /// By partition, the offset that the next record will have.
     pub(super) ends: Vec<u64>,
-    /// By partition, how far it was rolled up when it was last looked for old records.
-    pub(super) trimmed_for: Vec<u64>,
+    /// The next commit when old records were last looked for.
+    pub(super) looked_at: Option<u64>,
 }
 
 /// Appends that become one group.
@@ -169,19 +169,17 @@ impl AppendThread {
         group
     }
 
-    /// Looks for old records where more was rolled up since the last time.
+    /// Looks for old records if more was rolled up since the last time.
     fn look_for_trims(&mut self, now_ms: u64, trims: &mut Vec<Trim>) {
         if !trims.is_empty() {
             return;
         }
-        let committed = self.recent.committed();
-        for (partition, (committed, trimmed_for)) in (0..).zip(committed.iter().zip(&mut self.trimmed_for)) {
-            if committed > trimmed_for {
-                *trimmed_for = *committed;
-                // The newest record stays: it says where the offsets go on.
-                let before = (*committed).min(self.ends[partition as usize].saturating_sub(1));
-                trims.push(Trim { partition, before, now_ms, retention_ms: self.retention_ms });
-            }
+        let Some((next_commit, committed)) = self.recent.committed_since(self.looked_at) else { return };
+        self.looked_at = Some(next_commit);
+        for (partition, (committed, end)) in (0..).zip(committed.iter().zip(&self.ends)) {
+            // The newest record stays: it says where the offsets go on.
+            let before = (*committed).min(end.saturating_sub(1));
+            trims.push(Trim { partition, before, now_ms, retention_ms: self.retention_ms });
         }
     }
 

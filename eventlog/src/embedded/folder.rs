@@ -27,7 +27,7 @@ pub(super) struct Opened {
     /// By partition, the offset that the next record will have.
     pub(super) ends: Vec<u64>,
     pub(super) committed: Committed,
-    pub(super) lock: File,
+    pub(super) lock: Lock,
 }
 
 /// One file, for the thread that writes to it.
@@ -68,7 +68,7 @@ fn open_both(
     reactions: Database,
     rollup: Database,
     partitions: u32,
-    lock: File,
+    lock: Lock,
 ) -> Result<Opened, OpenError> {
     let in_reactions = |error| open_error(&reactions.path, &error);
     let in_rollup = |error| open_error(&rollup.path, &error);
@@ -132,11 +132,21 @@ pub(super) fn open_error(path: &Path, error: &StoreError) -> OpenError {
     }
 }
 
-fn lock(dir: &Path) -> Result<File, TryLockError> {
+/// Keeps other processes out.
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A child process that was just made has the file too, until it runs its program. The lock must not wait for that.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(dir: &Path) -> Result<Lock, TryLockError> {
     let file = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK));
     let file = file.map_err(TryLockError::Error)?;
     file.try_lock()?;
-    Ok(file)
+    Ok(Lock(file))
 }
 
 /// Makes the folder, and those above it that are missing. Gives those that were made.

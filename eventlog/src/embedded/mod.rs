@@ -36,10 +36,9 @@ use crate::{BoxFuture, EmbeddedConfig, EventLog, Feed, FeedError, Follower, Open
 use append_thread::AppendThread;
 use checkpoint::{Checkpoint, Checkpointer, Wal};
 use commit_thread::CommitThread;
-use folder::{OpenFile, Opened};
+use folder::{Lock, OpenFile, Opened};
 use recent::Recent;
 use std::{
-    fs::File,
     path::PathBuf,
     sync::{Arc, atomic::AtomicUsize},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -75,7 +74,7 @@ struct Shared {
     appends: Worker<append_thread::Job>,
     commits: Worker<commit_thread::Job>,
     _checkpointer: Checkpointer,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl EmbeddedLog {
@@ -117,7 +116,7 @@ impl EmbeddedLog {
             clock,
             retention_ms: config.retention_ms,
             ends,
-            trimmed_for: vec![0; partitions as usize],
+            looked_at: None,
         };
         let commits = CommitThread {
             recent: Arc::clone(&recent),

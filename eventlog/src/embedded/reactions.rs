@@ -144,8 +144,10 @@ impl<'c> Appending<'c> {
         let mut left = trims_max;
         while let Some(trim) = trims.last().filter(|_| left > 0) {
             let removed = self.trim(trim, left)?;
-            left -= removed;
-            if left > 0 {
+            let is_done = removed < left;
+            // To find nothing takes time too.
+            left -= removed.max(1);
+            if is_done {
                 trims.pop();
             }
         }

@@ -151,8 +151,11 @@ impl Recent {
         self.lock().stopped.clone()
     }
 
-    pub(super) fn committed(&self) -> Vec<u64> {
-        self.lock().committed.clone()
+    /// How far the partitions are rolled up, with the number of the next commit. `None` if that is still `seen`.
+    pub(super) fn committed_since(&self, seen: Option<u64>) -> Option<(u64, Vec<u64>)> {
+        let state = self.lock();
+        let next = state.commits.next();
+        (seen != Some(next)).then(|| (next, state.committed.clone()))
     }
 
     /// The offset that the next record of the partition will have.

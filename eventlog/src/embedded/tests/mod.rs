@@ -4,6 +4,7 @@ mod archive;
 mod checkpoints;
 mod disks;
 mod faults;
+mod model;
 mod opening;
 mod power;
 mod tails;
