@@ -253,7 +253,7 @@ async fn aggregates_that_cannot_be_read_end_the_log_with_a_clear_error() {
     let log = open_log(&dir, 10).await;
     match log.feed().await.err() {
         Some(OpenError::Invalid(why)) => {
-            assert!(why.contains("rollup.db: database disk image is malformed"), "{why}")
+            assert!(why.contains("rollup.db: database disk image is malformed"), "{why}");
         }
         other => panic!("{other:?}"),
     }
