@@ -114,7 +114,8 @@ impl SmallDisk {
         let mount = ["-t", "tmpfs", "-o", "size=8m", "uproar-test"];
         let mounted = Command::new("mount").args(mount).arg(path).output();
         if !mounted.is_ok_and(|output| output.status.success()) {
-            harness::skip("no file system can be mounted: run as root, with the right to mount");
+            // Not all machines that run the gate allow it.
+            eprintln!("SKIPPED: no file system can be mounted: run as root, with the right to mount");
             return None;
         }
         Some(Self(path.to_owned()))
