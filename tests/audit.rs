@@ -184,7 +184,13 @@ async fn an_aggregate_that_was_tampered_with_is_named() {
     wrong.total += 1;
     *wrong.totals.values_mut().next().unwrap() += 1;
     let (partition, room) = (wrong.source.partition, wrong.room.clone());
-    let cut = Cut { partition, epoch, next_offset, aggregates: vec![(room, Some(wrong.encode().into()))] };
+    let cut = Cut {
+        partition,
+        epoch,
+        next_offset,
+        aggregates: vec![(room, Some(wrong.encode().into()))],
+        windows: Vec::new(),
+    };
     feed.committer.commit(vec![cut]).await.unwrap();
     feed.events.close(Duration::from_secs(10)).await;
     drop((feed.committer, log));
@@ -325,7 +331,7 @@ async fn is_read_as_it_was_written(config: Config) {
         }
         let cuts = cuts.into_iter().map(|(partition, aggregates)| {
             let next_offset = if seq == 3 { records[&partition].len() as u64 } else { 1 };
-            Cut { partition, epoch: owned[&partition], next_offset, aggregates }
+            Cut { partition, epoch: owned[&partition], next_offset, aggregates, windows: Vec::new() }
         });
         feed.committer.commit(cuts.collect()).await.unwrap();
     }

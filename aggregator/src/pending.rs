@@ -11,6 +11,13 @@ pub(crate) struct Window {
     pub(crate) kind: Kind,
 }
 
+impl Window {
+    /// How many records its commit writes.
+    fn records(&self) -> usize {
+        self.cut.aggregates.len() + self.cut.windows.len()
+    }
+}
+
 /// How much may wait, and how much goes at once, in records.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
@@ -40,9 +47,10 @@ impl Pending {
     }
 
     pub(crate) fn push(&mut self, partition: u32, epoch: u64, closed: Closed) {
-        self.records += closed.records.len();
-        let cut = Cut { partition, epoch, next_offset: closed.to, aggregates: closed.records };
-        self.windows.push_back(Window { cut, kind: closed.kind });
+        let Closed { to: next_offset, kind, records: aggregates, windows, .. } = closed;
+        let window = Window { cut: Cut { partition, epoch, next_offset, aggregates, windows }, kind };
+        self.records += window.records();
+        self.windows.push_back(window);
     }
 
     /// Takes the next commit's windows.
@@ -50,11 +58,11 @@ impl Pending {
         let mut taken = Vec::new();
         let mut records = 0;
         while let Some(window) = self.windows.front() {
-            records += window.cut.aggregates.len();
+            records += window.records();
             if records > self.limits.commit && !taken.is_empty() {
                 break;
             }
-            self.records -= window.cut.aggregates.len();
+            self.records -= window.records();
             taken.extend(self.windows.pop_front());
         }
         taken
@@ -62,7 +70,7 @@ impl Pending {
 
     /// Puts windows that were not committed back in front of those that came since.
     pub(crate) fn put_back(&mut self, windows: Vec<Window>) {
-        self.records += windows.iter().map(|window| window.cut.aggregates.len()).sum::<usize>();
+        self.records += windows.iter().map(Window::records).sum::<usize>();
         let later = mem::replace(&mut self.windows, windows.into());
         self.windows.extend(later);
     }
@@ -70,7 +78,7 @@ impl Pending {
     /// Drops the windows of a partition that is not ours any more.
     pub(crate) fn drop_partition(&mut self, partition: u32) {
         self.windows.retain(|window| window.cut.partition != partition);
-        self.records = self.windows.iter().map(|window| window.cut.aggregates.len()).sum();
+        self.records = self.windows.iter().map(Window::records).sum();
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -89,7 +97,7 @@ mod tests {
 
     fn closed(rooms: usize) -> Closed {
         let records = (0..rooms).map(|n| (format!("r{n}").parse().unwrap(), None)).collect();
-        Closed { from: 0, to: 1, kind: Kind::Silent, records }
+        Closed { from: 0, to: 1, kind: Kind::Silent, records, windows: Vec::new() }
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub(crate) struct Session {
     condition: Condition,
     /// Since when commits fail, while their windows wait.
     failing: Option<Instant>,
+    /// Whether the log keeps `windows`, the history.
+    keeps_windows: bool,
 }
 
 impl Session {
@@ -80,7 +82,22 @@ impl Session {
         condition: Condition,
     ) -> Self {
         let (partitions, pending) = (BTreeMap::new(), Pending::new(limits));
-        Self { partitions, pending, committer, config, clock, refused: false, condition, failing: None }
+        Self {
+            partitions,
+            pending,
+            committer,
+            config,
+            clock,
+            refused: false,
+            condition,
+            failing: None,
+            keeps_windows: false,
+        }
+    }
+
+    /// The same; `keeps_windows` says whether the log keeps `windows`.
+    pub(crate) fn with_windows(self, keeps_windows: bool) -> Self {
+        Self { keeps_windows, ..self }
     }
 
     /// Reads, rolls up and commits until the end. Leaves it to the caller to close the feed.
@@ -139,7 +156,8 @@ impl Session {
                 tracing::debug!(partition, next_offset, rooms = newest.len(), "partition assigned");
                 self.pending.drop_partition(partition);
                 let config = **self.config.borrow();
-                let rollup = Rollup::new(partition, partitions, next_offset, newest, config);
+                let rollup = Rollup::new(partition, partitions, next_offset, newest, config)
+                    .with_windows(self.keeps_windows);
                 self.partitions.insert(
                     partition,
                     Partition { rollup, loaded_at: Instant::now(), epoch, caught_up: false },

@@ -69,7 +69,8 @@ impl Aggregator {
                 }
             };
             let (config, clock) = (self.config.clone(), Arc::clone(&self.deps.clock));
-            let session = Session::new(committer, config, clock, self.limits, condition.clone());
+            let session = Session::new(committer, config, clock, self.limits, condition.clone())
+                .with_windows(self.deps.log.keeps_windows());
             match session.run(events.as_mut(), &shutdown).await {
                 Ended::Shutdown => events.close(CLOSE).await,
                 Ended::Reopen(why) => {

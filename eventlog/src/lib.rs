@@ -4,7 +4,8 @@
 //! - a [`Writer`]: append a batch, resolved when it is durable;
 //! - a [`Feed`]: partitions of `reactions` as they are assigned, read and revoked, and [`Committer::commit`], which
 //!   writes aggregates and offsets atomically and fenced;
-//! - a [`Follower`]: the newest aggregate of every room, then each new one.
+//! - a [`Follower`]: the newest aggregate of every room, then each new one;
+//! - a [`WindowArchive`] or a [`WindowFollower`]: the history, searched or followed (see [`windows`]).
 //!
 //! Beside these, a [`LossyChannel`] lets fanout processes tell each other how many viewers they have.
 //!
@@ -22,6 +23,7 @@ pub mod metrics;
 mod open;
 mod placement;
 mod port;
+pub mod windows;
 
 #[cfg(any(test, feature = "test-util"))]
 pub mod conformance;
@@ -38,3 +40,4 @@ pub use port::{
     Append, AppendError, BoxFuture, CommitError, Committer, Cut, Done, EventLog, Feed, FeedError, FeedEvent,
     FeedEvents, FollowEvent, FollowedRecord, Follower, LossyChannel, OpenError, Record, Writer,
 };
+pub use windows::{WindowArchive, WindowFollower};

@@ -1,9 +1,11 @@
 //! The port: what the tiers may expect of an event log, whichever adapter stands behind it.
 //!
-//! Two topics. `reactions` holds batches, stamped by the log's clock; a record's batches are of rooms of its partition.
-//! `aggregates` holds what windows yield, keyed by room, and keeps at least the newest record of each key. Both have the
-//! same partitions, and partition p of `reactions` is rolled up into partition p of `aggregates`.
+//! `reactions` holds batches, stamped by the log's clock; a record's batches are of rooms of its partition.
+//! `aggregates` holds what windows yield, keyed by room, and keeps at least the newest record of each key. `windows` holds what
+//! came in each window, keyed by room, and keeps it for a time; it is the history (see [`crate::windows`]). All have the same
+//! partitions: partition p of `reactions` is rolled up into partition p of the others.
 
+use crate::windows::{WindowArchive, WindowFollower, WindowOffsets};
 use bytes::Bytes;
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
@@ -24,6 +26,23 @@ pub trait EventLog: Send + Sync + 'static {
     /// The channel over which fanout processes tell each other how many viewers they have. `None`: the log serves one process
     /// only. It is opened apart from the rest, because nothing else needs it.
     fn occupancy(&self) -> BoxFuture<'_, Result<Option<Box<dyn LossyChannel>>, OpenError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Whether the log keeps `windows`. Where it does not, cuts should have none.
+    fn keeps_windows(&self) -> bool {
+        false
+    }
+    /// Searches `windows`. `None`: the log keeps none, or they can only be followed.
+    fn archive(&self) -> BoxFuture<'_, Result<Option<Arc<dyn WindowArchive>>, OpenError>> {
+        Box::pin(async { Ok(None) })
+    }
+    /// Reads all of `windows` in the order of the log, from `from` on. A partition that `from` does not name is read from its
+    /// oldest record. `None`: the log keeps none, or they can only be searched.
+    fn window_follower(
+        &self,
+        _from: WindowOffsets,
+    ) -> BoxFuture<'_, Result<Option<Box<dyn WindowFollower>>, OpenError>> {
         Box::pin(async { Ok(None) })
     }
 }
@@ -181,8 +200,8 @@ pub enum FeedError {
 
 /// The writing half of a [`Feed`].
 pub trait Committer: Send + Sync + 'static {
-    /// Writes the aggregates of all cuts and their offsets: all of it or none of it, and only while each of their
-    /// partitions is ours. Resolves when it is durable and visible to followers. One at a time: a second call
+    /// Writes the aggregates and windows of all cuts and their offsets: all of it or none of it, and only while each of
+    /// their partitions is ours. Resolves when it is durable and visible to followers. One at a time: a second call
     /// waits for the first. Resolves within a bound that the adapter's config sets.
     fn commit(&self, cuts: Vec<Cut>) -> BoxFuture<'_, Result<(), CommitError>>;
 }
@@ -198,6 +217,8 @@ pub struct Cut {
     pub next_offset: u64,
     /// New aggregates by room; `None` is a tombstone, which forgets the room.
     pub aggregates: Vec<(RoomName, Option<Bytes>)>,
+    /// What came in the window, by room. Empty where the log keeps no `windows`.
+    pub windows: Vec<(RoomName, Bytes)>,
 }
 
 /// Why a commit did not end well, by what the caller does next.

@@ -82,7 +82,7 @@ impl Member {
             let value = |room: &RoomName| Some(aggregate(room, seq, *partition, next_offset).encode().into());
             let rooms = rooms_of(*partition, self.partitions).take(rooms as usize);
             let aggregates = rooms.map(|room| (room.clone(), value(&room))).collect();
-            Cut { partition: *partition, epoch: owned.epoch, next_offset, aggregates }
+            Cut { partition: *partition, epoch: owned.epoch, next_offset, aggregates, windows: Vec::new() }
         };
         self.owned.iter().map(cut).collect()
     }

@@ -6,6 +6,7 @@
 //! - [`RoomName`], [`Reaction`]: names with their limits.
 //! - [`Batch`]: a room's part of a record of topic `reactions`; [`batch`] says how a record holds several.
 //! - [`Aggregate`]: the record of topic `aggregates`; [`Outline`] writes one, [`CheckedAggregate`] passes it on unread.
+//! - [`WindowRecord`]: the record of topic `windows`, an aggregate without its totals.
 //! - [`Frame`]: what a viewer receives, an aggregate cut to its top N.
 //! - [`audit`]: what must hold for every history of aggregates.
 
@@ -18,6 +19,7 @@ mod frame;
 pub mod json;
 mod names;
 mod schema;
+mod window;
 
 pub use aggregate::{Aggregate, CheckedAggregate, Outline, Source, Window};
 pub use batch::{Batch, BatchRef};
@@ -25,6 +27,7 @@ pub use error::{DecodeError, NameError};
 pub use fold::SkinTones;
 pub use frame::{Frame, Hello, HelloEncoder};
 pub use names::{REACTION_BYTES_MAX, ROOM_NAME_LEN_MAX, Reaction, ReactionRef, RoomName, RoomNameRef};
+pub use window::WindowRecord;
 
 /// Version of the record and frame formats; the `v` of every JSON value.
 pub const FORMAT_VERSION: u32 = 1;

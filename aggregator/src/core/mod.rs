@@ -9,6 +9,7 @@
 //! - When the log is read to its end and the clock is past the end plus grace, a tick closes the window.
 //! - A closed window yields an aggregate for each room with reactions in it, and one of zero for each that had some in
 //!   the window before.
+//! - Where history is kept, a closed window also yields a record of what came in it, for each room with reactions in it.
 //! - A room without reactions for its TTL is forgotten. Two clocks have to say so: the wall clock, since the last window
 //!   with its reactions ended, and a clock that never jumps, since then or since this core was loaded. So a wall clock
 //!   that jumps deletes nothing, and after a restart a silent room stays for one TTL more.

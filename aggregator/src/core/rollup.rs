@@ -47,6 +47,8 @@ pub struct Rollup {
     expiry_ms: u64,
     /// There may be too many rooms.
     is_crowded: bool,
+    /// Whether windows give records of their own, for the history.
+    keeps_windows: bool,
 }
 
 /// What was closed.
@@ -74,6 +76,8 @@ pub struct Closed {
     pub kind: Kind,
     /// What it yields, in the order of the rooms' names: aggregates, or tombstones.
     pub records: Vec<(RoomName, Option<Bytes>)>,
+    /// Where history is kept: what came in the window, of each room with reactions in it, in the order of the rooms' names.
+    pub windows: Vec<(RoomName, Bytes)>,
 }
 
 /// A room that can be forgotten. Those silent the longest come first: of the rooms that were there when the core was loaded,
@@ -121,7 +125,13 @@ impl Rollup {
             resting,
             expiry_ms: 0,
             is_crowded: true,
+            keeps_windows: false,
         }
+    }
+
+    /// The same; `keeps_windows` says whether windows give records of their own, for the history.
+    pub fn with_windows(self, keeps_windows: bool) -> Self {
+        Self { keeps_windows, ..self }
     }
 
     /// Takes a new configuration; an open window keeps its end.
@@ -278,20 +288,25 @@ impl Rollup {
         numbers.sort_unstable_by(|a, b| rooms[*a].name().cmp(rooms[*b].name()));
         let source = Source { partition: self.partition, from: self.from, to: cut };
         let closing = Closing { window, slots, source, age_ms: self.age_ms };
-        let (mut records, mut value) = (Vec::with_capacity(numbers.len()), Vec::new());
+        let (mut records, mut windows) = (Vec::with_capacity(numbers.len()), Vec::new());
+        let mut value = Vec::new();
         numbers.retain(|number| {
             let room = &mut rooms[*number];
             let had_reactions = room.is_in_window();
             value.clear();
-            room.close(closing, &mut value);
+            let totals = room.close(closing, &mut value);
             records.push((room.name().clone(), Some(Bytes::copy_from_slice(&value))));
+            if had_reactions && self.keeps_windows {
+                value.drain(totals);
+                windows.push((room.name().clone(), Bytes::copy_from_slice(&value)));
+            }
             had_reactions
         });
         self.resting = numbers;
         self.last_end_ms = window.end;
         self.is_crowded = true;
         let from = mem::replace(&mut self.from, cut);
-        Some(Closed { from, to: cut, kind: Kind::Window { end_ms: window.end }, records })
+        Some(Closed { from, to: cut, kind: Kind::Window { end_ms: window.end }, records, windows })
     }
 
     /// Forgets rooms that had no reactions for the TTL. Looks through all rooms, so only now and then.
@@ -359,7 +374,7 @@ impl Rollup {
         }
         let records: Vec<_> = forgotten.into_iter().map(|room| (room, None)).collect();
         let from = self.from;
-        (!records.is_empty()).then_some(Closed { from, to: from, kind, records })
+        (!records.is_empty()).then_some(Closed { from, to: from, kind, records, windows: Vec::new() })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is known of a room.
 
 use super::names::Names;
+use std::ops::Range;
 use wire::{Aggregate, BatchRef, Outline, Reaction, RoomName, Source, TOTAL_MAX, Window};
 
 /// A room's sums so far. They include the open window: what is not committed is dropped whole, never taken back.
@@ -154,8 +155,8 @@ impl RoomState {
         self.sums.binary_search_by(|sum| (*sum.reaction).cmp(reaction))
     }
 
-    /// Writes the aggregate of the window, which closes and has so many slots.
-    pub(super) fn close(&mut self, closing: Closing, value: &mut Vec<u8>) {
+    /// Writes the room's aggregate of the window that closes. Returns where the totals stand in it.
+    pub(super) fn close(&mut self, closing: Closing, value: &mut Vec<u8>) -> Range<usize> {
         let Self { name, seq, since, total, sums, others_total, active_ms, active_age_ms, part } = self;
         let Closing { window, slots, source, age_ms } = closing;
         *seq += 1;
@@ -179,9 +180,10 @@ impl RoomState {
             source,
         };
         let counts = sums.iter().filter(|sum| sum.in_window > 0).map(|sum| (&sum.reaction, sum.in_window));
-        outline.write(value, counts, sums.iter().map(|sum| (&sum.reaction, sum.total)));
+        let totals = outline.write(value, counts, sums.iter().map(|sum| (&sum.reaction, sum.total)));
         (part.count, part.others, part.late, part.skewed) = (0, 0, 0, 0);
         sums.iter_mut().for_each(|sum| sum.in_window = 0);
+        totals
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::core::CONFIG;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use wire::Batch;
+use wire::{Batch, WindowRecord};
 
 #[path = "clock_tests.rs"]
 mod clock;
@@ -244,6 +244,26 @@ fn a_record_that_was_taken_before_is_not_counted_again() {
 }
 
 #[test]
+fn windows_give_records_only_where_history_is_kept_and_only_of_rooms_with_reactions() {
+    let close = |keeps_windows| {
+        let mut core = rollup().with_windows(keeps_windows);
+        fire_in(&mut core, &["b", "a"]);
+        let first = core.tick_at(12_050, true).unwrap();
+        assert_eq!(core.tick_at(12_050, true), None);
+        let rest = core.tick_at(14_050, true).unwrap();
+        assert_eq!((first.records.len(), rest.records.len()), (2, 2));
+        (first.windows, rest.windows)
+    };
+    assert_eq!(close(false), (vec![], vec![]));
+    let (first, rest) = close(true);
+    assert_eq!(rest, []);
+    let rooms: Vec<_> = first.iter().map(|(room, _)| &**room).collect();
+    assert_eq!(rooms, ["a", "b"]);
+    let window = WindowRecord::decode_of(&first[0].0, &first[0].1).unwrap();
+    assert_eq!((window.seq, window.count, window.source), (1, 1, Source { partition: 0, from: 0, to: 2 }));
+}
+
+#[test]
 fn a_silent_room_is_forgotten_and_starts_a_new_life() {
     let mut core = rollup();
     fire(&mut core, 0, 10_000);
@@ -467,6 +487,10 @@ impl Ledger {
     fn commit(&mut self, closed: &Closed) {
         assert_eq!(closed.from, self.cut, "windows follow each other");
         self.cut = closed.to;
+        let windows = closed.aggregates().into_iter().filter_map(WindowRecord::from_aggregate);
+        let written =
+            closed.windows.iter().map(|(room, value)| WindowRecord::decode_of(room, value).unwrap());
+        assert!(written.eq(windows), "each aggregate with reactions has its window");
         for aggregate in closed.aggregates() {
             aggregate.check().unwrap();
             if let Some(last) = self.newest.get(&aggregate.room) {
@@ -494,7 +518,7 @@ proptest! {
         let config = Config { room_ttl_ms: u64::MAX / 4, max_rooms, max_distinct_per_room: 2, ..CONFIG };
         let mut log: Vec<(u64, Vec<Batch>)> = Vec::new();
         let mut ledger = Ledger::default();
-        let mut core = Rollup::new(0, 3, 0, Vec::new(), config);
+        let mut core = Rollup::new(0, 3, 0, Vec::new(), config).with_windows(true);
         let mut now_ms = 1_000_000_000;
         for step in steps {
             match step {
@@ -510,7 +534,7 @@ proptest! {
                 Step::ClockBack { ms } => now_ms -= ms,
                 Step::Crash => {
                     let newest = ledger.newest.values().cloned().collect();
-                    core = Rollup::new(0, 3, ledger.cut, newest, config);
+                    core = Rollup::new(0, 3, ledger.cut, newest, config).with_windows(true);
                 }
             }
             while let Some((timestamp_ms, batches)) = log.get(core.position() as usize) {

@@ -21,6 +21,12 @@ pub(super) enum Bug {
     OffsetsForgotten,
     /// Offsets are written, aggregates are not.
     AggregatesForgotten,
+    /// Windows are written twice, all else once.
+    WindowsTwice,
+    /// Windows are not written, all else is.
+    WindowsForgotten,
+    /// Some windows are not written, all else is.
+    SomeWindowsForgotten,
     /// Aggregates and offsets are not one commit: produce, then commit.
     ProduceThenCommit,
     /// The same the other way round.
@@ -42,7 +48,7 @@ pub(super) enum Bug {
 }
 
 impl Bug {
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::FencingOff,
         Self::EpochsIgnored,
         Self::RefusalIgnored,
@@ -50,6 +56,9 @@ impl Bug {
         Self::OffsetBehind,
         Self::OffsetsForgotten,
         Self::AggregatesForgotten,
+        Self::WindowsTwice,
+        Self::WindowsForgotten,
+        Self::SomeWindowsForgotten,
         Self::ProduceThenCommit,
         Self::CommitThenProduce,
         Self::WrittenTwice,
@@ -119,16 +128,19 @@ impl Bug {
             Self::OffsetsForgotten => inner.commit(without_offsets(log, cuts)).await,
             Self::AggregatesForgotten => inner.commit(without_aggregates(cuts)).await,
             _ => {
-                cuts.iter_mut().for_each(|cut| self.spoil_cut(cut));
+                cuts.iter_mut().for_each(|cut| self.spoil_cut(log, cut));
                 inner.commit(cuts).await
             }
         }
     }
 
-    fn spoil_cut(self, cut: &mut Cut) {
+    fn spoil_cut(self, log: &SimLog, cut: &mut Cut) {
         match self {
             Self::OffsetAhead => cut.next_offset += 1,
             Self::OffsetBehind => cut.next_offset = cut.next_offset.saturating_sub(1),
+            Self::WindowsTwice => cut.windows.extend(cut.windows.clone()),
+            Self::WindowsForgotten => cut.windows.clear(),
+            Self::SomeWindowsForgotten => cut.windows.retain(|_| !log.chance(5)),
             Self::TombstonesForgotten => cut.aggregates.retain(|(_, value)| value.is_some()),
             _ => {}
         }
@@ -141,7 +153,10 @@ fn without_offsets(log: &SimLog, mut cuts: Vec<Cut>) -> Vec<Cut> {
 }
 
 fn without_aggregates(mut cuts: Vec<Cut>) -> Vec<Cut> {
-    cuts.iter_mut().for_each(|cut| cut.aggregates.clear());
+    for cut in &mut cuts {
+        cut.aggregates.clear();
+        cut.windows.clear();
+    }
     cuts
 }
 

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use eventlog::MemoryLog;
 use std::collections::BTreeMap;
 use wire::{
-    Aggregate, Batch, RoomName,
-    audit::{Auditor, Report},
+    Aggregate, Batch, RoomName, WindowRecord,
+    audit::{Auditor, Report, WindowAuditor},
 };
 
 /// Audits all that was ever committed against all that was ever appended.
@@ -20,7 +20,31 @@ pub(crate) fn audit(log: &MemoryLog) -> Report {
     for (partition, room, value) in log.aggregates() {
         auditor.committed(partition, &room, value.as_deref());
     }
-    auditor.report()
+    let mut report = auditor.report();
+    audit_windows(log).into_iter().for_each(|found| report.merge(found));
+    report
+}
+
+/// Audits the windows of each partition against its newest aggregates.
+fn audit_windows(log: &MemoryLog) -> Vec<Report> {
+    let mut auditors: Vec<_> = (0..log.partitions()).map(WindowAuditor::of_all_windows).collect();
+    for (partition, room, value) in log.aggregates() {
+        let aggregate = value.and_then(|value| Aggregate::decode(&value).ok());
+        auditors[partition as usize].aggregate(&room, aggregate.as_ref());
+    }
+    for (partition, room, value) in log.windows() {
+        auditors[partition as usize].window(&room, &value);
+    }
+    auditors.into_iter().map(WindowAuditor::report).collect()
+}
+
+/// By room, the sum of its windows over all of its lives.
+fn sums_of_windows(log: &MemoryLog) -> BTreeMap<RoomName, u64> {
+    let mut sums = BTreeMap::new();
+    for (_, room, value) in log.windows() {
+        *sums.entry(room).or_default() += WindowRecord::decode(&value).map_or(0, |record| record.count);
+    }
+    sums
 }
 
 /// The run is over: all trouble ends, everything must come to rest, and then everything must be right. Gives the
@@ -52,7 +76,12 @@ pub(super) async fn end(world: &mut World) -> Result<Vec<String>, String> {
 
 fn compare(world: &World, report: &Report) -> Vec<String> {
     let mut findings = Vec::new();
+    let windows = sums_of_windows(&world.memory);
     for (room, accepted) in &world.accepted {
+        let sum = windows.get(room).copied().unwrap_or(0);
+        if sum != *accepted {
+            findings.push(format!("room {room}: {accepted} accepted, {sum} in its windows"));
+        }
         let counted = report.rooms.get(room).map_or(0, |sums| sums.counted);
         if counted != *accepted {
             findings.push(format!("room {room}: {accepted} accepted, {counted} counted"));

@@ -177,6 +177,10 @@ impl EventLog for SimLog {
     fn follower(&self) -> BoxFuture<'_, Result<Box<dyn Follower>, OpenError>> {
         self.memory.follower()
     }
+
+    fn keeps_windows(&self) -> bool {
+        self.memory.keeps_windows()
+    }
 }
 
 /// What a member was told: its partitions, each with its assignment.

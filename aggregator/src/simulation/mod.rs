@@ -63,6 +63,7 @@ fn run(seed: u64, bug: Option<Bug>) -> Result<u64, Failure> {
             let findings = result.unwrap_or_else(|why| vec![why]);
             let mut fingerprint = DefaultHasher::new();
             world.memory.aggregates().hash(&mut fingerprint);
+            world.memory.windows().hash(&mut fingerprint);
             (findings, fingerprint.finish())
         })
     }));

@@ -145,7 +145,7 @@ impl Member {
     pub(super) fn cut(&self, partition: u32) -> Cut {
         let owned = &self.owned[&partition];
         let next_offset = owned.records.last().map_or(owned.start, |record| record.offset + 1);
-        Cut { partition, epoch: owned.epoch, next_offset, aggregates: Vec::new() }
+        Cut { partition, epoch: owned.epoch, next_offset, aggregates: Vec::new(), windows: Vec::new() }
     }
 
     pub(super) async fn commit(&self, cuts: Vec<Cut>) {

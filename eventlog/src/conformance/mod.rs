@@ -4,7 +4,7 @@
 //! fast: cases wait for conditions, each wait has a deadline, and a case that hangs is a case that fails.
 //!
 //! - `member`, `watcher`: read a feed and a follower, and check on the way what holds for every event.
-//! - `appends`, `reading`, `commits`, `following`, `restart`: the cases by theme.
+//! - `appends`, `reading`, `commits`, `following`, `windows`, `restart`: the cases by theme.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a case fails by panicking")]
 
@@ -15,6 +15,7 @@ mod member;
 mod reading;
 mod restart;
 mod watcher;
+mod windows;
 
 use crate::{BoxFuture, EventLog};
 use futures_util::{FutureExt, future::LocalBoxFuture};
@@ -79,6 +80,10 @@ const CASES: &[(&str, Case)] = cases![
     following::a_tombstone_reaches_the_follower,
     following::a_cancelled_next_loses_no_record,
     following::a_follower_that_lags_ends_up_with_the_newest_of_each_room,
+    windows::windows_are_there_when_their_commit_resolves,
+    windows::a_refused_commit_writes_no_window,
+    windows::a_restart_keeps_windows,
+    windows::a_follower_of_windows_goes_on_from_its_offsets,
     restart::a_restart_keeps_records_offsets_and_aggregates,
     restart::a_restart_goes_on_with_larger_offsets,
 ];
@@ -111,6 +116,19 @@ fn room(name: &str) -> RoomName {
 /// Enough rooms to be found in every partition.
 fn rooms(factory: &dyn LogFactory) -> Vec<RoomName> {
     (0..factory.partitions() * 8).map(|n| room(&format!("room-{n}"))).collect()
+}
+
+/// An aggregate that counts one reaction.
+pub fn counting(room: &RoomName, seq: u64, partition: u32) -> Aggregate {
+    let counts = wire::Counts::from([("🔥".parse().unwrap(), 1)]);
+    Aggregate {
+        count: 1,
+        counts,
+        slots: vec![1],
+        total: seq,
+        totals: wire::Counts::from([("🔥".parse().unwrap(), seq)]),
+        ..aggregate(room, seq, partition)
+    }
 }
 
 /// An aggregate that says no more than it must.

@@ -145,7 +145,7 @@ mod tests {
     }
 
     fn cut(partition: u32, epoch: u64) -> [Cut; 1] {
-        [Cut { partition, epoch, next_offset: 1, aggregates: Vec::new() }]
+        [Cut { partition, epoch, next_offset: 1, aggregates: Vec::new(), windows: Vec::new() }]
     }
 
     fn is_refused(ownership: &Ownership, cuts: &[Cut]) -> bool {

@@ -416,7 +416,7 @@ mod tests {
     fn a_window_that_is_too_large_is_told_from_brokers_that_are_away() {
         let now = Instant::now();
         let rooms = (0..100).map(|n| (format!("r{n}").parse().unwrap(), None)).collect();
-        let cuts = [Cut { partition: 0, epoch: 1, next_offset: 1, aggregates: rooms }];
+        let cuts = [Cut { partition: 0, epoch: 1, next_offset: 1, aggregates: rooms, windows: Vec::new() }];
         let after = |delivered: usize, ago_ms: u64| {
             let last = now.checked_sub(Duration::from_millis(ago_ms));
             Tally { delivered, last, ..Tally::default() }.too_large(&cuts, Duration::from_secs(5), now)

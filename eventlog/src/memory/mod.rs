@@ -1,7 +1,7 @@
 //! The log in memory, for tests: all of the port, and knobs that make it fail, stall and rebalance on demand.
 //!
 //! - `state`: what the log holds and its rules; no waiting.
-//! - `parts`: writer, feed and follower, which wait for the state to change.
+//! - `parts`: writer, feed and follower, which wait for the state to change. `windows`: the history, searched and followed.
 //! - `occupancy`: the lossy channel.
 
 mod occupancy;
@@ -9,9 +9,11 @@ mod parts;
 mod state;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 use crate::{
     AppendError, BoxFuture, EventLog, Feed, Follower, LossyChannel, OpenError, Record, Writer, placement,
+    windows::{WindowArchive, WindowFollower, WindowOffsets},
 };
 use bytes::Bytes;
 use occupancy::Occupancy;
@@ -179,6 +181,12 @@ impl MemoryLog {
         self.shared.look().history.clone()
     }
 
+    /// All records of `windows` that were ever committed, in order.
+    pub fn windows(&self) -> Vec<(u32, RoomName, Bytes)> {
+        let look = self.shared.look();
+        look.windows.iter().map(|it| (it.partition, it.room.clone(), it.value.clone())).collect()
+    }
+
     /// Where reading of the partition begins after a restart.
     pub fn committed(&self, partition: u32) -> u64 {
         self.shared.look().committed(partition)
@@ -210,5 +218,20 @@ impl EventLog for MemoryLog {
 
     fn occupancy(&self) -> BoxFuture<'_, Result<Option<Box<dyn LossyChannel>>, OpenError>> {
         Box::pin(async { Ok(Some(occupancy::open(&self.occupancy))) })
+    }
+
+    fn keeps_windows(&self) -> bool {
+        true
+    }
+
+    fn archive(&self) -> BoxFuture<'_, Result<Option<Arc<dyn WindowArchive>>, OpenError>> {
+        Box::pin(async { windows::archive(&self.shared).map(Some) })
+    }
+
+    fn window_follower(
+        &self,
+        from: WindowOffsets,
+    ) -> BoxFuture<'_, Result<Option<Box<dyn WindowFollower>>, OpenError>> {
+        Box::pin(async { windows::follower(&self.shared, from).map(Some) })
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn follower(shared: &Arc<Shared>) -> Result<Box<dyn Follower>, OpenEr
 }
 
 /// Waits until `look` finds something. Safe to cancel: whatever `look` takes is returned without another wait.
-async fn wait_for<T>(
+pub(super) async fn wait_for<T>(
     shared: &Shared,
     changed: &mut watch::Receiver<()>,
     mut look: impl FnMut(&mut State) -> Option<T>,

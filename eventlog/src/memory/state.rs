@@ -3,10 +3,12 @@
 use super::CommitFault;
 use crate::{
     AppendError, CommitError, Cut, Done, FeedError, FeedEvent, OpenError, Record, decode, port::no_partition,
+    windows::FollowedWindow,
 };
 use bytes::Bytes;
 use std::{
     collections::{BTreeMap, VecDeque},
+    mem,
     sync::Arc,
 };
 use wire::RoomName;
@@ -19,6 +21,8 @@ type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 pub(super) struct State {
     clock: Clock,
     partitions: Vec<Partition>,
+    /// All records of `windows`, each with the place among those of its partition.
+    pub(super) windows: Vec<FollowedWindow>,
     /// All records of `aggregates`.
     pub(super) history: Vec<(u32, RoomName, Option<Bytes>)>,
     /// What compaction would leave of them.
@@ -45,6 +49,8 @@ struct Partition {
     /// Of the last append; raw records don't count.
     last_timestamp_ms: u64,
     committed: u64,
+    /// The offset of the next record of `windows`.
+    next_window: u64,
     /// Member and epoch.
     owner: Option<(u64, u64)>,
     parked: bool,
@@ -69,6 +75,7 @@ impl State {
         Self {
             clock,
             partitions: (0..partitions).map(|_| Partition::default()).collect(),
+            windows: Vec::new(),
             history: Vec::new(),
             newest: BTreeMap::new(),
             members: BTreeMap::new(),
@@ -139,7 +146,7 @@ impl State {
     pub(super) fn hold_appends(&mut self, hold: bool) {
         self.holding_appends = hold;
         if !hold {
-            for (partition, value, done) in std::mem::take(&mut self.held) {
+            for (partition, value, done) in mem::take(&mut self.held) {
                 self.append(partition, value, done);
             }
         }
@@ -294,6 +301,12 @@ impl State {
 
     fn write(&mut self, cut: Cut) {
         self.partitions[cut.partition as usize].committed = cut.next_offset;
+        for (room, value) in cut.windows {
+            let partition = cut.partition;
+            let next = &mut self.partitions[partition as usize].next_window;
+            let offset = mem::replace(next, *next + 1);
+            self.windows.push(FollowedWindow { partition, offset, room, value });
+        }
         for (room, value) in cut.aggregates {
             match value.clone() {
                 Some(value) => self.newest.insert(room.clone(), (cut.partition, value)),

@@ -58,7 +58,7 @@ fn revoked(events: &[FeedEvent]) -> Vec<u32> {
 
 fn cut(partition: u32, epoch: u64, next_offset: u64) -> Cut {
     let aggregates = vec![(room("final"), Some(Bytes::from_static(b"x")))];
-    Cut { partition, epoch, next_offset, aggregates }
+    Cut { partition, epoch, next_offset, aggregates, windows: Vec::new() }
 }
 
 #[tokio::test]

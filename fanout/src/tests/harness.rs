@@ -136,7 +136,7 @@ impl Log {
 
     pub(crate) async fn commit(&self, room: &str, value: Option<Bytes>) {
         let aggregates = vec![(room.parse().unwrap(), value)];
-        let cut = Cut { partition: 0, epoch: self.epoch, next_offset: 0, aggregates };
+        let cut = Cut { partition: 0, epoch: self.epoch, next_offset: 0, aggregates, windows: Vec::new() };
         self.feed.committer.commit(vec![cut]).await.unwrap();
     }
 

@@ -6,6 +6,7 @@ use crate::{
     batch::sum,
     json::{self, put_counts, put_number, put_quoted},
 };
+use std::ops::Range;
 
 /// What stands before each value. The version is [`FORMAT_VERSION`].
 const ROOM: &[u8] = br#"{"v":1,"room":"#;
@@ -65,12 +66,29 @@ pub struct Outline<'a> {
 impl Outline<'_> {
     /// Writes the value of a record, as [`Aggregate::encode`] does, and without making an aggregate. The caller sees to it that
     /// counts and totals are in the order of their reactions, each once, and agree with the rest.
+    ///
+    /// Returns where the totals stand in `value`: what is left without them is the value of a
+    /// [`WindowRecord`](crate::WindowRecord).
     pub fn write<R: AsRef<str>>(
         &self,
         value: &mut Vec<u8>,
         counts: impl IntoIterator<Item = (R, u64)>,
         totals: impl IntoIterator<Item = (R, u64)>,
-    ) {
+    ) -> Range<usize> {
+        self.write_window(value, counts);
+        let start = value.len();
+        put(value, TOTAL, self.total);
+        value.extend_from_slice(TOTALS);
+        put_counts(value, totals);
+        value.extend_from_slice(COUNTED);
+        put_others(value, OTHERS_TOTAL, self.others_total);
+        let end = value.len();
+        put_source(value, self.source);
+        start..end
+    }
+
+    /// Writes what came in the window: all that stands before the totals.
+    fn write_window<R: AsRef<str>>(&self, value: &mut Vec<u8>, counts: impl IntoIterator<Item = (R, u64)>) {
         value.extend_from_slice(ROOM);
         // It holds nothing that is escaped.
         put_quoted(value, self.room);
@@ -92,24 +110,33 @@ impl Outline<'_> {
         if self.slots.is_empty() {
             value.extend_from_slice(SLOTS);
         }
-        for (before, n) in [(LATE, self.late), (SKEWED, self.skewed), (TOTAL, self.total)] {
-            put(value, before, n);
-        }
-        value.extend_from_slice(TOTALS);
-        put_counts(value, totals);
-        value.extend_from_slice(COUNTED);
-        put_others(value, OTHERS_TOTAL, self.others_total);
-        let Source { partition, from, to } = self.source;
-        for (before, n) in [(PARTITION, partition.into()), (FROM, from), (TO, to)] {
-            put(value, before, n);
-        }
-        value.extend_from_slice(LAST);
+        put(value, LATE, self.late);
+        put(value, SKEWED, self.skewed);
     }
+}
+
+fn put_source(value: &mut Vec<u8>, source: Source) {
+    let Source { partition, from, to } = source;
+    for (before, n) in [(PARTITION, partition.into()), (FROM, from), (TO, to)] {
+        put(value, before, n);
+    }
+    value.extend_from_slice(LAST);
 }
 
 impl Aggregate {
     /// The record's value.
     pub fn encode(&self) -> Vec<u8> {
+        self.encode_with_totals_at().0
+    }
+
+    /// The value of the [`WindowRecord`](crate::WindowRecord) of the same window. `None`: the window had no reactions.
+    pub fn encode_window(&self) -> Option<Vec<u8>> {
+        let (mut value, totals) = self.encode_with_totals_at();
+        value.drain(totals);
+        (self.count > 0).then_some(value)
+    }
+
+    fn encode_with_totals_at(&self) -> (Vec<u8>, Range<usize>) {
         let outline = Outline {
             room: &self.room,
             seq: self.seq,
@@ -126,8 +153,8 @@ impl Aggregate {
         };
         let mut value = Vec::new();
         let (counts, totals) = (self.counts.iter(), self.totals.iter());
-        outline.write(&mut value, counts.map(|(r, n)| (r, *n)), totals.map(|(r, n)| (r, *n)));
-        value
+        let totals = outline.write(&mut value, counts.map(|(r, n)| (r, *n)), totals.map(|(r, n)| (r, *n)));
+        (value, totals)
     }
 }
 

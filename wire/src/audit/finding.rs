@@ -175,6 +175,34 @@ pub enum Finding {
         /// Its offset in `aggregates`.
         offset: u64,
     },
+    /// A window has more than one record in `windows`.
+    #[error("room {room}: two records of the window of seq {seq}")]
+    WindowTwice {
+        /// The room.
+        room: RoomName,
+        /// The window.
+        seq: u64,
+    },
+    /// A window with reactions has no record in `windows`.
+    #[error("room {room}: the window of seq {seq} is missing")]
+    WindowMissing {
+        /// The room.
+        room: RoomName,
+        /// The window.
+        seq: u64,
+    },
+    /// The windows of a life are not its total, or are spread over other reactions.
+    #[error("room {room}: total {total} at seq {seq}, {sum} in its windows")]
+    WindowSum {
+        /// The room.
+        room: RoomName,
+        /// The aggregate.
+        seq: u64,
+        /// Its total.
+        total: u64,
+        /// The sum of the windows that are left.
+        sum: u64,
+    },
     /// A window counts something else than its records hold.
     #[error("room {room}: {counted} counted, {accepted} in the records {} to {}", records.from, records.to)]
     Miscounted {
@@ -208,6 +236,9 @@ impl Finding {
             | Self::Sum { room, .. }
             | Self::Misattributed { room, .. }
             | Self::Scattered { room, .. }
+            | Self::WindowTwice { room, .. }
+            | Self::WindowMissing { room, .. }
+            | Self::WindowSum { room, .. }
             | Self::Miscounted { room, .. } => Some(room),
         }
     }
@@ -244,6 +275,9 @@ impl Finding {
             Self::BeyondEnd { .. } => "beyond_end",
             Self::Alien { .. } => "alien",
             Self::Scattered { .. } => "scattered",
+            Self::WindowTwice { .. } => "window_twice",
+            Self::WindowMissing { .. } => "window_missing",
+            Self::WindowSum { .. } => "window_sum",
             Self::Miscounted { .. } => "miscounted",
         }
     }

@@ -8,7 +8,7 @@
 //! - Where the records of `reactions` are known too: each window counts what its records hold, room by room.
 //!
 //! [`Auditor`] holds these rules. [`partition()`] audits one partition as a log keeps it, compacted and trimmed, with
-//! what is left of its records (`balance`).
+//! what is left of its records (`balance`). [`WindowAuditor`] compares the history, `windows`, with the newest aggregates.
 
 mod balance;
 mod finding;
@@ -18,10 +18,12 @@ mod partition;
 mod report;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 pub use finding::Finding;
 pub use partition::{Foresight, KeptAggregate, KeptRecord, Retention, Scope, Span, partition};
 pub use report::{Report, RoomSums};
+pub use windows::WindowAuditor;
 
 use crate::{Aggregate, BatchRef, Counts, RoomName, Source, TOTAL_MAX, Window};
 use std::{

@@ -134,7 +134,7 @@ impl Reader {
     }
 
     fn cut(&self, partition: u32, next_offset: u64) -> Cut {
-        Cut { partition, epoch: self.epoch, next_offset, aggregates: Vec::new() }
+        Cut { partition, epoch: self.epoch, next_offset, aggregates: Vec::new(), windows: Vec::new() }
     }
 
     /// Commits all that was read.
