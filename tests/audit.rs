@@ -270,6 +270,7 @@ async fn on_kafka_it_runs_beside_the_tiers() {
         format!("log.kafka.brokers={}", cluster.bootstrap()),
         format!("log.kafka.reactions_topic={name}-reactions"),
         format!("log.kafka.aggregates_topic={name}-aggregates"),
+        format!("log.kafka.windows_topic={name}-windows"),
         format!("log.kafka.group={name}"),
     ];
     let said = audit(&sets, &[]).await;

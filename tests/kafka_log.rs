@@ -34,12 +34,14 @@ pub fn config(bootstrap: &str, name: &str, partitions: u32) -> Config {
     Config {
         kind: LogKind::Kafka,
         partitions,
+        history_retention_ms: 3_600_000,
         embedded: EmbeddedConfig { dir: "unused".into(), retention_ms: 1_000, cache_mib: 1, max_queued: 1 },
         kafka: KafkaConfig {
             brokers: bootstrap.into(),
             reactions_topic: format!("{name}-reactions"),
             aggregates_topic: format!("{name}-aggregates"),
             occupancy_topic: format!("{name}-occupancy"),
+            windows_topic: format!("{name}-windows"),
             create_topics: true,
             replication: 3,
             min_insync: 2,

@@ -33,6 +33,7 @@ pub fn plan(cluster: &kafka::Cluster, dir: &Path, name: &str, role: &'static str
         .set(format!("log.kafka.reactions_topic={name}-reactions"))
         .set(format!("log.kafka.aggregates_topic={name}-aggregates"))
         .set(format!("log.kafka.occupancy_topic={name}-occupancy"))
+        .set(format!("log.kafka.windows_topic={name}-windows"))
         .set(format!("log.kafka.group={name}"))
         .set(format!("log.kafka.instance_id={role}"))
         .set("log.kafka.session_timeout_ms=6000")

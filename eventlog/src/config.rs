@@ -2,10 +2,13 @@
 
 use crate::kafka;
 use serde::Deserialize;
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf};
 
 /// Handovers that may wait at the most: more would bound nothing, and a channel takes no number beyond 2^61.
 const MAX_QUEUED: usize = 1_000_000;
+
+/// How long windows may be kept: a minute to ten years. A shorter time would take windows that are just shown.
+const HISTORY_MS: RangeInclusive<u64> = 60_000..=315_360_000_000;
 
 /// Section `log`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -13,8 +16,10 @@ const MAX_QUEUED: usize = 1_000_000;
 pub struct Config {
     /// The adapter.
     pub kind: LogKind,
-    /// Partitions of both topics. They must not change while the topics hold anything.
+    /// Partitions of all topics. They must not change while the topics hold anything.
     pub partitions: u32,
+    /// How long `windows`, the history, is kept. 0: not at all.
+    pub history_retention_ms: u64,
     /// Options of the embedded log.
     pub embedded: EmbeddedConfig,
     /// Options of Kafka.
@@ -57,6 +62,8 @@ pub struct KafkaConfig {
     pub aggregates_topic: String,
     /// Topic of the viewers that each fanout process has.
     pub occupancy_topic: String,
+    /// Topic of windows.
+    pub windows_topic: String,
     /// Create the topics where they are missing.
     pub create_topics: bool,
     /// Replicas of a created topic.
@@ -93,6 +100,11 @@ impl Config {
         if !(1..=4_096).contains(&self.partitions) {
             refuse("partitions", format!("must be 1 to 4096, is {}", self.partitions));
         }
+        let history_ms = self.history_retention_ms;
+        if history_ms != 0 && !HISTORY_MS.contains(&history_ms) {
+            let (least, most) = (HISTORY_MS.start(), HISTORY_MS.end());
+            refuse("history_retention_ms", format!("must be 0, or {least} to {most}, is {history_ms}"));
+        }
         match self.kind {
             LogKind::Embedded => self.embedded.validate(refuse),
             LogKind::Kafka => self.kafka.validate(refuse),
@@ -124,6 +136,7 @@ impl KafkaConfig {
             ("kafka.reactions_topic", &self.reactions_topic),
             ("kafka.aggregates_topic", &self.aggregates_topic),
             ("kafka.occupancy_topic", &self.occupancy_topic),
+            ("kafka.windows_topic", &self.windows_topic),
             ("kafka.group", &self.group),
         ] {
             if value.trim().is_empty() {
@@ -136,6 +149,11 @@ impl KafkaConfig {
         if [&self.reactions_topic, &self.aggregates_topic].contains(&&self.occupancy_topic) {
             let text = "must differ from kafka.reactions_topic and kafka.aggregates_topic";
             refuse("kafka.occupancy_topic", text.into());
+        }
+        if [&self.reactions_topic, &self.aggregates_topic, &self.occupancy_topic]
+            .contains(&&self.windows_topic)
+        {
+            refuse("kafka.windows_topic", "must differ from the other topics".into());
         }
         if self.replication == 0 {
             refuse("kafka.replication", "must be at least 1".into());

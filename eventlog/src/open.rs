@@ -7,6 +7,6 @@ use std::sync::Arc;
 pub async fn open(config: &Config) -> Result<Arc<dyn EventLog>, OpenError> {
     match config.kind {
         LogKind::Embedded => Ok(Arc::new(EmbeddedLog::open(&config.embedded, config.partitions).await?)),
-        LogKind::Kafka => Ok(Arc::new(KafkaLog::open(&config.kafka, config.partitions).await?)),
+        LogKind::Kafka => Ok(Arc::new(KafkaLog::open(config).await?)),
     }
 }

@@ -90,6 +90,7 @@ impl Plans {
                 .set(format!("log.kafka.brokers={}", cluster.bootstrap()))
                 .set(format!("log.kafka.reactions_topic={name}-reactions"))
                 .set(format!("log.kafka.aggregates_topic={name}-aggregates"))
+                .set(format!("log.kafka.windows_topic={name}-windows"))
                 .set(format!("log.kafka.group={name}"))
                 .set(format!("log.kafka.instance_id={instance}"))
                 .set(format!("log.kafka.session_timeout_ms={SESSION_TIMEOUT_MS}"))

@@ -89,6 +89,7 @@ async fn catching_up() {
     for round in 1..=2 {
         let mut config = config.clone();
         config.kafka.aggregates_topic = unused_name("rolled-up");
+        config.kafka.windows_topic = unused_name("windows");
         config.kafka.group = config.kafka.aggregates_topic.clone();
         let log = open(&config).await;
         let dir = tempfile::tempdir().unwrap();

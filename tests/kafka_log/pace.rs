@@ -36,6 +36,7 @@ pub(super) fn aggregator(cluster: &Cluster, config: &Config, dir: &Path, interva
         .set(format!("log.kafka.brokers={}", cluster.bootstrap()))
         .set(format!("log.kafka.reactions_topic={}", config.kafka.reactions_topic))
         .set(format!("log.kafka.aggregates_topic={}", config.kafka.aggregates_topic))
+        .set(format!("log.kafka.windows_topic={}", config.kafka.windows_topic))
         .set(format!("log.kafka.group={}", config.kafka.group))
         .set(format!("aggregator.interval_ms={interval_ms}"))
 }

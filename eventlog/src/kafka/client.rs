@@ -99,6 +99,8 @@ pub(crate) fn refused(key: &str, value: &str) -> Option<String> {
 /// Makes clients.
 pub(super) struct Clients {
     pub(super) config: KafkaConfig,
+    /// Whether there is a topic of windows.
+    pub(super) keeps_windows: bool,
 }
 
 impl Clients {
@@ -392,7 +394,7 @@ mod tests {
 
     #[test]
     fn no_reader_sleeps_while_its_queue_is_full_or_after_an_error() {
-        let clients = Clients { config: config("127.0.0.1:1") };
+        let clients = Clients { config: config("127.0.0.1:1"), keeps_windows: false };
         for role in [Role::Admin, Role::Feed, Role::Loader, Role::Follower] {
             let config = clients.consumer_config(role, Isolation::Committed);
             assert_eq!(config.get("fetch.queue.backoff.ms"), Some("10"), "{role}");
@@ -413,7 +415,9 @@ mod tests {
     fn an_unknown_option_is_invalid_by_its_name_and_its_value_is_not_told() {
         let mut config = config("127.0.0.1:1");
         config.options.insert("sasl.pasword".into(), "secret".into());
-        let Err(error) = (Clients { config }).writer(Box::new(|| {})) else { panic!("it was taken") };
+        let Err(error) = (Clients { config, keeps_windows: false }).writer(Box::new(|| {})) else {
+            panic!("it was taken")
+        };
         let text = error.to_string();
         assert!(matches!(error, OpenError::Invalid(_)), "{text}");
         assert!(text.contains("sasl.pasword") && !text.contains("secret"), "{text}");
@@ -423,7 +427,9 @@ mod tests {
     fn options_come_over_ours() {
         let mut config = config("127.0.0.1:1");
         config.options.insert("reconnect.backoff.max.ms".into(), "never".into());
-        let Err(error) = (Clients { config }).reader(Role::Follower, Isolation::Committed) else {
+        let Err(error) =
+            (Clients { config, keeps_windows: false }).reader(Role::Follower, Isolation::Committed)
+        else {
             panic!("the option was not applied")
         };
         assert!(error.to_string().contains("reconnect.backoff.max.ms"), "{error}");

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{BoxFuture, FeedError, FollowEvent, FollowedRecord, Follower, OpenError};
 use bytes::Bytes;
-use rdkafka::{Message, Offset, consumer::Consumer, error::KafkaError};
+use rdkafka::{Message, Offset, consumer::Consumer, error::KafkaError, message::BorrowedMessage};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -20,33 +20,63 @@ const QUEUE: usize = 16;
 /// Most records of one event.
 const CHUNK: usize = 512;
 /// What the first requests may take beyond the longest transaction that they may have to wait for.
-const START: Duration = Duration::from_secs(15);
+pub(super) const START: Duration = Duration::from_secs(15);
 /// How long it may wait for the next record until it has caught up.
-const STALL: Duration = Duration::from_secs(30);
+pub(super) const STALL: Duration = Duration::from_secs(30);
 
-/// The caller's side.
-pub(super) struct KafkaFollower {
-    events: mpsc::Receiver<FollowEvent>,
+/// The caller's side of a thread that reads a topic.
+pub(super) struct Following<E> {
+    events: mpsc::Receiver<E>,
     broken: Option<oneshot::Receiver<String>>,
     why: String,
 }
 
-/// Starts the thread that reads. It ends with the follower.
-pub(super) fn open(clients: Arc<Clients>, partitions: u32) -> Result<KafkaFollower, OpenError> {
-    let reader = clients.reader(Role::Follower, Isolation::Committed)?;
-    let (events, receiver) = mpsc::channel(QUEUE);
-    let (break_it, broken) = oneshot::channel();
-    thread::start("kafka-follow", move || {
-        if let Err(why) = follow(&clients, &reader, partitions, &events) {
-            tracing::warn!(why, "the follower is broken");
-            drop(break_it.send(why));
+impl<E: Send + 'static> Following<E> {
+    /// Starts the thread. It ends when this is dropped.
+    pub(super) fn start(
+        name: &'static str,
+        clients: Arc<Clients>,
+        follow: impl FnOnce(&Clients, &Reader, &mpsc::Sender<E>) -> Result<(), String> + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        let reader = clients.reader(Role::Follower, Isolation::Committed)?;
+        let (events, receiver) = mpsc::channel(QUEUE);
+        let (break_it, broken) = oneshot::channel();
+        thread::start(name, move || {
+            if let Err(why) = follow(&clients, &reader, &events) {
+                tracing::warn!(why, name, "the follower is broken");
+                drop(break_it.send(why));
+            }
+            drop(events);
+            // May hang; nobody waits for it.
+            drop(reader);
+        })
+        .map_err(|error| OpenError::Unavailable(error.to_string()))?;
+        Ok(Self { events: receiver, broken: Some(broken), why: String::new() })
+    }
+
+    /// The next event. Safe to cancel.
+    pub(super) async fn next(&mut self) -> Result<E, FeedError> {
+        if let Some(event) = self.events.recv().await {
+            return Ok(event);
         }
-        drop(events);
-        // May hang; nobody waits for it.
-        drop(reader);
+        if let Some(broken) = &mut self.broken {
+            self.why = broken.await.unwrap_or_else(|_| "the thread of the follower ended".into());
+            self.broken = None;
+        }
+        Err(FeedError::Reopen(self.why.clone()))
+    }
+}
+
+/// Follows `aggregates`.
+pub(super) fn open(clients: Arc<Clients>, partitions: u32) -> Result<Following<FollowEvent>, OpenError> {
+    Following::start("kafka-follow", clients, move |clients, reader, events| {
+        follow(clients, reader, partitions, events)
     })
-    .map_err(|error| OpenError::Unavailable(error.to_string()))?;
-    Ok(KafkaFollower { events: receiver, broken: Some(broken), why: String::new() })
+}
+
+fn follow_record(message: &BorrowedMessage<'_>) -> Option<FollowedRecord> {
+    let room = room_of(message.key(), message.partition() as u32, message.offset())?;
+    Some(FollowedRecord { room, value: message.payload().map(Bytes::copy_from_slice) })
 }
 
 fn follow(
@@ -69,7 +99,7 @@ fn follow(
     let mut behind = LoadUntil::new(&begins, &ends, STALL, Instant::now());
     let mut is_told = false;
     while !events.is_closed() {
-        let records = take_chunk(reader, &mut behind).map_err(failed)?;
+        let records = take_chunk(reader, &mut behind, follow_record).map_err(failed)?;
         behind.check(Instant::now()).map_err(|why| format!("reading {topic}: {why}"))?;
         if !records.is_empty() {
             if events.blocking_send(FollowEvent::Records(records)).is_err() {
@@ -87,8 +117,12 @@ fn follow(
     Ok(())
 }
 
-/// What the client has, up to one chunk. `behind` hears how far that is.
-fn take_chunk(reader: &Reader, behind: &mut LoadUntil) -> Result<Vec<FollowedRecord>, KafkaError> {
+/// Up to one chunk of the records that the client has, each made by `take`. `behind` hears how far that is.
+pub(super) fn take_chunk<T>(
+    reader: &Reader,
+    behind: &mut LoadUntil,
+    take: impl Fn(&BorrowedMessage<'_>) -> Option<T>,
+) -> Result<Vec<T>, KafkaError> {
     let mut records = Vec::new();
     let mut timeout = Duration::from_millis(100);
     while records.len() < CHUNK {
@@ -96,9 +130,7 @@ fn take_chunk(reader: &Reader, behind: &mut LoadUntil) -> Result<Vec<FollowedRec
             Polled::Nothing => break,
             Polled::Record(message) => {
                 let (partition, offset) = (message.partition() as u32, message.offset());
-                let room = room_of(message.key(), partition, offset);
-                let value = message.payload().map(Bytes::copy_from_slice);
-                records.extend(room.map(|room| FollowedRecord { room, value }));
+                records.extend(take(&message));
                 behind.advance(partition, offset as u64 + 1);
             }
             Polled::End(_) if behind.is_done() => {}
@@ -113,17 +145,8 @@ fn take_chunk(reader: &Reader, behind: &mut LoadUntil) -> Result<Vec<FollowedRec
     Ok(records)
 }
 
-impl Follower for KafkaFollower {
+impl Follower for Following<FollowEvent> {
     fn next(&mut self) -> BoxFuture<'_, Result<FollowEvent, FeedError>> {
-        Box::pin(async {
-            if let Some(event) = self.events.recv().await {
-                return Ok(event);
-            }
-            if let Some(broken) = &mut self.broken {
-                self.why = broken.await.unwrap_or_else(|_| "the thread of the follower ended".into());
-                self.broken = None;
-            }
-            Err(FeedError::Reopen(self.why.clone()))
-        })
+        Box::pin(Self::next(self))
     }
 }

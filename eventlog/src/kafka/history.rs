@@ -37,7 +37,7 @@ pub(crate) struct KafkaHistory {
 
 impl KafkaHistory {
     pub(crate) fn open(config: &KafkaConfig) -> Result<Self, OpenError> {
-        let clients = Clients { config: config.clone() };
+        let clients = Clients { config: config.clone(), keeps_windows: false };
         let reactions = clients.reader(Role::Loader, Isolation::Committed)?;
         let aggregates = clients.reader(Role::Loader, Isolation::Committed)?;
         let partitions = size(&reactions, config, &config.reactions_topic)?;

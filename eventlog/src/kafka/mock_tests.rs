@@ -8,7 +8,7 @@ use super::{
     state::Loaded,
     tests::config,
 };
-use crate::{FeedError, Follower as _, LossyChannel, conformance::aggregate};
+use crate::{FeedError, LossyChannel, conformance::aggregate};
 use rdkafka::{
     ClientConfig,
     mocking::MockCluster,
@@ -42,7 +42,7 @@ impl Mock {
                 brokers.partition_leader(topic, partition as i32, Some(1)).unwrap();
             });
         }
-        Self { brokers, clients: Arc::new(Clients { config }) }
+        Self { brokers, clients: Arc::new(Clients { config, keeps_windows: false }) }
     }
 
     /// Writes `count` records, one after the other, of those of `rooms` that live in the partition, in turn.

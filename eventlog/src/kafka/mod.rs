@@ -3,6 +3,7 @@
 //! - `client`: options and log lines of librdkafka's clients; `errors`: what their errors mean; `thread`: where their
 //!   blocking calls run.
 //! - `topics`: makes and checks the topics, by `topic_settings`. `writer`: appends. `follower`: reads `aggregates`.
+//!   `window_follower`: reads `windows`.
 //! - `occupancy`: the lossy channel between fanout processes.
 //! - `history`: reads both topics once, for auditors. `topic_reader`: reads partitions up to known ends.
 //! - The member of the group: `feed` polls on a thread of its own, `member` answers rebalances, `load` reads the state that
@@ -27,12 +28,16 @@ mod topic_reader;
 mod topic_settings;
 mod topics;
 mod transaction;
+mod window_follower;
 mod writer;
 
 pub(crate) use self::{client::refused, history::KafkaHistory};
 
 use self::{client::Clients, ownership::Ownership};
-use crate::{BoxFuture, EventLog, Feed, Follower, KafkaConfig, LossyChannel, OpenError, Writer};
+use crate::{
+    BoxFuture, Config, EventLog, Feed, Follower, LossyChannel, OpenError, Writer,
+    windows::{WindowFollower, WindowOffsets},
+};
 use std::sync::{Arc, atomic::AtomicU64};
 
 /// Apache Kafka.
@@ -44,11 +49,12 @@ pub(crate) struct KafkaLog {
 }
 
 impl KafkaLog {
-    /// Makes sure that the topics are there and fit. They must have so many `partitions`.
-    pub(crate) async fn open(config: &KafkaConfig, partitions: u32) -> Result<Self, OpenError> {
-        let clients = Arc::new(Clients { config: config.clone() });
+    /// Makes sure that the topics are there and fit.
+    pub(crate) async fn open(config: &Config) -> Result<Self, OpenError> {
+        let Config { partitions, history_retention_ms: history_ms, .. } = *config;
+        let clients = Arc::new(Clients { config: config.kafka.clone(), keeps_windows: history_ms > 0 });
         let (preparing, runtime) = (Arc::clone(&clients), tokio::runtime::Handle::current());
-        let prepare = move || topics::prepare(&preparing, partitions, &runtime);
+        let prepare = move || topics::prepare(&preparing, partitions, history_ms, &runtime);
         thread::ask("kafka-open", topics::DEADLINE, prepare)
             .await
             .ok_or_else(|| OpenError::Unavailable("the brokers did not answer in time".into()))??;
@@ -87,11 +93,29 @@ impl EventLog for KafkaLog {
             Ok(Some(Box::new(channel) as Box<dyn LossyChannel>))
         })
     }
+
+    fn keeps_windows(&self) -> bool {
+        self.clients.keeps_windows
+    }
+
+    fn window_follower(
+        &self,
+        from: WindowOffsets,
+    ) -> BoxFuture<'_, Result<Option<Box<dyn WindowFollower>>, OpenError>> {
+        Box::pin(async {
+            if !self.clients.keeps_windows {
+                return Ok(None);
+            }
+            let follower = window_follower::open(Arc::clone(&self.clients), self.partitions, from)?;
+            Ok(Some(Box::new(follower) as Box<dyn WindowFollower>))
+        })
+    }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::{EmbeddedConfig, KafkaConfig, LogKind};
 
     pub(crate) fn config(brokers: &str) -> KafkaConfig {
         KafkaConfig {
@@ -99,6 +123,7 @@ pub(crate) mod tests {
             reactions_topic: "reactions".into(),
             aggregates_topic: "aggregates".into(),
             occupancy_topic: "occupancy".into(),
+            windows_topic: "windows".into(),
             create_topics: true,
             replication: 3,
             min_insync: 2,
@@ -119,9 +144,14 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn brokers_that_are_away_are_unavailable() {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let Err(error) = KafkaLog::open(&config(&format!("127.0.0.1:{port}")), 1).await else {
-            panic!("there is nobody")
+        let config = Config {
+            kind: LogKind::Kafka,
+            partitions: 1,
+            history_retention_ms: 0,
+            embedded: EmbeddedConfig { dir: ".".into(), retention_ms: 1_000, cache_mib: 1, max_queued: 1 },
+            kafka: config(&format!("127.0.0.1:{port}")),
         };
+        let Err(error) = KafkaLog::open(&config).await else { panic!("there is nobody") };
         assert!(matches!(error, OpenError::Unavailable(_)), "{error}");
         assert!(error.to_string().contains("Connection refused"), "it says why: {error}");
     }

@@ -26,8 +26,14 @@ pub(super) struct Requirement {
 }
 
 /// The topics, in the order in which they are created.
-pub(super) fn plans(config: &KafkaConfig, partitions: u32) -> Vec<TopicPlan> {
-    vec![reactions_topic(config, partitions), aggregates_topic(config, partitions)]
+///
+/// `history_ms`: how long windows are kept; 0: there is no topic of them.
+pub(super) fn plans(config: &KafkaConfig, partitions: u32, history_ms: u64) -> Vec<TopicPlan> {
+    let mut plans = vec![reactions_topic(config, partitions), aggregates_topic(config, partitions)];
+    if history_ms > 0 {
+        plans.push(windows_topic(config, partitions, history_ms));
+    }
+    plans
 }
 
 fn reactions_topic(config: &KafkaConfig, partitions: u32) -> TopicPlan {
@@ -77,6 +83,22 @@ pub(super) fn occupancy_topic(config: &KafkaConfig) -> TopicPlan {
         ("segment.ms", "600000".into()),
     ];
     TopicPlan { name: config.occupancy_topic.clone(), partitions: 1, settings, required: &[] }
+}
+
+fn windows_topic(config: &KafkaConfig, partitions: u32, history_ms: u64) -> TopicPlan {
+    let settings = vec![
+        (CLEANUP, "delete".into()),
+        // A window ages from when it was committed, whatever clocks said before.
+        (STAMPS, "LogAppendTime".into()),
+        (MIN_INSYNC, config.min_insync.to_string()),
+        (UNCLEAN, "false".into()),
+        ("retention.ms", history_ms.to_string()),
+        // Only whole segments are deleted.
+        ("segment.ms", (history_ms / 8).clamp(60_000, 86_400_000).to_string()),
+    ];
+    let required =
+        &[Requirement { key: CLEANUP, value: "delete", why: "compaction would drop windows of a room" }];
+    TopicPlan { name: config.windows_topic.clone(), partitions, settings, required }
 }
 
 /// A topic that exists.
@@ -154,9 +176,11 @@ mod tests {
     use super::*;
     use crate::kafka::tests::config;
 
+    const HISTORY_MS: u64 = 7 * 86_400_000;
+
     /// Checks topics that are as they would be created, with `changes` (topic, setting, value).
     fn check(config: &KafkaConfig, replicas: usize, changes: &[(&str, &str, &str)]) -> Result<(), OpenError> {
-        for plan in plans(config, 1) {
+        for plan in plans(config, 1, HISTORY_MS) {
             let setting = |key: &str| {
                 let changed =
                     changes.iter().find(|(topic, changed, _)| *topic == plan.name && *changed == key);
@@ -182,6 +206,8 @@ mod tests {
             ("reactions", "message.timestamp.type", "CreateTime", "LogAppendTime"),
             ("reactions", "cleanup.policy", "compact", "delete"),
             ("aggregates", "cleanup.policy", "delete", "compact"),
+            ("windows", "cleanup.policy", "compact", "delete"),
+            ("windows", MIN_INSYNC, "1", "2"),
             ("reactions", MIN_INSYNC, "1", "2"),
             ("aggregates", MIN_INSYNC, "1", "2"),
             ("aggregates", MIN_INSYNC, "4", "2"),
@@ -227,9 +253,21 @@ mod tests {
     #[test]
     fn created_topics_are_stamped_by_the_brokers() {
         let config = config("x");
-        for plan in plans(&config, 3) {
+        for plan in plans(&config, 3, HISTORY_MS) {
             let stamped = (STAMPS, "LogAppendTime".to_owned());
             assert!(plan.settings.contains(&stamped), "{}", plan.name);
         }
+    }
+
+    #[test]
+    fn windows_have_a_topic_only_where_history_is_kept() {
+        let names = |history_ms| {
+            let plans = plans(&config("x"), 1, history_ms).into_iter();
+            plans.map(|plan| plan.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(0), ["reactions", "aggregates"]);
+        assert_eq!(names(HISTORY_MS), ["reactions", "aggregates", "windows"]);
+        let windows = windows_topic(&config("x"), 1, HISTORY_MS);
+        assert!(windows.settings.contains(&("retention.ms", HISTORY_MS.to_string())));
     }
 }

@@ -32,13 +32,18 @@ const HEAR: Duration = Duration::from_millis(100);
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Makes sure that all topics are there and fit. Blocks.
-pub(super) fn prepare(clients: &Clients, partitions: u32, runtime: &Handle) -> Result<(), OpenError> {
+pub(super) fn prepare(
+    clients: &Clients,
+    partitions: u32,
+    history_ms: u64,
+    runtime: &Handle,
+) -> Result<(), OpenError> {
     let config = &clients.config;
     let deadline = Instant::now() + IN_ALL;
     let reader = clients.reader(Role::Admin, Isolation::Committed)?;
     let admin: AdminClient<LogContext> =
         clients.create(&clients.base_config(Role::Admin), LogContext::new(Role::Admin))?;
-    let plans = plans(config, partitions);
+    let plans = plans(config, partitions, history_ms);
     let sizes = plans.iter().map(|plan| {
         let topic = &plan.name;
         size(&reader, topic, &format!("asking {} for topic {topic}", config.brokers))
@@ -234,7 +239,7 @@ mod tests {
 
     #[test]
     fn topics_with_another_number_of_partitions_are_refused_with_all_numbers() {
-        let plans = plans(&config("x"), 8);
+        let plans = plans(&config("x"), 8, 0);
         let check = |sizes: [Option<u32>; 2]| refuse_partitions(&plans, &sizes);
         for fits in [[None, None], [Some(8), None], [Some(8), Some(8)]] {
             assert!(check(fits).is_ok(), "{fits:?}");

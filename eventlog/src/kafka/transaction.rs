@@ -1,4 +1,4 @@
-//! One window's transaction: aggregates and offsets, all or nothing. All of it blocks; it runs on the committer's
+//! One window's transaction: aggregates, windows and offsets, all or nothing. All of it blocks; it runs on the committer's
 //! thread.
 
 use super::{
@@ -34,6 +34,7 @@ pub(super) struct Transactions {
     id: String,
     reactions: String,
     aggregates: String,
+    windows: String,
     timeout: Duration,
     progress: Progress,
 }
@@ -111,6 +112,7 @@ impl Transactions {
             id: id.to_owned(),
             reactions: clients.config.reactions_topic.clone(),
             aggregates: clients.config.aggregates_topic.clone(),
+            windows: clients.config.windows_topic.clone(),
             timeout: Duration::from_millis(clients.config.transaction_timeout_ms.into()),
             progress,
         })
@@ -199,9 +201,12 @@ impl Transactions {
 
     fn send_all(&self, cuts: &[Cut], deadline: Instant, outcomes: &Arc<Outcomes>) -> Result<(), Failure> {
         for cut in cuts {
-            for (room, value) in &cut.aggregates {
+            let aggregates =
+                cut.aggregates.iter().map(|(room, value)| (&self.aggregates, room, value.as_ref()));
+            let windows = cut.windows.iter().map(|(room, value)| (&self.windows, room, Some(value)));
+            for (topic, room, value) in aggregates.chain(windows) {
                 let send = || {
-                    let record = BaseRecord::with_opaque_to(&self.aggregates, outcomes.expect_one())
+                    let record = BaseRecord::with_opaque_to(topic, outcomes.expect_one())
                         .partition(cut.partition as i32)
                         .key(room.as_bytes());
                     let record = match value {
@@ -360,7 +365,7 @@ impl Tally {
 
     /// What to say of `cuts` whose time was up at `now`, while brokers still acknowledged one record after the other.
     fn too_large(&self, cuts: &[Cut], timeout: Duration, now: Instant) -> Option<String> {
-        let records: usize = cuts.iter().map(|cut| cut.aggregates.len()).sum();
+        let records: usize = cuts.iter().map(|cut| cut.aggregates.len() + cut.windows.len()).sum();
         let is_moving = self.last.is_some_and(|last| now.saturating_duration_since(last) < MOVING);
         if self.delivered >= records || !is_moving {
             return None;

@@ -185,6 +185,7 @@ fn settings(plan: &Plan, kind: Kind, http: SocketAddr, admin: SocketAddr, dir: &
             format!("log.kafka.brokers={brokers}"),
             format!("log.kafka.reactions_topic={name}-reactions"),
             format!("log.kafka.aggregates_topic={name}-aggregates"),
+            format!("log.kafka.windows_topic={name}-windows"),
         ]);
     } else {
         all.extend([
