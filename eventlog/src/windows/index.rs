@@ -16,7 +16,8 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 use wire::WindowRecord;
 
@@ -28,6 +29,9 @@ const APPLICATION_ID: i32 = 0x5570_7268;
 const SCHEMA_VERSION: i32 = 1;
 /// SQLite cuts a longer WAL down to this when it starts the WAL again.
 const WAL_BYTES_KEPT: u32 = 64 << 20;
+/// How long an index that was just stopped may take to let the folder go: a write may be under way.
+const LET_GO: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(20);
 const BUSY: Duration = Duration::from_secs(10);
 /// Windows that one transaction removes at the most.
 const TRIM_MAX: u32 = 1_000;
@@ -181,12 +185,16 @@ fn lock(dir: &Path) -> Result<File, String> {
     fs::create_dir_all(dir).map_err(|error| error.to_string())?;
     let lock = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK));
     let lock = lock.map_err(|error| format!("{LOCK}: {error}"))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => {
-            Err("another process uses it: give each its own history.dir".to_owned())
+    let deadline = Instant::now() + LET_GO;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(PAUSE),
+            Err(TryLockError::WouldBlock) => {
+                return Err("another process uses it: give each its own history.dir".to_owned());
+            }
+            Err(TryLockError::Error(error)) => return Err(format!("{LOCK}: {error}")),
         }
-        Err(TryLockError::Error(error)) => Err(format!("{LOCK}: {error}")),
     }
 }
 
