@@ -100,11 +100,12 @@ fn audit(config: &config::Config) -> Result<Found, eventlog::OpenError> {
         silent_since_ms: now_ms.saturating_sub(config.aggregator.room_ttl_ms),
         max_rooms: share(config.aggregator.max_rooms, partitions),
     };
+    let keeps_windows = config.log.history_retention_ms > 0;
     for partition in 0..partitions {
-        let mut read = reading::read(&*history, partition, retention, &progress)?;
+        let mut read = reading::read(&*history, partition, retention, keeps_windows, &progress)?;
         if !read.report.is_clean() {
             // Kafka may compact and delete while it is read. What is there twice is there.
-            read = reading::read(&*history, partition, retention, &progress.again())?;
+            read = reading::read(&*history, partition, retention, keeps_windows, &progress.again())?;
         }
         found.aggregates += read.aggregates;
         found.reactions += read.reactions;

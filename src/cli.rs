@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{audit, check, run};
+use crate::{audit, check, export, run};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use service::config::{ConfigErrors, Sources};
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -30,7 +30,8 @@ Examples:
   uproar default-config > uproar.toml                 every key with its default, to edit
   uproar check-config --config uproar.toml            all errors at once, starts nothing
   uproar ingest --config uproar.toml                  one tier, on Kafka (log.kind = \"kafka\")
-  uproar audit --config uproar.toml                   whether every reaction was counted once";
+  uproar audit --config uproar.toml                   whether every reaction was counted once
+  uproar export --config uproar.toml --room final     what came in each window of a room";
 
 #[derive(Debug, Args)]
 struct LayerArgs {
@@ -52,6 +53,8 @@ enum Command {
     Aggregator,
     /// Run the tier that pushes frames to viewers
     Fanout,
+    /// Run the tier that serves what came in earlier windows
+    History,
     /// Check the configuration and say all that is wrong with it
     CheckConfig {
         /// The command that is to run with it: a single tier needs Kafka, `all` doesn't
@@ -63,6 +66,9 @@ enum Command {
     /// Read the event log once, and say for every room whether each reaction was counted once
     #[command(after_help = audit::HELP)]
     Audit(audit::AuditArgs),
+    /// Print what came in the windows of a room
+    #[command(after_help = export::HELP)]
+    Export(export::ExportArgs),
 }
 
 /// What a process does.
@@ -76,6 +82,8 @@ pub(crate) enum Role {
     Aggregator,
     /// The tier that pushes frames.
     Fanout,
+    /// The tier that serves the history.
+    History,
 }
 
 impl Role {
@@ -86,6 +94,7 @@ impl Role {
             Self::Ingest => "ingest",
             Self::Aggregator => "aggregator",
             Self::Fanout => "fanout",
+            Self::History => "history",
         }
     }
 }
@@ -139,10 +148,12 @@ impl Cli {
                     code => Err(Failure::Told(code)),
                 };
             }
+            Command::Export(args) => return export::run(&args, &sources),
             Command::All => Role::All,
             Command::Ingest => Role::Ingest,
             Command::Aggregator => Role::Aggregator,
             Command::Fanout => Role::Fanout,
+            Command::History => Role::History,
         };
         run::run(role, sources)
     }

@@ -21,6 +21,7 @@ pub(crate) struct Config {
     pub(crate) ingest: ingest::Config,
     pub(crate) aggregator: aggregator::Config,
     pub(crate) fanout: fanout::Config,
+    pub(crate) history: history::Config,
 }
 
 /// Section `service`: the process itself.
@@ -68,6 +69,7 @@ impl Config {
         self.ingest.validate(&mut within("ingest", refuse));
         self.aggregator.validate(&mut within("aggregator", refuse));
         self.fanout.validate(&mut within("fanout", refuse));
+        self.history.validate(&mut within("history", refuse));
         self.check_listeners(role, refuse);
         self.check_paths(refuse);
         self.check_idempotency(role, refuse);
@@ -93,6 +95,7 @@ impl Config {
             (true, "service.admin_listen", &self.service.admin_listen),
             (matches!(role, Role::All | Role::Ingest), "ingest.listen", &self.ingest.listen),
             (role == Role::Fanout, "fanout.listen", &fanout.listen),
+            (role == Role::History, "history.listen", &self.history.listen),
             (watches && fanout.mqtt.enabled, "fanout.mqtt.listen", &fanout.mqtt.listen),
             (watches && fanout.broker.enabled, "fanout.broker.listen", &fanout.broker.listen),
         ]
@@ -103,6 +106,7 @@ impl Config {
 
     fn check_paths(&self, refuse: &mut dyn FnMut(&str, String)) {
         check_path("log.embedded.dir", &self.log.embedded.dir.to_string_lossy(), refuse);
+        check_path("history.dir", &self.history.dir.to_string_lossy(), refuse);
         check_path("fanout.bridge.ca_file", &self.fanout.bridge.ca_file.to_string_lossy(), refuse);
         for (key, path) in self.log.kafka.options.iter().filter(|(key, _)| key.ends_with(".location")) {
             check_path(&format!("log.kafka.options.{key}"), path, refuse);
@@ -175,6 +179,7 @@ mod tests {
             "log.partitions=0",
             "ingest.max_count=0",
             "fanout.top_n=0",
+            "history.max_queries=0",
             "http.max_connections=0",
             "log_output.level=loud",
             "service.admin_listen=localhost",
@@ -248,6 +253,7 @@ mod tests {
     fn a_path_that_a_shell_should_have_expanded_is_refused() {
         for set in [
             "log.embedded.dir=~/x",
+            "history.dir=~/x",
             "fanout.bridge.ca_file=~/ca.pem",
             "log.kafka.options.ssl.ca.location=~/ca.pem",
         ] {

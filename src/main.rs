@@ -9,6 +9,7 @@ mod check;
 mod cli;
 mod config;
 mod desk;
+mod export;
 mod openapi;
 mod reload;
 mod run;

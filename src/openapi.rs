@@ -147,9 +147,17 @@ mod tests {
     fn whole() -> Value {
         let config = config::load(Role::All, &Sources::default()).unwrap();
         let (ingest, fanout) = (config.ingest, config.fanout);
+        let history = history::Settings {
+            config: config.history,
+            window_ms: config.aggregator.interval_ms,
+            grace_ms: config.aggregator.grace_ms,
+            partitions: config.log.partitions,
+            retention_ms: config.log.history_retention_ms,
+        };
         let mut description = Description::default();
         description.add(watch::Sender::new(Arc::new(ingest)).subscribe(), ingest::openapi);
         description.add(watch::Sender::new(Arc::new(fanout)).subscribe(), fanout::openapi);
+        description.add(watch::Sender::new(Arc::new(history)).subscribe(), history::openapi);
         serde_json::from_slice(&description.document()).unwrap()
     }
 
@@ -193,6 +201,7 @@ mod tests {
             "/v1/rooms",
             "/v1/rooms/{room}",
             "/v1/rooms/{room}/events",
+            "/v1/rooms/{room}/history",
             "/v1/rooms/{room}/live",
             "/v1/rooms/{room}/reactions",
         ];

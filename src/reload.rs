@@ -24,6 +24,7 @@ pub(crate) struct Live {
     ingest: watch::Sender<Arc<ingest::Config>>,
     aggregator: watch::Sender<Arc<aggregator::Config>>,
     fanout: watch::Sender<Arc<fanout::Config>>,
+    history: watch::Sender<Arc<history::Settings>>,
     /// Of ingest's section: fanout tells it viewers.
     catalogue: watch::Sender<Arc<Vec<String>>>,
     /// Of ingest's section: viewers may always wait for these.
@@ -35,6 +36,17 @@ pub(crate) struct Live {
 /// The rooms that ingest's section names. They were checked.
 fn rooms(config: &Config) -> Arc<HashSet<RoomName>> {
     Arc::new(config.ingest.rooms.iter().filter_map(|room| room.parse().ok()).collect())
+}
+
+/// What the history has to know of all sections.
+fn settings(config: &Config) -> Arc<history::Settings> {
+    Arc::new(history::Settings {
+        config: config.history.clone(),
+        window_ms: config.aggregator.interval_ms,
+        grace_ms: config.aggregator.grace_ms,
+        partitions: config.log.partitions,
+        retention_ms: config.log.history_retention_ms,
+    })
 }
 
 impl Live {
@@ -53,6 +65,7 @@ impl Live {
             ingest: watch::Sender::new(Arc::new(config.ingest.clone())),
             aggregator: watch::Sender::new(Arc::new(config.aggregator)),
             fanout: watch::Sender::new(Arc::new(config.fanout.clone())),
+            history: watch::Sender::new(settings(&config)),
             current: config,
             sources,
         })
@@ -78,6 +91,10 @@ impl Live {
 
     pub(crate) fn fanout(&self) -> watch::Receiver<Arc<fanout::Config>> {
         self.fanout.subscribe()
+    }
+
+    pub(crate) fn history(&self) -> watch::Receiver<Arc<history::Settings>> {
+        self.history.subscribe()
     }
 
     pub(crate) fn catalogue(&self) -> watch::Receiver<Arc<Vec<String>>> {
@@ -125,6 +142,7 @@ impl Live {
         let _ = self.ingest.send_replace(Arc::new(new.ingest.clone()));
         let _ = self.aggregator.send_replace(Arc::new(new.aggregator));
         let _ = self.fanout.send_replace(Arc::new(new.fanout.clone()));
+        let _ = self.history.send_replace(settings(&new));
         tracing::info!(
             interval_ms = new.aggregator.interval_ms,
             top_n = new.fanout.top_n,
@@ -143,6 +161,9 @@ impl Live {
             ("log", old.log != new.log),
             ("ingest.listen", old.ingest.listen != new.ingest.listen),
             ("fanout.listen", old.fanout.listen != new.fanout.listen),
+            ("history.listen", old.history.listen != new.history.listen),
+            ("history.dir", old.history.dir != new.history.dir),
+            ("history.max_queries", old.history.max_queries != new.history.max_queries),
             ("fanout.web", old.fanout.web != new.fanout.web),
             ("fanout.frame_ancestors", old.fanout.frame_ancestors != new.fanout.frame_ancestors),
             // Of MQTT and server-sent events, both.
@@ -179,6 +200,7 @@ mod tests {
             ("log.partitions=5", "log"),
             ("ingest.listen=127.0.0.1:1", "ingest.listen"),
             ("fanout.send_buffer_bytes=8192", "fanout.send_buffer_bytes"),
+            ("history.max_queries=5", "history.max_queries"),
             ("fanout.unsent_bytes=2048", "fanout.unsent_bytes"),
             ("fanout.write_timeout_ms=30000", "fanout.write_timeout_ms"),
         ] {
@@ -190,6 +212,7 @@ mod tests {
             "fanout.cors_origins=[]",
             "fanout.top_n=3",
             "fanout.occupancy=false",
+            "history.cors_origins=[]",
         ] {
             assert!(named(set).is_empty(), "{set}");
         }

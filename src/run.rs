@@ -13,6 +13,7 @@ use anyhow::Context;
 use axum::Router;
 use eventlog::{EventLog, LogKind, OpenError};
 use fanout::Fanout;
+use history::History;
 use ingest::Ingest;
 use service::{
     CancellationToken, Condition, LogGuard, LostLines, Readiness, SystemClock, Tasks, admin, config::Sources,
@@ -150,7 +151,7 @@ async fn tiers(
     }
     if matches!(role, Role::All | Role::Fanout) {
         let (catalogue, rooms) = (live.catalogue(), live.rooms());
-        let deps = fanout::Deps { log, readiness: readiness.clone(), catalogue, rooms };
+        let deps = fanout::Deps { log: Arc::clone(&log), readiness: readiness.clone(), catalogue, rooms };
         let tier = Fanout::new(live.fanout(), deps)?;
         routes = routes.merge(tier.router());
         desk_routes = desk_routes.merge(tier.desk_router());
@@ -161,9 +162,16 @@ async fn tiers(
         description.add(live.fanout(), fanout::openapi);
         tasks.spawn("fanout", tier.run(tasks.shutdown()));
     }
+    if matches!(role, Role::All | Role::History) {
+        let deps = history::Deps { log, readiness: readiness.clone(), clock: Arc::new(SystemClock) };
+        let tier = History::new(live.history(), deps);
+        routes = routes.merge(tier.router());
+        description.add(live.history(), history::openapi);
+        tasks.spawn("history", tier.run(tasks.shutdown()));
+    }
     desk.show_rooms(desk_routes);
     routes = routes.merge(openapi::router(description)).merge(admin::public_health(readiness));
-    if role == Role::Fanout {
+    if matches!(role, Role::Fanout | Role::History) {
         // Where ingest is, it answers for what is no route.
         routes = routes.fallback(openapi::nothing_here);
     }
@@ -227,6 +235,7 @@ fn public_listen(role: Role, config: &Config) -> Option<&str> {
     match role {
         Role::All | Role::Ingest => Some(&config.ingest.listen),
         Role::Fanout => Some(&config.fanout.listen),
+        Role::History => Some(&config.history.listen),
         Role::Aggregator => None,
     }
 }
@@ -275,6 +284,9 @@ fn describe_metrics(role: Role, config: &Config) {
         if config.log.kind == LogKind::Kafka {
             fanout::metrics::describe_occupancy();
         }
+    }
+    if matches!(role, Role::All | Role::History) {
+        history::metrics::describe();
     }
 }
 

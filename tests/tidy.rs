@@ -8,7 +8,7 @@ use std::{
 };
 
 /// What each crate may import of ours, and what it must not import at all.
-const RULES: [(&str, &[&str], &[&str]); 9] = [
+const RULES: [(&str, &[&str], &[&str]); 10] = [
     ("uproar-web", &[], &["rdkafka", "rumqttd", "serde"]),
     ("uproar-wire", &[], &["tokio", "rdkafka", "axum"]),
     ("uproar-eventlog", &["uproar-wire"], &["axum", "rumqttd"]),
@@ -20,6 +20,11 @@ const RULES: [(&str, &[&str], &[&str]); 9] = [
         &["rdkafka", "rumqttd", "axum"],
     ),
     ("uproar-fanout", &["uproar-wire", "uproar-eventlog", "uproar-service"], &["rdkafka"]),
+    (
+        "uproar-history",
+        &["uproar-wire", "uproar-eventlog", "uproar-service"],
+        &["rdkafka", "rumqttd", "rusqlite"],
+    ),
     ("loadgen", &["uproar-wire"], &["rdkafka", "rumqttd"]),
     (
         "uproar",
@@ -30,6 +35,7 @@ const RULES: [(&str, &[&str], &[&str]); 9] = [
             "uproar-ingest",
             "uproar-aggregator",
             "uproar-fanout",
+            "uproar-history",
             "uproar-web",
         ],
         &["rdkafka", "rumqttd"],

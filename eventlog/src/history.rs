@@ -3,7 +3,10 @@
 //! For auditors. All of it blocks. Partition by partition: first [`History::span`], which says up to where there are
 //! committed records now, then the records up to there.
 
-use crate::{Config, LogKind, OpenError, Record, embedded::EmbeddedArchive, kafka::KafkaHistory};
+use crate::{
+    Config, LogKind, OpenError, Record, embedded::EmbeddedArchive, kafka::KafkaHistory,
+    windows::FollowedWindow,
+};
 use bytes::Bytes;
 use std::ops::Range;
 use wire::RoomName;
@@ -11,7 +14,7 @@ use wire::RoomName;
 /// Records in the order of the log, until one can't be read.
 pub type Records<'a, T> = Box<dyn Iterator<Item = Result<T, OpenError>> + 'a>;
 
-/// A log that is read once. One iterator of each topic at a time.
+/// A log that is read once. One iterator of each topic at a time; windows take the place of aggregates.
 pub trait History {
     /// How many partitions it has.
     fn partitions(&self) -> u32;
@@ -31,6 +34,16 @@ pub trait History {
 
     /// What is left of a partition of `reactions`, up to the end of `span`.
     fn reactions<'a>(&'a self, partition: u32, span: &HistorySpan) -> Result<Records<'a, Record>, OpenError>;
+
+    /// What is left of a partition of `windows`, up to its end as it is now, committed records only. Windows that were
+    /// committed before `since_ms` (ms since the epoch) may be left out. `None`: the log keeps no windows.
+    fn windows(
+        &self,
+        _partition: u32,
+        _since_ms: u64,
+    ) -> Result<Option<Records<'_, FollowedWindow>>, OpenError> {
+        Ok(None)
+    }
 }
 
 /// What there is in a partition.

@@ -2,10 +2,14 @@
 
 use super::progress::Progress;
 use bytes::Bytes;
-use eventlog::{History, HistoryAggregate, HistorySpan, OpenError, Record};
-use std::cell::Cell;
-use wire::audit::{
-    Foresight, KeptAggregate, KeptRecord, Report, Retention, Scope, Span, partition as audit_partition,
+use eventlog::{History, HistoryAggregate, HistorySpan, OpenError, Record, windows::FollowedWindow};
+use std::cell::{Cell, RefCell};
+use wire::{
+    Aggregate,
+    audit::{
+        Foresight, KeptAggregate, KeptRecord, Report, Retention, Scope, Span, WindowAuditor,
+        partition as audit_partition,
+    },
 };
 
 /// A partition that was read and audited.
@@ -19,6 +23,7 @@ pub(super) fn read(
     history: &dyn History,
     partition: u32,
     retention: Retention,
+    keeps_windows: bool,
     progress: &Progress,
 ) -> Result<Read, OpenError> {
     let span = history.span(partition)?;
@@ -37,12 +42,37 @@ pub(super) fn read(
         foresight,
         is_home: &|room| eventlog::partition_of(room, partitions) == partition,
     };
-    let report = audit_partition(
+    let auditor = RefCell::new(WindowAuditor::of_kept_windows(partition));
+    let aggregates = aggregates(history, partition, &span)?.inspect(|kept| {
+        step(&windows);
+        tell_newest(&mut auditor.borrow_mut(), kept);
+    });
+    let mut report = audit_partition(
         scope,
-        aggregates(history, partition, &span)?.inspect(|_| step(&windows)),
+        aggregates,
         history.reactions(partition, &span)?.map(kept_record).inspect(|_| step(&records)),
     )?;
+    // After the aggregates: all of their windows are there by now.
+    if keeps_windows && let Some(windows) = history.windows(partition, 0)? {
+        let mut auditor = auditor.into_inner();
+        for window in windows {
+            let FollowedWindow { room, value, .. } = window?;
+            auditor.window(&room, &value);
+        }
+        report.merge(auditor.report());
+        report.rooms.values_mut().for_each(|sums| sums.partition = partition);
+    }
     Ok(Read { report, aggregates: windows.get(), reactions: records.get() })
+}
+
+fn tell_newest(auditor: &mut WindowAuditor, kept: &Result<KeptAggregate<Bytes>, OpenError>) {
+    let Ok(KeptAggregate { room: Some(room), value, .. }) = kept else { return };
+    match value.as_ref().map(|value| Aggregate::decode(value)) {
+        None => auditor.aggregate(room, None),
+        Some(Ok(aggregate)) => auditor.aggregate(room, Some(&aggregate)),
+        // It is a finding already.
+        Some(Err(_)) => {}
+    }
 }
 
 fn aggregates<'a>(

@@ -44,7 +44,7 @@ async fn the_document_is_valid_openapi_whatever_the_configuration() {
         let dir = tempfile::tempdir().unwrap();
         let mut uproar = sets.iter().fold(plan(&dir), |plan, set| plan.set(*set)).start().await;
         let document = document(&uproar).await;
-        assert_eq!(paths(&document).len(), 8, "{document}");
+        assert_eq!(paths(&document).len(), 9, "{document}");
         validate(&tools, dir.path(), &document);
         uproar.stop();
     }
@@ -80,13 +80,18 @@ async fn the_document_has_the_limits_in_force() {
 async fn a_tier_alone_describes_its_own_routes_and_answers_for_others() {
     let Some(cluster) = kafka::shared() else { return };
     let dir = tempfile::tempdir().unwrap();
-    for (role, own) in [("ingest", "/v1/rooms/{room}/reactions"), ("fanout", "/v1/rooms/{room}")] {
+    for (role, own) in [
+        ("ingest", "/v1/rooms/{room}/reactions"),
+        ("fanout", "/v1/rooms/{room}"),
+        ("history", "/v1/rooms/{room}/history"),
+    ] {
         let plan = Plan::new(role, dir.path())
             .set("log.kind=kafka")
             .set(format!("log.kafka.brokers={}", cluster.bootstrap()))
             .set(format!("log.kafka.reactions_topic=document-{role}-reactions"))
             .set(format!("log.kafka.aggregates_topic=document-{role}-aggregates"))
-            .set(format!("log.kafka.windows_topic=document-{role}-windows"));
+            .set(format!("log.kafka.windows_topic=document-{role}-windows"))
+            .set(format!("history.dir={}", dir.path().join(role).display()));
         let mut uproar = plan.start().await;
         let document = document(&uproar).await;
         let described = paths(&document);

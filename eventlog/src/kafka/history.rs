@@ -4,12 +4,13 @@ use super::{
     client::{Clients, Isolation, Reader, Role, left_until},
     errors::{open_code, open_error},
     feed::record,
-    topic_reader::{LoadUntil, Offsets, Polled, list, poll, positions},
+    topic_reader::{LoadUntil, Offsets, Polled, known, list, poll, positions},
     topics::{self, FIRST_ANSWER},
 };
 use crate::{
     KafkaConfig, OpenError, Record,
     history::{History, HistoryAggregate, HistorySpan, Records},
+    windows::FollowedWindow,
 };
 use bytes::Bytes;
 use rdkafka::{
@@ -49,6 +50,24 @@ impl KafkaHistory {
             )));
         }
         Ok(Self { config: config.clone(), reactions, aggregates, partitions })
+    }
+}
+
+impl KafkaHistory {
+    /// The first offset of `span` whose record came at `since_ms` or later; its end where there is none.
+    fn first_since(
+        &self,
+        topic: &str,
+        partition: u32,
+        since_ms: u64,
+        span: &Range<u64>,
+    ) -> Result<u64, OpenError> {
+        let since = Offset::Offset(i64::try_from(since_ms).unwrap_or(i64::MAX));
+        let asked = list(topic, &[partition], since)
+            .and_then(|list| self.aggregates.offsets_for_times(list, FIRST_ANSWER))
+            .and_then(|answer| known(&answer));
+        let first = asked.map_err(|error| open_error(&format!("searching {topic}/{partition}"), &error))?;
+        Ok(first.get(&partition).copied().unwrap_or(span.end).max(span.start))
     }
 }
 
@@ -115,6 +134,31 @@ impl History for KafkaHistory {
         let reading = Reading::start(&self.reactions, topic, partition, &span.reactions, record)?;
         Ok(Box::new(reading))
     }
+
+    fn windows(
+        &self,
+        partition: u32,
+        since_ms: u64,
+    ) -> Result<Option<Records<'_, FollowedWindow>>, OpenError> {
+        let (reader, topic) = (&self.aggregates, &self.config.windows_topic);
+        let Some(partitions) = topics::size(reader, topic, &format!("asking for topic {topic}"))? else {
+            return Ok(None);
+        };
+        if partitions != self.partitions {
+            let text = format!("topic {topic} has {partitions} partitions, not {}", self.partitions);
+            return Err(OpenError::Invalid(text));
+        }
+        let mut span = ends(reader, topic, partition)?;
+        span.start = self.first_since(topic, partition, since_ms, &span)?;
+        let take = move |message: &BorrowedMessage<'_>| {
+            let room =
+                message.key().and_then(|key| str::from_utf8(key).ok()).and_then(|key| key.parse().ok());
+            let value = message.payload().map(Bytes::copy_from_slice).unwrap_or_default();
+            Some(FollowedWindow { partition, offset: message.offset() as u64, room: room?, value })
+        };
+        let reading = Reading::start_at(reader, topic, partition, &span, take)?;
+        Ok(Some(Box::new(reading.filter_map(Result::transpose))))
+    }
 }
 
 /// One partition of one topic, up to an offset.
@@ -136,7 +180,30 @@ impl<'a, T, F: Fn(&BorrowedMessage<'_>) -> T> Reading<'a, F> {
         take: F,
     ) -> Result<Self, OpenError> {
         // From the oldest record as it is now: some may have been deleted since the span was asked for.
-        list(topic, &[partition], Offset::Beginning)
+        Self::assign(reader, topic, partition, span, Offset::Beginning, take)
+    }
+
+    /// The same from the start of `span` on.
+    fn start_at(
+        reader: &'a Reader,
+        topic: &'a str,
+        partition: u32,
+        span: &Range<u64>,
+        take: F,
+    ) -> Result<Self, OpenError> {
+        let start = Offset::Offset(i64::try_from(span.start).unwrap_or(i64::MAX));
+        Self::assign(reader, topic, partition, span, start, take)
+    }
+
+    fn assign(
+        reader: &'a Reader,
+        topic: &'a str,
+        partition: u32,
+        span: &Range<u64>,
+        start: Offset,
+        take: F,
+    ) -> Result<Self, OpenError> {
+        list(topic, &[partition], start)
             .and_then(|list| reader.assign(&list))
             .map_err(|error| open_error(&format!("reading {topic}/{partition}"), &error))?;
         let (begins, ends): (Offsets, Offsets) =
