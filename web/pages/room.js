@@ -2,6 +2,7 @@
 
 import "../uproar-reactions.js";
 import { createStage } from "../stage.js";
+import { createHistory } from "./history.js";
 
 /** Browsers take "." and ".." out of an address. */
 const ROOM_NAME = /^(?!\.\.?$)[A-Za-z0-9._~-]{1,64}$/;
@@ -38,7 +39,11 @@ function watch(name) {
   element.setAttribute("room", name);
   element.setAttribute("skin", new URLSearchParams(location.search).get("skin") || "swarm");
   const sums = createStage(part("totals"), { skin: "bars", top: 10 });
-  element.addEventListener("frame", event => showSums(event.detail, sums));
+  const history = createHistory(part("history"), name);
+  element.addEventListener("frame", event => {
+    showSums(event.detail, sums);
+    history.show(event.detail);
+  });
   element.addEventListener("state", event => showState(event.detail));
   part("live").appendChild(element);
 }

@@ -28,6 +28,7 @@ const PAGE_PARTS: &[(&str, &[u8])] = files![
     "pages/icon.svg",
     "pages/room.css",
     "pages/room.js",
+    "pages/history.js",
     "pages/overlay.css",
     "pages/overlay.js",
     "pages/desk.css",

@@ -1,3 +1,4 @@
+//! The index and its table.
 use super::{
     ArchiveError, FollowedWindow, Searched, WindowArchive, WindowIndex, WindowOffsets, WindowQuery,
     index::Written,

@@ -1,3 +1,5 @@
+//! The route: answers, refusals and caching.
+
 use super::router;
 use crate::{
     Deps, History, Settings, config::tests::settings, http::Routes, points::tests::window, tier::Archive,
