@@ -13,6 +13,7 @@ mod chaos;
 mod compose;
 mod config_reload;
 mod end_to_end;
+mod history;
 mod kafka_log;
 mod kafka_tiers;
 mod log_output;

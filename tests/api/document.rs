@@ -90,8 +90,7 @@ async fn a_tier_alone_describes_its_own_routes_and_answers_for_others() {
             .set(format!("log.kafka.brokers={}", cluster.bootstrap()))
             .set(format!("log.kafka.reactions_topic=document-{role}-reactions"))
             .set(format!("log.kafka.aggregates_topic=document-{role}-aggregates"))
-            .set(format!("log.kafka.windows_topic=document-{role}-windows"))
-            .set(format!("history.dir={}", dir.path().join(role).display()));
+            .set(format!("log.kafka.windows_topic=document-{role}-windows"));
         let mut uproar = plan.start().await;
         let document = document(&uproar).await;
         let described = paths(&document);

@@ -104,6 +104,8 @@ impl Plan {
             format!("service.admin_listen={}", self.admin),
             format!("ingest.listen={}", self.http),
             format!("fanout.listen={}", self.http),
+            format!("history.listen={}", self.http),
+            format!("history.dir={}", self.dir.join(format!("{}-history", self.name)).display()),
             format!("fanout.mqtt.listen={}", self.mqtt),
             format!("log.embedded.dir={}", self.dir.join("data").display()),
         ];

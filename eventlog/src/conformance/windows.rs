@@ -9,8 +9,11 @@ use crate::{
     CommitError, Cut, EventLog, partition_of,
     windows::{FollowedWindow, WindowArchive, WindowEvent, WindowOffsets, WindowQuery},
 };
-use std::collections::BTreeMap;
-use wire::{RoomName, WindowRecord};
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
+use wire::{Aggregate, RoomName, Window, WindowRecord};
 
 /// By room, the numbers of its windows in their order.
 type Seen = BTreeMap<RoomName, Vec<u64>>;
@@ -82,11 +85,18 @@ fn cuts(member: &Member, rooms: &[RoomName], seq: u64) -> Vec<Cut> {
     for room in rooms {
         let partition = member.partition_of(room);
         let cut = cuts.entry(partition).or_insert_with(|| member.cut(partition));
-        let aggregate = counting(room, seq, partition);
+        let start = recent_ms() + seq * 1_000;
+        let window = Window { start, end: start + 1_000 };
+        let aggregate = Aggregate { window, ..counting(room, seq, partition) };
         cut.windows.push((room.clone(), aggregate.encode_window().unwrap().into()));
         cut.aggregates.push((room.clone(), Some(aggregate.encode().into())));
     }
     cuts.into_values().collect()
+}
+
+/// A minute ago: a log removes windows that are too old.
+fn recent_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64 - 60_000
 }
 
 fn all(rooms: &[RoomName], seqs: &[u64]) -> Seen {

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     EmbeddedConfig, OpenError, Record,
     history::{History, HistoryAggregate, HistorySpan, Records},
+    windows::{FollowedWindow, table},
 };
 use rusqlite::Connection;
 use std::{cell::RefCell, collections::VecDeque, fs, ops::Range, path::PathBuf};
@@ -44,7 +45,11 @@ impl ArchivedFile {
     }
 
     fn broken(&self, error: impl Into<StoreError>) -> OpenError {
-        OpenError::Invalid(format!("{} can't be read: {}", self.path.display(), error.into()))
+        self.unreadable(&error.into())
+    }
+
+    fn unreadable(&self, error: &dyn std::fmt::Display) -> OpenError {
+        OpenError::Invalid(format!("{} can't be read: {error}", self.path.display()))
     }
 }
 
@@ -113,6 +118,15 @@ impl History for EmbeddedArchive {
     fn reactions<'a>(&'a self, partition: u32, span: &HistorySpan) -> Result<Records<'a, Record>, OpenError> {
         let offsets = span.reactions.clone();
         Ok(Box::new(Rows { archive: self, partition, offsets, records: VecDeque::new() }))
+    }
+
+    fn windows(
+        &self,
+        partition: u32,
+        since_ms: u64,
+    ) -> Result<Option<Records<'_, FollowedWindow>>, OpenError> {
+        let windows = table::Windows::new(&self.rollup.conn, partition, since_ms);
+        Ok(Some(Box::new(windows.map(|window| window.map_err(|error| self.rollup.unreadable(&error))))))
     }
 }
 

@@ -4,6 +4,7 @@
 //! two need no order between them: what is committed was read, so it was synced before.
 
 use super::{
+    Clock,
     append_thread::close,
     checkpoint::Wal,
     recent::{Recent, StopOnPanic},
@@ -31,6 +32,9 @@ pub(super) struct Joined {
 pub(super) struct CommitThread {
     pub(super) recent: Arc<Recent>,
     pub(super) wal: Arc<Wal>,
+    pub(super) clock: Clock,
+    /// Windows that ended longer ago are removed.
+    pub(super) history_ms: u64,
     pub(super) committed: Committed,
     pub(super) last_member: u64,
 }
@@ -73,8 +77,9 @@ impl CommitThread {
             return Err(CommitError::Reopen("the feed was closed, or a newer one took its place".into()));
         }
         self.check(member, &cuts)?;
+        let windows_from_ms = (self.clock)().saturating_sub(self.history_ms);
         committing
-            .commit(self.committed.next_commit, &cuts)
+            .commit(self.committed.next_commit, &cuts, windows_from_ms)
             .map_err(|error| CommitError::Reopen(self.recent.stop(FILE, &error.into())))?;
         self.committed.next_commit += 1;
         for Cut { partition, next_offset, .. } in &cuts {

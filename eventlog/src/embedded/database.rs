@@ -95,7 +95,7 @@ fn text(error: &rusqlite::Error) -> String {
 pub(super) struct Database {
     pub(super) path: PathBuf,
     /// Creates its tables. A table `meta (key, value)` is among them.
-    pub(super) schema: &'static str,
+    pub(super) schema: &'static [&'static str],
     pub(super) cache_kib: u64,
 }
 
@@ -124,7 +124,9 @@ impl Database {
     pub(super) fn create(&self, partitions: u32) -> Result<Connection, StoreError> {
         let conn = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         let tx = conn.unchecked_transaction()?;
-        tx.execute_batch(self.schema)?;
+        for schema in self.schema {
+            tx.execute_batch(schema)?;
+        }
         tx.execute("insert into meta (key, value) values ('partitions', ?1)", params![partitions])?;
         tx.pragma_update(None, "application_id", APPLICATION_ID)?;
         tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;

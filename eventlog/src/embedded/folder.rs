@@ -6,7 +6,7 @@ use super::{
     reactions,
     rollup::{self, Committed},
 };
-use crate::{EmbeddedConfig, OpenError};
+use crate::{EmbeddedConfig, OpenError, windows::table};
 use rusqlite::Connection;
 use std::{
     fs::{self, File, TryLockError},
@@ -49,11 +49,14 @@ pub(super) fn open(config: &EmbeddedConfig, partitions: u32) -> Result<Opened, O
     })?;
     let reactions = Database {
         path: dir.join(reactions::FILE),
-        schema: reactions::SCHEMA,
+        schema: &[reactions::SCHEMA],
         cache_kib: REACTIONS_CACHE_KIB,
     };
-    let rollup =
-        Database { path: dir.join(rollup::FILE), schema: rollup::SCHEMA, cache_kib: config.cache_mib << 10 };
+    let rollup = Database {
+        path: dir.join(rollup::FILE),
+        schema: &[rollup::SCHEMA, table::SCHEMA],
+        cache_kib: config.cache_mib << 10,
+    };
     let opened = open_both(reactions, rollup, partitions, lock)?;
     // A synced file is lost in a power cut when the entry that names it is not: the folder is synced, and so is each
     // folder in which one was made.

@@ -4,7 +4,7 @@
 //!   `rollup` hold the SQL of the two files.
 //! - `append_thread` and `commit_thread` write, each to one file, each as a `worker` with a bounded queue. `checkpoint` is a third
 //!   thread, which copies what they wrote from the WALs into the files.
-//! - `writer`, `membership` and `follower` are the port's handles. `archive` reads all once, for auditors, also beside a running
+//! - `writer`, `membership`, `follower` and `windows` are the port's handles. `archive` reads all once, for auditors, also beside a running
 //!   process.
 //! - `recent` is shared by the threads and the readers: the newest groups and commits (`ring`), so that a reader that keeps
 //!   up never touches the disk.
@@ -27,12 +27,15 @@ mod ring;
 mod rollup;
 #[cfg(test)]
 mod tests;
+mod windows;
 mod worker;
 mod writer;
 
 pub(crate) use archive::EmbeddedArchive;
 
-use crate::{BoxFuture, EmbeddedConfig, EventLog, Feed, FeedError, Follower, OpenError, Writer};
+use crate::{
+    BoxFuture, EmbeddedConfig, EventLog, Feed, FeedError, Follower, OpenError, WindowArchive, Writer,
+};
 use append_thread::AppendThread;
 use checkpoint::{Checkpoint, Checkpointer, Wal};
 use commit_thread::CommitThread;
@@ -59,6 +62,8 @@ fn broken(error: impl std::fmt::Display) -> FeedError {
 /// The embedded log.
 pub(crate) struct EmbeddedLog {
     partitions: u32,
+    /// How long windows are kept; 0: not at all.
+    history_ms: u64,
     shared: Arc<Shared>,
 }
 
@@ -79,20 +84,26 @@ struct Shared {
 
 impl EmbeddedLog {
     /// Opens the log, or makes it. It has as many partitions as it was made with; others are refused.
-    pub(crate) async fn open(config: &EmbeddedConfig, partitions: u32) -> Result<Self, OpenError> {
+    /// It keeps windows for `history_ms`; 0: not at all.
+    pub(crate) async fn open(
+        config: &EmbeddedConfig,
+        partitions: u32,
+        history_ms: u64,
+    ) -> Result<Self, OpenError> {
         let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        Self::open_with(config, partitions, Arc::new(now), checkpoint::EVERY).await
+        Self::open_with(config, partitions, history_ms, Arc::new(now), checkpoint::EVERY).await
     }
 
     async fn open_with(
         config: &EmbeddedConfig,
         partitions: u32,
+        history_ms: u64,
         clock: Clock,
         checkpoint_every: Duration,
     ) -> Result<Self, OpenError> {
         let config = config.clone();
         let opened = tokio::task::spawn_blocking(move || {
-            Self::start(folder::open(&config, partitions)?, &config, clock, checkpoint_every)
+            Self::start(folder::open(&config, partitions)?, &config, history_ms, clock, checkpoint_every)
         });
         opened.await.map_err(|error| OpenError::Invalid(error.to_string()))?
     }
@@ -100,6 +111,7 @@ impl EmbeddedLog {
     fn start(
         opened: Opened,
         config: &EmbeddedConfig,
+        history_ms: u64,
         clock: Clock,
         checkpoint_every: Duration,
     ) -> Result<Self, OpenError> {
@@ -113,7 +125,7 @@ impl EmbeddedLog {
             recent: Arc::clone(&recent),
             wal: Arc::clone(&of_reactions),
             queued_bytes: Arc::clone(&queued_bytes),
-            clock,
+            clock: Arc::clone(&clock),
             retention_ms: config.retention_ms,
             ends,
             looked_at: None,
@@ -121,6 +133,8 @@ impl EmbeddedLog {
         let commits = CommitThread {
             recent: Arc::clone(&recent),
             wal: Arc::clone(&of_rollup),
+            clock,
+            history_ms,
             committed,
             last_member: 0,
         };
@@ -149,7 +163,7 @@ impl EmbeddedLog {
             _checkpointer: checkpointer,
             _lock: lock,
         });
-        Ok(Self { partitions, shared })
+        Ok(Self { partitions, history_ms, shared })
     }
 }
 
@@ -172,6 +186,17 @@ impl EventLog for EmbeddedLog {
                 Some(stopped) => Err(stopped.open_error()),
                 None => Ok(Box::new(follower::EmbeddedFollower::open(&self.shared)) as Box<dyn Follower>),
             }
+        })
+    }
+
+    fn keeps_windows(&self) -> bool {
+        self.history_ms > 0
+    }
+
+    fn archive(&self) -> BoxFuture<'_, Result<Option<Arc<dyn WindowArchive>>, OpenError>> {
+        Box::pin(async {
+            let windows = self.keeps_windows().then(|| windows::EmbeddedWindows::new(&self.shared));
+            Ok(windows.map(|windows| Arc::new(windows) as Arc<dyn WindowArchive>))
         })
     }
 }

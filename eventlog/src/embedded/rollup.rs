@@ -1,12 +1,18 @@
-//! `rollup.db`: each room's newest aggregate, and how far each partition is rolled up.
+//! `rollup.db`: each room's newest aggregate, how far each partition is rolled up, and the windows, which are the history.
 
 use super::database::{StoreError, int, uint};
-use crate::Cut;
+use crate::{
+    Cut,
+    windows::table::{self, Inserting},
+};
 use bytes::Bytes;
 use rusqlite::{Connection, Row, Statement, params};
-use wire::RoomName;
+use wire::{RoomName, WindowRecord};
 
 pub(super) const FILE: &str = "rollup.db";
+
+/// A commit removes at least so many old windows, if there are.
+const TRIM_LEAST: u32 = 100;
 
 pub(super) const SCHEMA: &str = "
 create table meta (key text primary key, value) without rowid;
@@ -113,6 +119,7 @@ pub(super) struct Committing<'c> {
     forget: Statement<'c>,
     offset: Statement<'c>,
     number: Statement<'c>,
+    windows: Inserting<'c>,
     commit: Statement<'c>,
 }
 
@@ -128,22 +135,35 @@ impl<'c> Committing<'c> {
             offset: conn
                 .prepare("insert or replace into committed (partition, next_offset) values (?1, ?2)")?,
             number: conn.prepare("update meta set value = ?1 where key = 'next_commit'")?,
+            windows: Inserting::new(conn)?,
             commit: conn.prepare("commit")?,
         })
     }
 
-    /// Writes cuts in one transaction, synced. After an error it is not known whether they are in the file.
-    pub(super) fn commit(&mut self, number: u64, cuts: &[Cut]) -> rusqlite::Result<()> {
-        self.write(number, cuts).inspect_err(|_| {
+    /// Writes cuts in one transaction, synced, and removes some of the windows that ended before `windows_from_ms`. After an error it is not known whether they are in the file.
+    pub(super) fn commit(&mut self, number: u64, cuts: &[Cut], windows_from_ms: u64) -> rusqlite::Result<()> {
+        self.write(number, cuts, windows_from_ms).inspect_err(|_| {
             if !self.conn.is_autocommit() {
                 let _ = self.conn.execute_batch("rollback");
             }
         })
     }
 
-    fn write(&mut self, number: u64, cuts: &[Cut]) -> rusqlite::Result<()> {
+    fn write_windows(&mut self, partition: u32, windows: &[(RoomName, Bytes)]) -> rusqlite::Result<()> {
+        // All records of a cut are of one window.
+        let Some((_, first)) = windows.first() else { return Ok(()) };
+        let first = WindowRecord::decode(first);
+        let window = first.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?.window;
+        for (room, value) in windows {
+            self.windows.insert(partition, room, window, value)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, number: u64, cuts: &[Cut], windows_from_ms: u64) -> rusqlite::Result<()> {
         self.begin.execute([])?;
-        for Cut { partition, next_offset, aggregates, .. } in cuts {
+        for Cut { partition, next_offset, aggregates, windows, .. } in cuts {
+            self.write_windows(*partition, windows)?;
             self.offset.execute(params![partition, int(*next_offset)])?;
             for (room, value) in aggregates {
                 match value {
@@ -152,6 +172,10 @@ impl<'c> Committing<'c> {
                 };
             }
         }
+        // More than a commit adds, so that they get fewer, and not so many that it takes long.
+        let added: usize = cuts.iter().map(|cut| cut.windows.len()).sum();
+        let most = u32::try_from(added.saturating_mul(2)).unwrap_or(u32::MAX).max(TRIM_LEAST);
+        table::trim(self.conn, windows_from_ms, most)?;
         self.number.execute(params![int(number + 1)])?;
         self.commit.execute([])?;
         Ok(())

@@ -230,7 +230,16 @@ mod tests {
         let error = check(&config, 3, &[]).unwrap_err();
         assert!(error.to_string().contains("--add-config min.insync.replicas=2"), "{error}");
         assert!(
-            check(&config, 3, &[("reactions", MIN_INSYNC, "2"), ("aggregates", MIN_INSYNC, "3")]).is_ok()
+            check(
+                &config,
+                3,
+                &[
+                    ("reactions", MIN_INSYNC, "2"),
+                    ("aggregates", MIN_INSYNC, "3"),
+                    ("windows", MIN_INSYNC, "2")
+                ]
+            )
+            .is_ok()
         );
     }
 

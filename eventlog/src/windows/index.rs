@@ -134,7 +134,7 @@ impl WindowIndex {
                 }
             }
             const OFFSET: &str = "insert or replace into offsets (partition, next_offset) values (?1, ?2)";
-            let mut offset = tx.prepare_cached(OFFSET)?;
+            let mut offset = tx.prepare(OFFSET)?;
             for (partition, next) in offsets {
                 offset.execute(params![partition, int(next)])?;
             }

@@ -6,8 +6,8 @@
 //! - `table`: the SQLite table of windows. `readers`: searches it. `index`: fills it from a follower.
 
 mod index;
-mod readers;
-mod table;
+pub(crate) mod readers;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 

@@ -9,7 +9,7 @@ use std::fs;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wal_starts_again_under_a_load_without_a_pause() {
     let (dir, every) = (TempDir::new().unwrap(), Duration::from_millis(20));
-    let log = EmbeddedLog::open_with(&config(&dir), 1, Arc::new(|| 1), every).await.unwrap();
+    let log = EmbeddedLog::open_with(&config(&dir), 1, HISTORY_MS, Arc::new(|| 1), every).await.unwrap();
     let writer = log.writer().await.unwrap();
     let wal = dir.path().join(format!("{}-wal", reactions::FILE));
     let value = Bytes::from(vec![7; 32 << 10]);
@@ -50,7 +50,7 @@ async fn a_reader_beside_the_log_holds_its_wal_only_while_it_reads() {
 async fn a_file_that_is_removed_or_replaced_stops_the_log() {
     for (file, replaced) in [(reactions::FILE, false), (rollup::FILE, true)] {
         let (dir, every) = (TempDir::new().unwrap(), Duration::from_millis(5));
-        let log = EmbeddedLog::open_with(&config(&dir), 1, Arc::new(|| 1), every).await.unwrap();
+        let log = EmbeddedLog::open_with(&config(&dir), 1, HISTORY_MS, Arc::new(|| 1), every).await.unwrap();
         append(&log, 0, "tap").await;
         let path = dir.path().join(file);
         if replaced {

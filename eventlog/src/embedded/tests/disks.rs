@@ -60,7 +60,7 @@ async fn append_until_full(log: &EmbeddedLog, disk: &Disk) -> Vec<Bytes> {
 #[tokio::test]
 async fn a_full_disk_stops_the_log_until_there_is_space_again() {
     let Some(disk) = Disk::new() else { return };
-    let log = EmbeddedLog::open(&config(&disk.0), 1).await.unwrap();
+    let log = EmbeddedLog::open(&config(&disk.0), 1, HISTORY_MS).await.unwrap();
     let mut follower = log.follower().await.unwrap();
     let mut kept = append_until_full(&log, &disk).await;
     assert!(kept.len() >= 10, "{}", kept.len());
@@ -78,21 +78,21 @@ async fn a_full_disk_stops_the_log_until_there_is_space_again() {
     reader.commit_all().await;
     kept.push("again".into());
     drop((reader, follower, writer, log));
-    let log = EmbeddedLog::open(&config(&disk.0), 1).await.unwrap();
+    let log = EmbeddedLog::open(&config(&disk.0), 1, HISTORY_MS).await.unwrap();
     assert_eq!(Reader::open(&log).await.values(), kept[kept.len() - 1..]);
 }
 
 #[tokio::test]
 async fn a_start_on_a_full_disk_waits_for_space() {
     let Some(disk) = Disk::new() else { return };
-    let log = EmbeddedLog::open(&config(&disk.0), 1).await.unwrap();
+    let log = EmbeddedLog::open(&config(&disk.0), 1, HISTORY_MS).await.unwrap();
     let kept = append_until_full(&log, &disk).await;
     drop(log);
-    match EmbeddedLog::open(&config(&disk.0), 1).await.err() {
+    match EmbeddedLog::open(&config(&disk.0), 1, HISTORY_MS).await.err() {
         Some(OpenError::Unavailable(why)) => assert!(why.contains("free space"), "{why}"),
         other => panic!("{other:?}"),
     }
     disk.free();
-    let log = EmbeddedLog::open(&config(&disk.0), 1).await.unwrap();
+    let log = EmbeddedLog::open(&config(&disk.0), 1, HISTORY_MS).await.unwrap();
     assert_eq!(Reader::open(&log).await.values(), kept);
 }

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 
 async fn open_log(dir: &TempDir, max_queued: usize) -> EmbeddedLog {
     let config = EmbeddedConfig { max_queued, ..config(dir) };
-    EmbeddedLog::open(&config, 1).await.unwrap()
+    EmbeddedLog::open(&config, 1, HISTORY_MS).await.unwrap()
 }
 
 /// Holds up every transaction of a file for as long as it lives.

@@ -9,6 +9,7 @@ mod opening;
 mod power;
 mod tails;
 mod trimming;
+mod windows;
 
 use super::*;
 use crate::{
@@ -33,6 +34,9 @@ use wire::RoomName;
 fn config(dir: &TempDir) -> EmbeddedConfig {
     EmbeddedConfig { dir: dir.path().into(), retention_ms: 10_000, cache_mib: 16, max_queued: 10_000 }
 }
+
+/// How long windows are kept.
+const HISTORY_MS: u64 = 3_600_000;
 
 /// No checkpoint during a test, except where it asks for one.
 const NO_CHECKPOINT: Duration = Duration::from_secs(3_600);
@@ -73,7 +77,7 @@ fn room(name: &str) -> RoomName {
 
 /// A log with a clock of its own.
 async fn open_at(dir: &TempDir, partitions: u32, hand: &Hand) -> EmbeddedLog {
-    EmbeddedLog::open_with(&config(dir), partitions, hand.clock(), NO_CHECKPOINT).await.unwrap()
+    EmbeddedLog::open_with(&config(dir), partitions, HISTORY_MS, hand.clock(), NO_CHECKPOINT).await.unwrap()
 }
 
 async fn append(log: &EmbeddedLog, partition: u32, value: impl Into<Bytes>) {
@@ -156,7 +160,7 @@ struct InFolders {
 impl InFolders {
     async fn open_newest(&self) -> Arc<dyn EventLog> {
         let config = config(self.dirs.lock().unwrap().last().unwrap());
-        Arc::new(EmbeddedLog::open(&config, self.partitions()).await.unwrap())
+        Arc::new(EmbeddedLog::open(&config, self.partitions(), HISTORY_MS).await.unwrap())
     }
 }
 
@@ -197,7 +201,7 @@ async fn a_clock_that_was_ahead_once_stamps_no_later_record() {
 #[tokio::test]
 async fn a_cut_that_no_window_can_have_is_refused() {
     let dir = TempDir::new().unwrap();
-    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    let log = EmbeddedLog::open(&config(&dir), 1, HISTORY_MS).await.unwrap();
     for _ in 0..4 {
         append(&log, 0, "tap").await;
     }
@@ -215,7 +219,7 @@ async fn a_cut_that_no_window_can_have_is_refused() {
 #[tokio::test]
 async fn a_newer_feed_takes_the_place_of_the_one_before() {
     let dir = TempDir::new().unwrap();
-    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    let log = EmbeddedLog::open(&config(&dir), 1, HISTORY_MS).await.unwrap();
     append(&log, 0, "tap").await;
     let mut old = Reader::open(&log).await;
     let new = Reader::open(&log).await;

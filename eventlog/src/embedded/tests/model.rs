@@ -74,7 +74,13 @@ impl Model {
                 }
                 aggregates.push((room, value));
             }
-            Cut { partition: partition as u32, epoch, next_offset: self.committed[partition], aggregates }
+            Cut {
+                partition: partition as u32,
+                epoch,
+                next_offset: self.committed[partition],
+                aggregates,
+                windows: Vec::new(),
+            }
         };
         cuts.iter().enumerate().map(cut).collect()
     }

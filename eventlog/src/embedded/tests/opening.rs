@@ -4,7 +4,7 @@ use super::*;
 use std::fs;
 
 async fn refusal(config: &EmbeddedConfig, partitions: u32) -> String {
-    match EmbeddedLog::open(config, partitions).await {
+    match EmbeddedLog::open(config, partitions, HISTORY_MS).await {
         Err(OpenError::Invalid(text)) => text,
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("was opened"),
@@ -22,8 +22,8 @@ fn sqlite_is_new_enough() {
 async fn missing_folders_are_made() {
     let dir = TempDir::new().unwrap();
     let config = EmbeddedConfig { dir: dir.path().join("a/b/c"), ..config(&dir) };
-    append(&EmbeddedLog::open(&config, 1).await.unwrap(), 0, "tap").await;
-    let log = EmbeddedLog::open(&config, 1).await.unwrap();
+    append(&EmbeddedLog::open(&config, 1, HISTORY_MS).await.unwrap(), 0, "tap").await;
+    let log = EmbeddedLog::open(&config, 1, HISTORY_MS).await.unwrap();
     assert_eq!(Reader::open(&log).await.values(), ["tap"]);
 }
 
@@ -32,7 +32,7 @@ async fn the_settings_that_promises_rest_on_are_in_force() {
     let dir = TempDir::new().unwrap();
     let database = database::Database {
         path: dir.path().join(reactions::FILE),
-        schema: reactions::SCHEMA,
+        schema: &[reactions::SCHEMA],
         cache_kib: 1_024,
     };
     for conn in [database.create(1).unwrap(), database.find(1).unwrap().unwrap()] {
@@ -49,21 +49,21 @@ async fn the_settings_that_promises_rest_on_are_in_force() {
 #[tokio::test]
 async fn a_second_opener_is_told_which_folder_is_in_use() {
     let dir = TempDir::new().unwrap();
-    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    let log = EmbeddedLog::open(&config(&dir), 1, HISTORY_MS).await.unwrap();
     let text = refusal(&config(&dir), 1).await;
     assert!(text.contains("another process has this log open"), "{text}");
     assert!(text.contains(dir.path().to_str().unwrap()), "{text}");
     drop(log);
-    EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    EmbeddedLog::open(&config(&dir), 1, HISTORY_MS).await.unwrap();
 }
 
 #[tokio::test]
 async fn another_number_of_partitions_is_refused() {
     let dir = TempDir::new().unwrap();
-    drop(EmbeddedLog::open(&config(&dir), 4).await.unwrap());
+    drop(EmbeddedLog::open(&config(&dir), 4, HISTORY_MS).await.unwrap());
     let text = refusal(&config(&dir), 8).await;
     assert!(text.contains("it has 4 partitions, and log.partitions says 8: set that to 4"), "{text}");
-    EmbeddedLog::open(&config(&dir), 4).await.unwrap();
+    EmbeddedLog::open(&config(&dir), 4, HISTORY_MS).await.unwrap();
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn what_is_in_the_way_is_named() {
         assert!(text.contains(&format!("{name}: it is the database of another program")), "{text}");
 
         let dir = TempDir::new().unwrap();
-        drop(EmbeddedLog::open(&config(&dir), 1).await.unwrap());
+        drop(EmbeddedLog::open(&config(&dir), 1, HISTORY_MS).await.unwrap());
         beside(dir.path(), name).execute_batch("pragma user_version = 99").unwrap();
         let text = refusal(&config(&dir), 1).await;
         assert!(text.contains(&format!("{name}: a newer version of uproar wrote it (schema 99")), "{text}");
@@ -97,7 +97,7 @@ async fn what_is_in_the_way_is_named() {
 #[tokio::test]
 async fn a_log_that_was_not_closed_holds_all_that_was_acknowledged() {
     let dir = TempDir::new().unwrap();
-    let log = EmbeddedLog::open(&config(&dir), 2).await.unwrap();
+    let log = EmbeddedLog::open(&config(&dir), 2, HISTORY_MS).await.unwrap();
     for n in 0..200 {
         append(&log, n % 2, format!("{n:03}")).await;
     }
@@ -105,7 +105,7 @@ async fn a_log_that_was_not_closed_holds_all_that_was_acknowledged() {
     reader.committer.commit(vec![reader.cut(0, 20)]).await.unwrap();
     let left = copy_of(dir.path());
 
-    let again = EmbeddedLog::open(&config(&left), 2).await.unwrap();
+    let again = EmbeddedLog::open(&config(&left), 2, HISTORY_MS).await.unwrap();
     let again = Reader::open(&again).await;
     assert_eq!(again.starts, [(0, 20), (1, 0)].into());
     assert_eq!(again.records[&0], reader.records[&0][20..]);
@@ -115,7 +115,7 @@ async fn a_log_that_was_not_closed_holds_all_that_was_acknowledged() {
 #[tokio::test]
 async fn a_log_that_was_closed_is_whole_without_its_wals() {
     let dir = TempDir::new().unwrap();
-    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    let log = EmbeddedLog::open(&config(&dir), 1, HISTORY_MS).await.unwrap();
     append(&log, 0, "1").await;
     append(&log, 0, "2").await;
     let reader = Reader::open(&log).await;
@@ -126,7 +126,7 @@ async fn a_log_that_was_closed_is_whole_without_its_wals() {
         fs::remove_file(dir.path().join(format!("{file}-wal"))).unwrap();
         fs::remove_file(dir.path().join(format!("{file}-shm"))).unwrap();
     }
-    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    let log = EmbeddedLog::open(&config(&dir), 1, HISTORY_MS).await.unwrap();
     let reader = Reader::open(&log).await;
     assert_eq!((reader.starts[&0], reader.values()), (1, vec!["2".into()]));
 }
@@ -140,7 +140,7 @@ fn remove(dir: &TempDir, file: &str) {
 #[tokio::test]
 async fn a_log_whose_reactions_are_gone_is_refused_as_they_were_counted() {
     let dir = TempDir::new().unwrap();
-    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    let log = EmbeddedLog::open(&config(&dir), 1, HISTORY_MS).await.unwrap();
     append(&log, 0, "tap").await;
     Reader::open(&log).await.commit_all().await;
     drop(log);
@@ -173,18 +173,18 @@ async fn a_log_without_the_file_that_knows_what_was_trimmed_is_refused() {
     }
     assert!(!dir.path().join(rollup::FILE).exists(), "a file is in the way of one that is brought back");
     fs::copy(whole.path().join(rollup::FILE), dir.path().join(rollup::FILE)).unwrap();
-    EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    EmbeddedLog::open(&config(&dir), 1, HISTORY_MS).await.unwrap();
 }
 
 #[tokio::test]
 async fn reactions_that_were_never_trimmed_are_counted_again_without_the_other_file() {
     let dir = TempDir::new().unwrap();
-    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    let log = EmbeddedLog::open(&config(&dir), 1, HISTORY_MS).await.unwrap();
     append(&log, 0, "tap").await;
     Reader::open(&log).await.commit_all().await;
     drop(log);
     remove(&dir, rollup::FILE);
-    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    let log = EmbeddedLog::open(&config(&dir), 1, HISTORY_MS).await.unwrap();
     assert_eq!(Reader::open(&log).await.values(), ["tap"]);
 }
 
@@ -196,7 +196,7 @@ async fn a_first_start_may_be_cut_short() {
     beside(dir.path(), rollup::FILE)
         .pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))
         .unwrap();
-    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    let log = EmbeddedLog::open(&config(&dir), 1, HISTORY_MS).await.unwrap();
     append(&log, 0, "tap").await;
     Reader::open(&log).await.commit_all().await;
 }
@@ -204,7 +204,7 @@ async fn a_first_start_may_be_cut_short() {
 #[tokio::test]
 async fn a_damaged_beginning_of_a_file_is_not_taken_for_a_new_one() {
     let dir = TempDir::new().unwrap();
-    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    let log = EmbeddedLog::open(&config(&dir), 1, HISTORY_MS).await.unwrap();
     append(&log, 0, "tap").await;
     drop(log);
     for name in [reactions::FILE, rollup::FILE] {
@@ -222,7 +222,7 @@ async fn a_damaged_beginning_of_a_file_is_not_taken_for_a_new_one() {
 #[tokio::test]
 async fn a_start_waits_for_a_reader_that_keeps_the_wal_of_a_killed_process() {
     let dir = TempDir::new().unwrap();
-    drop(EmbeddedLog::open(&config(&dir), 1).await.unwrap());
+    drop(EmbeddedLog::open(&config(&dir), 1, HISTORY_MS).await.unwrap());
     let path = dir.path().join(reactions::FILE);
     // What was written before and after the reader began. Nobody closes it.
     let killed = beside(dir.path(), reactions::FILE);
@@ -231,11 +231,11 @@ async fn a_start_waits_for_a_reader_that_keeps_the_wal_of_a_killed_process() {
     auditor.execute_batch("begin").unwrap();
     assert_eq!(reactions::span(&auditor, 0).unwrap(), 0..1);
     killed.execute_batch("insert into reactions values (0, 1, 1, x'32')").unwrap();
-    match EmbeddedLog::open(&config(&dir), 1).await.err() {
+    match EmbeddedLog::open(&config(&dir), 1, HISTORY_MS).await.err() {
         Some(OpenError::Unavailable(why)) => assert!(why.contains("another process reads it"), "{why}"),
         other => panic!("{other:?}"),
     }
     auditor.execute_batch("commit").unwrap();
-    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    let log = EmbeddedLog::open(&config(&dir), 1, HISTORY_MS).await.unwrap();
     assert_eq!(Reader::open(&log).await.values(), ["1", "2"]);
 }

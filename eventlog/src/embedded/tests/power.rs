@@ -11,7 +11,7 @@ async fn left(whole: &Path, len: u64, end: &[u8]) -> Vec<Bytes> {
     bytes.truncate(usize::try_from(len).unwrap());
     bytes.extend_from_slice(end);
     fs::write(&wal, bytes).unwrap();
-    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    let log = EmbeddedLog::open(&config(&dir), 1, HISTORY_MS).await.unwrap();
     Reader::open(&log).await.values()
 }
 

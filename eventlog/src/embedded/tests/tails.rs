@@ -8,7 +8,7 @@ const MIB: usize = 1 << 20;
 #[tokio::test]
 async fn a_feed_that_is_far_behind_reads_the_file_and_then_goes_on_in_memory() {
     let dir = TempDir::new().unwrap();
-    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    let log = EmbeddedLog::open(&config(&dir), 1, HISTORY_MS).await.unwrap();
     let mut reader = Reader::open(&log).await;
     let value = |n: u8| Bytes::from(vec![n; MIB]);
     for n in 0..24 {
@@ -38,7 +38,7 @@ async fn take(follower: &mut dyn Follower, count: usize) -> Vec<(RoomName, Optio
 #[tokio::test]
 async fn a_follower_that_is_far_behind_gets_the_newest_of_what_it_missed_and_nothing_else() {
     let dir = TempDir::new().unwrap();
-    let log = EmbeddedLog::open(&config(&dir), 1).await.unwrap();
+    let log = EmbeddedLog::open(&config(&dir), 1, HISTORY_MS).await.unwrap();
     let reader = Reader::open(&log).await;
     let mut follower = log.follower().await.unwrap();
     let commit = async |name: &str, value: Option<u8>| {
