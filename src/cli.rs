@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{audit, check, export, run};
+use crate::{audit, check, export, repartition, run};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use service::config::{ConfigErrors, Sources};
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -31,7 +31,8 @@ Examples:
   uproar check-config --config uproar.toml            all errors at once, starts nothing
   uproar ingest --config uproar.toml                  one tier, on Kafka (log.kind = \"kafka\")
   uproar audit --config uproar.toml                   whether every reaction was counted once
-  uproar export --config uproar.toml --room final     what came in each window of a room";
+  uproar export --config uproar.toml --room final     what came in each window of a room
+  uproar repartition --help                           another number of partitions, with all totals";
 
 #[derive(Debug, Args)]
 struct LayerArgs {
@@ -69,6 +70,9 @@ enum Command {
     /// Print what came in the windows of a room
     #[command(after_help = export::HELP)]
     Export(export::ExportArgs),
+    /// Carry the totals of all rooms into a new log with another number of partitions
+    #[command(after_help = repartition::HELP)]
+    Repartition(repartition::RepartitionArgs),
 }
 
 /// What a process does.
@@ -149,6 +153,7 @@ impl Cli {
                 };
             }
             Command::Export(args) => return export::run(&args, &sources),
+            Command::Repartition(args) => return repartition::run(&args, sources),
             Command::All => Role::All,
             Command::Ingest => Role::Ingest,
             Command::Aggregator => Role::Aggregator,

@@ -12,6 +12,7 @@ mod desk;
 mod export;
 mod openapi;
 mod reload;
+mod repartition;
 mod run;
 
 use clap::Parser;

@@ -1,7 +1,7 @@
 //! One process on the embedded log: reactions in by HTTP, aggregates out.
 
 use crate::harness::{
-    self, http,
+    http,
     process::{Plan, tool},
     viewers::{MqttViewer, WsViewer},
     wait::until,

@@ -52,7 +52,9 @@ async fn react(ingest: &Uproar, room: &str) -> u64 {
 fn exported(sets: &[String], room: &str) -> u64 {
     let mut command = Command::new(UPROAR);
     command.args(["export", "--room", room]);
-    sets.iter().for_each(|set| drop(command.args(["--set", set])));
+    for set in sets {
+        command.args(["--set", set]);
+    }
     let output = command.output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

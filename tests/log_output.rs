@@ -146,7 +146,7 @@ async fn the_last_line_is_written_before_the_process_ends() {
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..3 {
         let mut uproar = Plan::new("all", dir.path()).set("log_output.level=debug").start().await;
-        assert!(uproar.log().contains("\ntry:\n"), "the banner: {}", uproar.log());
+        uproar.until_log("\ntry:\n").await;
         assert_eq!(uproar.metric("uproar_log_lines_lost_total").await, 0.0);
         uproar.stop();
         let log = uproar.log();

@@ -20,6 +20,7 @@ mod log_output;
 mod occupancy;
 mod overload;
 mod readme;
+mod repartition;
 mod rooms;
 mod shutdown;
 mod start;

@@ -91,6 +91,11 @@ impl Plan {
         self
     }
 
+    /// What was set.
+    pub fn sets(&self) -> Vec<String> {
+        self.sets.clone()
+    }
+
     /// `--config file`.
     pub fn config(mut self, file: &Path) -> Self {
         self.config = Some(file.to_owned());

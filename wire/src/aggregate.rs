@@ -75,6 +75,9 @@ pub struct Aggregate {
     /// How many of `total` are of all other reactions.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub others_total: u64,
+    /// How many of `total` were counted in an earlier log, from which `uproar repartition` brought them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub carried: u64,
     /// The records that were counted.
     pub source: Source,
 }
@@ -114,6 +117,7 @@ impl Aggregate {
                 self.late.checked_add(self.skewed).is_some_and(|n| n <= self.count),
                 "more late and skewed than counted",
             ),
+            (self.carried <= self.total, "more was carried over than counted"),
             (
                 self.others <= self.others_total
                     && self.counts.iter().all(|(r, n)| self.totals.get(r) >= Some(n)),

@@ -15,6 +15,8 @@ pub(super) struct RoomState {
     sums: Vec<Sum>,
     /// How many of `total` are of reactions that are not counted by name.
     others_total: u64,
+    /// How many reactions of `total` were counted in an earlier log.
+    carried: u64,
     /// When the last closed window with reactions of this room ended; before, when the room came.
     pub(super) active_ms: u64,
     /// The same by the age of the core; 0 for a room that it was loaded with.
@@ -77,6 +79,7 @@ impl RoomState {
             total: 0,
             sums: Vec::new(),
             others_total: 0,
+            carried: 0,
             active_ms: since,
             active_age_ms,
             part: Part::default(),
@@ -84,11 +87,11 @@ impl RoomState {
     }
 
     pub(super) fn from_newest(newest: Aggregate) -> Self {
-        let Aggregate { room: name, seq, since, total, totals, others_total, window, .. } = newest;
+        let Aggregate { room: name, seq, since, total, totals, others_total, carried, window, .. } = newest;
         let sums =
             totals.into_iter().map(|(reaction, total)| Sum { reaction, total, in_window: 0 }).collect();
         let (active_ms, part) = (window.end, Part::default());
-        Self { name, seq, since, total, sums, others_total, active_ms, active_age_ms: 0, part }
+        Self { name, seq, since, total, sums, others_total, carried, active_ms, active_age_ms: 0, part }
     }
 
     pub(super) fn name(&self) -> &RoomName {
@@ -157,7 +160,8 @@ impl RoomState {
 
     /// Writes the room's aggregate of the window that closes. Returns where the totals stand in it.
     pub(super) fn close(&mut self, closing: Closing, value: &mut Vec<u8>) -> Range<usize> {
-        let Self { name, seq, since, total, sums, others_total, active_ms, active_age_ms, part } = self;
+        let Self { name, seq, since, total, sums, others_total, carried, active_ms, active_age_ms, part } =
+            self;
         let Closing { window, slots, source, age_ms } = closing;
         *seq += 1;
         if part.count > 0 {
@@ -177,6 +181,7 @@ impl RoomState {
             skewed: part.skewed,
             total: *total,
             others_total: *others_total,
+            carried: *carried,
             source,
         };
         let counts = sums.iter().filter(|sum| sum.in_window > 0).map(|sum| (&sum.reaction, sum.in_window));

@@ -148,6 +148,7 @@ pub fn aggregate(room: &RoomName, seq: u64, partition: u32) -> Aggregate {
         total: 0,
         totals: wire::Counts::new(),
         others_total: 0,
+        carried: 0,
         source: Source { partition, from: 0, to: 1 },
     }
 }

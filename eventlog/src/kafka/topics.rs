@@ -98,8 +98,8 @@ fn refuse_partitions(plans: &[TopicPlan], sizes: &[Option<u32>]) -> Result<(), O
     });
     Err(OpenError::Invalid(format!(
         "{}: a room's partition follows from the number, and partition p of one topic is rolled up into partition p of the \
-         next. Set log.partitions to the number of new topics; that of topics in use can't change (docs/operations.md, \
-         Partitions)",
+         next. Set log.partitions to the number of new topics; for topics in use `uproar \
+         repartition` carries totals into new ones (docs/operations.md, Partitions)",
         told.collect::<Vec<_>>().join(", ")
     )))
 }

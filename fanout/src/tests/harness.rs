@@ -106,6 +106,7 @@ pub(crate) fn aggregate(room: &str, seq: u64) -> Aggregate {
         total: 3 * seq,
         totals: counts(seq),
         others_total: 0,
+        carried: 0,
         source: Source { partition: 0, from: seq, to: seq + 1 },
     }
 }

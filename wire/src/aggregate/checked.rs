@@ -91,6 +91,8 @@ mod tests {
                 total: totals.values().sum::<u64>() + others_total,
                 totals,
                 others_total,
+                // Of every third aggregate, so that both forms come.
+                carried: if to % 3 == 0 { others } else { 0 },
                 source: Source { partition, from: to / 2, to },
             }
         })

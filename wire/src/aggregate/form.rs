@@ -25,6 +25,7 @@ const SKEWED: &[u8] = br#","skewed":"#;
 const TOTAL: &[u8] = br#","total":"#;
 const TOTALS: &[u8] = br#","totals":{"#;
 const OTHERS_TOTAL: &[u8] = br#","others_total":"#;
+const CARRIED: &[u8] = br#","carried":"#;
 const PARTITION: &[u8] = br#","source":{"partition":"#;
 const FROM: &[u8] = br#","from":"#;
 const TO: &[u8] = br#","to":"#;
@@ -59,6 +60,8 @@ pub struct Outline<'a> {
     pub total: u64,
     /// How many of them the room does not count by name.
     pub others_total: u64,
+    /// How many of `total` were counted in an earlier log.
+    pub carried: u64,
     /// The records that were counted.
     pub source: Source,
 }
@@ -82,6 +85,7 @@ impl Outline<'_> {
         put_counts(value, totals);
         value.extend_from_slice(COUNTED);
         put_others(value, OTHERS_TOTAL, self.others_total);
+        put_others(value, CARRIED, self.carried);
         let end = value.len();
         put_source(value, self.source);
         start..end
@@ -149,6 +153,7 @@ impl Aggregate {
             skewed: self.skewed,
             total: self.total,
             others_total: self.others_total,
+            carried: self.carried,
             source: self.source,
         };
         let mut value = Vec::new();
@@ -223,7 +228,8 @@ pub(super) fn read(room: &RoomName, value: &[u8]) -> Option<Read> {
     let (skewed, before_total) = take(SKEWED, rest)?;
     let (total, rest) = take(TOTAL, before_total)?;
     let (totals, rest) = take_counts(rest.strip_prefix(TOTALS)?)?;
-    let (others_total, before_source) = take_others(OTHERS_TOTAL, rest.strip_prefix(COUNTED)?)?;
+    let (others_total, before_carried) = take_others(OTHERS_TOTAL, rest.strip_prefix(COUNTED)?)?;
+    let (carried, before_source) = take_others(CARRIED, before_carried)?;
     let (partition, rest) = take(PARTITION, before_source)?;
     let (from, rest) = take(FROM, rest)?;
     let (to, rest) = take(TO, rest)?;
@@ -238,6 +244,7 @@ pub(super) fn read(room: &RoomName, value: &[u8]) -> Option<Read> {
         && sum(counts.iter().map(|(_, n)| n).chain([&others])) == Some(count)
         && sum(totals.iter().map(|(_, n)| n).chain([&others_total])) == Some(total)
         && others <= others_total
+        && carried <= total
         && slots == count
         && late.checked_add(skewed)? <= count
         && within;
@@ -246,7 +253,7 @@ pub(super) fn read(room: &RoomName, value: &[u8]) -> Option<Read> {
         // With the bracket that closes the slots.
         first_end: at(before_late) + 1,
         second: at(before_total),
-        second_end: at(before_source),
+        second_end: at(before_carried),
         distinct: counts.len().max(totals.len()),
     };
     holds.then_some(Read { seq, since, window: Window { start, end }, count, total, cuts })

@@ -228,7 +228,8 @@ impl<'a> Balance<'a> {
         all: &Counts,
         report: &mut Report,
     ) {
-        let (total, count) = (aggregate.total, aggregate.count);
+        // What was counted in an earlier log is not in the records of this one.
+        let (total, count) = (aggregate.total.saturating_sub(aggregate.carried), aggregate.count);
         let (recent, most) = (passed.recent.saturating_add(accepted), passed.all.saturating_add(accepted));
         // All of this life is in the records.
         let whole = self.scope.span.begin == 0
@@ -237,7 +238,10 @@ impl<'a> Balance<'a> {
         let too_little = whole && most < total;
         if too_much || too_little {
             self.sum(aggregate, total, if too_much { recent } else { most }, report);
-        } else if most == total && !agree(&aggregate.totals, aggregate.others_total, all) {
+        } else if most == total
+            && aggregate.carried == 0
+            && !agree(&aggregate.totals, aggregate.others_total, all)
+        {
             let records = Source { from: self.scope.span.begin, ..aggregate.source };
             let (room, seq) = (aggregate.room.clone(), aggregate.seq);
             report.add(Finding::Misattributed { room, seq, records });

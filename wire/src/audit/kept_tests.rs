@@ -88,6 +88,7 @@ impl Log {
                 total: totals.values().sum(),
                 totals,
                 others_total: 0,
+                carried: 0,
                 source,
             };
             self.put(room.clone(), Some(aggregate.clone()));

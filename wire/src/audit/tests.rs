@@ -25,6 +25,7 @@ fn aggregate(name: &str, seq: u64, count: u64, total: u64, from: u64, to: u64) -
         total,
         totals: counts(total),
         others_total: 0,
+        carried: 0,
         source: Source { partition: 0, from, to },
     }
 }

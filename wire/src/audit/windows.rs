@@ -227,6 +227,7 @@ mod tests {
                     total,
                     totals: of(total),
                     others_total: 0,
+                    carried: 0,
                     source: Source { partition: 0, from: n, to: n + 1 },
                 }
             })
