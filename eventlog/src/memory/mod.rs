@@ -232,6 +232,6 @@ impl EventLog for MemoryLog {
         &self,
         from: WindowOffsets,
     ) -> BoxFuture<'_, Result<Option<Box<dyn WindowFollower>>, OpenError>> {
-        Box::pin(async { windows::follower(&self.shared, from).map(Some) })
+        Box::pin(async move { windows::follower(&self.shared, &from).map(Some) })
     }
 }

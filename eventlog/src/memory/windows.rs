@@ -21,7 +21,7 @@ pub(super) fn archive(shared: &Arc<Shared>) -> Result<Arc<dyn WindowArchive>, Op
 
 pub(super) fn follower(
     shared: &Arc<Shared>,
-    from: WindowOffsets,
+    from: &WindowOffsets,
 ) -> Result<Box<dyn WindowFollower>, OpenError> {
     let mut state = shared.look();
     state.check_open()?;
