@@ -21,6 +21,7 @@ pub struct Point {
     /// Reactions.
     pub count: u64,
     /// The same by reaction, of those that are named.
+    #[schemars(schema_with = "wire::counts_schema")]
     pub counts: Counts,
     /// How many of `count` are of all other reactions; left out where there are none.
     #[serde(skip_serializing_if = "is_zero")]

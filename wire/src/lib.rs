@@ -27,6 +27,7 @@ pub use error::{DecodeError, NameError};
 pub use fold::SkinTones;
 pub use frame::{Frame, Hello, HelloEncoder};
 pub use names::{REACTION_BYTES_MAX, ROOM_NAME_LEN_MAX, Reaction, ReactionRef, RoomName, RoomNameRef};
+pub use schema::counts_schema;
 pub use window::WindowRecord;
 
 /// Version of the record and frame formats; the `v` of every JSON value.

@@ -49,7 +49,7 @@ impl JsonSchema for Reaction {
 
 /// Of reactions and their counts. Derived, it would say what the keys are as `patternProperties`, which generators of clients
 /// pass over: an object without any properties was left.
-pub(crate) fn counts_schema(generator: &mut SchemaGenerator) -> Schema {
+pub fn counts_schema(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
         "propertyNames": generator.subschema_for::<Reaction>(),

@@ -44,6 +44,8 @@ struct Life {
     since: u64,
     first_seq: u64,
     last_seq: u64,
+    /// The offset after the last record of its windows.
+    last_to: u64,
     /// Of the windows up to the newest aggregate:
     counted_seq: u64,
     count: u64,
@@ -120,12 +122,16 @@ impl WindowAuditor {
 
     /// Returns whether the window follows the room's last one, or begins a life.
     fn live_on(&mut self, record: &WindowRecord) -> bool {
-        let WindowRecord { room, seq, since, .. } = record;
-        let Some(life) = self.lives.get_mut(room).filter(|life| life.since == *since) else {
+        let WindowRecord { room, seq, since, source, .. } = record;
+        // After a clock went back, a later life may begin at the same time as an earlier one. It has later records.
+        let is_same =
+            |life: &&mut Life| life.since == *since && (*seq > life.last_seq || source.from < life.last_to);
+        let Some(life) = self.lives.get_mut(room).filter(is_same) else {
             let life = Life {
                 since: *since,
                 first_seq: *seq,
                 last_seq: *seq,
+                last_to: source.to,
                 counted_seq: 0,
                 count: 0,
                 counts: Counts::new(),
@@ -138,7 +144,7 @@ impl WindowAuditor {
             return true;
         };
         let last_seq = life.last_seq;
-        life.last_seq = last_seq.max(*seq);
+        (life.last_seq, life.last_to) = (last_seq.max(*seq), life.last_to.max(source.to));
         if *seq <= last_seq {
             self.report.add(Finding::WindowTwice { room: room.clone(), seq: *seq });
             return false;
@@ -341,5 +347,8 @@ mod tests {
         auditor.aggregate(&first[1].room, Some(&first[1]));
         auditor.aggregate(&first[1].room, None);
         assert_eq!(audit(auditor, &second, &[&first[0], &second[0]]), [""; 0]);
+        // The clock went back: it begins at the same time.
+        (second[0].since, second[0].window) = (first[0].since, first[0].window);
+        assert_eq!(audit(WindowAuditor::of_all_windows(0), &second, &[&first[0], &second[0]]), [""; 0]);
     }
 }
