@@ -2,6 +2,7 @@
 
 mod backlog;
 mod brokers;
+mod control;
 mod given_up;
 mod handover;
 mod joining;
@@ -42,6 +43,7 @@ pub fn config(bootstrap: &str, name: &str, partitions: u32) -> Config {
             aggregates_topic: format!("{name}-aggregates"),
             occupancy_topic: format!("{name}-occupancy"),
             windows_topic: format!("{name}-windows"),
+            control_topic: format!("{name}-control"),
             create_topics: true,
             replication: 3,
             min_insync: 2,

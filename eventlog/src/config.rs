@@ -64,6 +64,8 @@ pub struct KafkaConfig {
     pub occupancy_topic: String,
     /// Topic of windows.
     pub windows_topic: String,
+    /// Topic of operators' orders.
+    pub control_topic: String,
     /// Create the topics where they are missing.
     pub create_topics: bool,
     /// Replicas of a created topic.
@@ -130,31 +132,30 @@ impl EmbeddedConfig {
 }
 
 impl KafkaConfig {
-    fn validate(&self, refuse: &mut dyn FnMut(&str, String)) {
-        for (key, value) in [
-            ("kafka.brokers", &self.brokers),
+    fn validate_topics(&self, refuse: &mut dyn FnMut(&str, String)) {
+        let topics = [
             ("kafka.reactions_topic", &self.reactions_topic),
             ("kafka.aggregates_topic", &self.aggregates_topic),
             ("kafka.occupancy_topic", &self.occupancy_topic),
             ("kafka.windows_topic", &self.windows_topic),
-            ("kafka.group", &self.group),
-        ] {
+            ("kafka.control_topic", &self.control_topic),
+        ];
+        for (at, (key, topic)) in topics.into_iter().enumerate() {
+            if topic.trim().is_empty() {
+                refuse(key, "must not be empty".into());
+            } else if let Some((other, _)) = topics[..at].iter().find(|(_, other)| *other == topic) {
+                refuse(key, format!("must differ from {other}"));
+            }
+        }
+    }
+
+    fn validate(&self, refuse: &mut dyn FnMut(&str, String)) {
+        for (key, value) in [("kafka.brokers", &self.brokers), ("kafka.group", &self.group)] {
             if value.trim().is_empty() {
                 refuse(key, "must not be empty".into());
             }
         }
-        if self.reactions_topic == self.aggregates_topic {
-            refuse("kafka.aggregates_topic", "must differ from kafka.reactions_topic".into());
-        }
-        if [&self.reactions_topic, &self.aggregates_topic].contains(&&self.occupancy_topic) {
-            let text = "must differ from kafka.reactions_topic and kafka.aggregates_topic";
-            refuse("kafka.occupancy_topic", text.into());
-        }
-        if [&self.reactions_topic, &self.aggregates_topic, &self.occupancy_topic]
-            .contains(&&self.windows_topic)
-        {
-            refuse("kafka.windows_topic", "must differ from the other topics".into());
-        }
+        self.validate_topics(refuse);
         if self.replication == 0 {
             refuse("kafka.replication", "must be at least 1".into());
         }

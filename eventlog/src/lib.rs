@@ -8,6 +8,7 @@
 //! - a [`WindowArchive`] or a [`WindowFollower`]: the history, searched or followed (see [`windows`]).
 //!
 //! Beside these, a [`LossyChannel`] lets fanout processes tell each other how many viewers they have.
+//! What operators order is read by a [`ControlReader`] and written by [`EventLog::put_control`].
 //!
 //! [`history()`] opens a log for an auditor, who reads it once and changes nothing.
 //!
@@ -15,6 +16,7 @@
 //! All adapters pass the suite in `conformance`.
 
 mod config;
+mod control;
 mod decode;
 mod embedded;
 mod history;
@@ -31,6 +33,7 @@ pub mod conformance;
 mod memory;
 
 pub use config::{Config, EmbeddedConfig, KafkaConfig, LogKind};
+pub use control::{ControlEvent, ControlPut, ControlReader, ControlRecord, Expected, PutError};
 pub use history::{History, HistoryAggregate, HistorySpan, Records, history};
 #[cfg(any(test, feature = "test-util"))]
 pub use memory::{CommitFault, MemoryLog};

@@ -5,6 +5,7 @@
 //! came in each window, keyed by room, and keeps it for a time; it is the history (see [`crate::windows`]). All have the same
 //! partitions: partition p of `reactions` is rolled up into partition p of the others.
 
+use crate::control::{ControlPut, ControlReader, NoControl, PutError};
 use crate::windows::{WindowArchive, WindowFollower, WindowOffsets};
 use bytes::Bytes;
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
@@ -44,6 +45,16 @@ pub trait EventLog: Send + Sync + 'static {
         _from: WindowOffsets,
     ) -> BoxFuture<'_, Result<Option<Box<dyn WindowFollower>>, OpenError>> {
         Box::pin(async { Ok(None) })
+    }
+
+    /// A reader of `control`. A log that keeps no orders gives one that finds none.
+    fn control(&self) -> BoxFuture<'_, Result<Box<dyn ControlReader>, OpenError>> {
+        Box::pin(async { Ok(Box::new(NoControl::default()) as Box<dyn ControlReader>) })
+    }
+    /// Writes one key of `control`, if it still holds what the caller expects. Gives the key's new version. Resolves within 15 s.
+    fn put_control(&self, put: ControlPut) -> BoxFuture<'_, Result<u64, PutError>> {
+        drop(put);
+        Box::pin(async { Err(PutError::Unsupported) })
     }
 }
 

@@ -8,11 +8,13 @@
 //! - [`Aggregate`]: the record of topic `aggregates`; [`Outline`] writes one, [`CheckedAggregate`] passes it on unread.
 //! - [`WindowRecord`]: the record of topic `windows`, an aggregate without its totals.
 //! - [`Frame`]: what a viewer receives, an aggregate cut to its top N.
+//! - [`control`]: what operators order, records of topic `control`.
 //! - [`audit`]: what must hold for every history of aggregates.
 
 mod aggregate;
 pub mod audit;
 pub mod batch;
+pub mod control;
 mod error;
 mod fold;
 mod frame;

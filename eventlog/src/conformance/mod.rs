@@ -4,12 +4,13 @@
 //! fast: cases wait for conditions, each wait has a deadline, and a case that hangs is a case that fails.
 //!
 //! - `member`, `watcher`: read a feed and a follower, and check on the way what holds for every event.
-//! - `appends`, `reading`, `commits`, `following`, `windows`, `restart`: the cases by theme.
+//! - `appends`, `reading`, `commits`, `following`, `windows`, `restart`, `control`: the cases by theme.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a case fails by panicking")]
 
 mod appends;
 mod commits;
+mod control;
 mod following;
 mod member;
 mod reading;
@@ -88,11 +89,29 @@ const CASES: &[(&str, Case)] = cases![
     restart::a_restart_goes_on_with_larger_offsets,
 ];
 
+/// Of logs that keep orders.
+const CONTROL_CASES: &[(&str, Case)] = cases![
+    control::a_log_without_orders_is_read_at_once,
+    control::a_write_is_seen_by_readers_and_by_those_that_come_later,
+    control::a_key_that_is_forgotten_is_absent_and_its_version_never_comes_again,
+    control::a_write_that_expects_something_else_changes_nothing,
+    control::of_rivals_that_expect_the_same_one_wins,
+];
+
 /// Runs all cases, one after the other, and panics with the names of those that failed.
 pub async fn run(factory: &dyn LogFactory) {
     assert!(factory.partitions() >= 2, "the cases need 2 partitions");
+    run_cases(factory, CASES).await;
+}
+
+/// Runs the cases of `control`.
+pub async fn run_control(factory: &dyn LogFactory) {
+    run_cases(factory, CONTROL_CASES).await;
+}
+
+async fn run_cases(factory: &dyn LogFactory, cases: &[(&str, Case)]) {
     let mut failed = Vec::new();
-    for (name, case) in CASES {
+    for (name, case) in cases {
         tracing::info!(name, "conformance case");
         match tokio::time::timeout(CASE, AssertUnwindSafe(case(factory)).catch_unwind()).await {
             Ok(Ok(())) => {}
@@ -101,7 +120,7 @@ pub async fn run(factory: &dyn LogFactory) {
             Err(_) => failed.push(format!("{name} hung")),
         }
     }
-    assert!(failed.is_empty(), "{} of {} cases: {}", failed.len(), CASES.len(), failed.join(", "));
+    assert!(failed.is_empty(), "{} of {} cases: {}", failed.len(), cases.len(), failed.join(", "));
 }
 
 /// Waits for `future`, and fails by naming what was waited for.

@@ -1,4 +1,4 @@
-//! The thread that commits: windows, one after the other, into `rollup.db`.
+//! The thread that commits: windows and orders, one after the other, into `rollup.db`.
 //!
 //! It is not the thread that appends, because a commit of many rooms takes its time, and no post should wait for it. The
 //! two need no order between them: what is committed was read, so it was synced before.
@@ -7,17 +7,20 @@ use super::{
     Clock,
     append_thread::close,
     checkpoint::Wal,
+    control::{self, Failed},
     recent::{Recent, StopOnPanic},
     rollup::{Committed, Committing, FILE},
 };
-use crate::{CommitError, Cut, FollowedRecord, OpenError};
+use crate::{CommitError, ControlPut, ControlRecord, Cut, FollowedRecord, OpenError, PutError};
 use rusqlite::Connection;
 use std::{collections::BTreeMap, sync::Arc};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub(super) enum Job {
     /// Cuts, by a member.
     Commit { member: u64, cuts: Vec<Cut>, answer: oneshot::Sender<Result<(), CommitError>> },
+    /// An order.
+    Put { put: ControlPut, answer: oneshot::Sender<Result<u64, PutError>> },
     /// A new feed, which takes over from the one before.
     Join { answer: oneshot::Sender<Result<Joined, OpenError>> },
 }
@@ -37,6 +40,8 @@ pub(super) struct CommitThread {
     pub(super) history_ms: u64,
     pub(super) committed: Committed,
     pub(super) last_member: u64,
+    /// Tells readers of orders of each.
+    pub(super) control: broadcast::Sender<ControlRecord>,
 }
 
 impl CommitThread {
@@ -54,14 +59,37 @@ impl CommitThread {
                     let result = self.commit(member, cuts, &mut committing);
                     let is_written = result.is_ok();
                     drop(answer.send(result));
-                    if is_written && let Err(error) = self.wal.written(conn) {
-                        self.recent.stop(FILE, &error);
-                    }
+                    self.look_after_wal(conn, is_written);
+                }
+                Job::Put { put, answer } => {
+                    let result = self.put(conn, put);
+                    let is_written = result.is_ok();
+                    drop(answer.send(result));
+                    self.look_after_wal(conn, is_written);
                 }
                 Job::Join { answer } => drop(answer.send(self.join())),
             }
         }
         close(conn, &self.recent);
+    }
+
+    fn look_after_wal(&self, conn: &Connection, is_written: bool) {
+        if is_written && let Err(error) = self.wal.written(conn) {
+            self.recent.stop(FILE, &error);
+        }
+    }
+
+    fn put(&self, conn: &Connection, put: ControlPut) -> Result<u64, PutError> {
+        if let Some(stopped) = self.recent.stopped() {
+            return Err(PutError::Unavailable(stopped.why));
+        }
+        let version = control::write(conn, &put).map_err(|failed| match failed {
+            Failed::Refused(error) => error,
+            Failed::Store(error) => PutError::Unknown(self.recent.stop(FILE, &error)),
+        })?;
+        // There may be no reader.
+        let _ = self.control.send(ControlRecord { key: put.key, version, value: put.value });
+        Ok(version)
     }
 
     fn commit(

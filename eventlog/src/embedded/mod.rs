@@ -4,7 +4,7 @@
 //!   `rollup` hold the SQL of the two files.
 //! - `append_thread` and `commit_thread` write, each to one file, each as a `worker` with a bounded queue. `checkpoint` is a third
 //!   thread, which copies what they wrote from the WALs into the files.
-//! - `writer`, `membership`, `follower` and `windows` are the port's handles. `archive` reads all once, for auditors, also beside a running
+//! - `writer`, `membership`, `follower`, `windows` and `control` are the port's handles. `archive` reads all once, for auditors, also beside a running
 //!   process.
 //! - `recent` is shared by the threads and the readers: the newest groups and commits (`ring`), so that a reader that keeps
 //!   up never touches the disk.
@@ -17,6 +17,7 @@ mod append_thread;
 mod archive;
 mod checkpoint;
 mod commit_thread;
+mod control;
 mod database;
 mod folder;
 mod follower;
@@ -34,7 +35,8 @@ mod writer;
 pub(crate) use archive::EmbeddedArchive;
 
 use crate::{
-    BoxFuture, EmbeddedConfig, EventLog, Feed, FeedError, Follower, OpenError, WindowArchive, Writer,
+    BoxFuture, ControlPut, ControlReader, ControlRecord, EmbeddedConfig, EventLog, Feed, FeedError, Follower,
+    OpenError, PutError, WindowArchive, Writer,
 };
 use append_thread::AppendThread;
 use checkpoint::{Checkpoint, Checkpointer, Wal};
@@ -46,6 +48,7 @@ use std::{
     sync::{Arc, atomic::AtomicUsize},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+use tokio::sync::broadcast;
 use worker::Worker;
 
 /// Milliseconds since the epoch.
@@ -53,6 +56,9 @@ type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// There is one feed, and it has one commit under way: more than this wait only while feeds are opened all the time.
 const COMMITS_QUEUED_MAX: usize = 16;
+
+/// What an order may wait for the commit thread and the disk.
+const PUT_WITHIN: Duration = Duration::from_secs(15);
 
 /// What readers say of a log that can't be read.
 fn broken(error: impl std::fmt::Display) -> FeedError {
@@ -71,6 +77,8 @@ pub(crate) struct EmbeddedLog {
 /// lock goes.
 struct Shared {
     recent: Arc<Recent>,
+    /// Each order, as soon as it is synced.
+    control: broadcast::Sender<ControlRecord>,
     /// Of `reactions.db` and `rollup.db`, for those who read them.
     reactions: PathBuf,
     rollup: PathBuf,
@@ -121,6 +129,7 @@ impl EmbeddedLog {
             Recent::new(config.dir.clone(), ends.clone(), committed.offsets.clone(), committed.next_commit);
         let (recent, queued_bytes) = (Arc::new(recent), Arc::<AtomicUsize>::default());
         let (of_reactions, of_rollup) = (Arc::<Wal>::default(), Arc::<Wal>::default());
+        let (control, _) = broadcast::channel(control::QUEUED_MAX);
         let appends = AppendThread {
             recent: Arc::clone(&recent),
             wal: Arc::clone(&of_reactions),
@@ -137,6 +146,7 @@ impl EmbeddedLog {
             history_ms,
             committed,
             last_member: 0,
+            control: control.clone(),
         };
         let paths = (reactions.database.path.clone(), rollup.database.path.clone());
         let checkpoint = |name, OpenFile { database, conn }, wal| {
@@ -155,6 +165,7 @@ impl EmbeddedLog {
             Worker::start("log-commits", COMMITS_QUEUED_MAX, move |jobs| commits.run(&committing, jobs))?;
         let shared = Arc::new(Shared {
             recent,
+            control,
             reactions: paths.0,
             rollup: paths.1,
             queued_bytes,
@@ -197,6 +208,23 @@ impl EventLog for EmbeddedLog {
         Box::pin(async {
             let windows = self.keeps_windows().then(|| windows::EmbeddedWindows::new(&self.shared));
             Ok(windows.map(|windows| Arc::new(windows) as Arc<dyn WindowArchive>))
+        })
+    }
+
+    fn control(&self) -> BoxFuture<'_, Result<Box<dyn ControlReader>, OpenError>> {
+        Box::pin(async {
+            Ok(Box::new(control::EmbeddedControlReader::open(&self.shared)) as Box<dyn ControlReader>)
+        })
+    }
+
+    fn put_control(&self, put: ControlPut) -> BoxFuture<'_, Result<u64, PutError>> {
+        Box::pin(async {
+            let asked = self.shared.commits.ask(|answer| commit_thread::Job::Put { put, answer });
+            match tokio::time::timeout(PUT_WITHIN, asked).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(why)) => Err(PutError::Unknown(why)),
+                Err(_) => Err(PutError::Unknown("the disk does not answer".into())),
+            }
         })
     }
 }

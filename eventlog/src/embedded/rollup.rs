@@ -1,4 +1,5 @@
 //! `rollup.db`: each room's newest aggregate, how far each partition is rolled up, and the windows, which are the history.
+//! `control` has the SQL of the orders.
 
 use super::database::{StoreError, int, uint};
 use crate::{
@@ -24,7 +25,8 @@ create table aggregates (
   value blob not null,
   primary key (partition, room)
 ) without rowid;
-insert into meta (key, value) values ('next_commit', 0);
+create table control (key text primary key, version integer not null, value blob not null) without rowid;
+insert into meta (key, value) values ('next_commit', 0), ('control_version', 0);
 ";
 
 /// What is committed.

@@ -144,6 +144,12 @@ impl Clients {
 
     /// The transactional producer of `aggregates`. It does not linger: a window is sent at once, as a whole.
     pub(super) fn committer(&self, transactional_id: &str) -> Result<Producer, OpenError> {
+        let config = self.transactional_config(transactional_id);
+        self.create(&config, DeliveryContext { role: Role::Committer, on_given_up: None })
+    }
+
+    /// The options of a transactional producer. The one that inits transactions with the same id later fences it.
+    pub(super) fn transactional_config(&self, transactional_id: &str) -> ClientConfig {
         let timeout_ms = self.config.transaction_timeout_ms.to_string();
         let mut config = self.producer_config(Role::Committer);
         config
@@ -154,7 +160,7 @@ impl Clients {
             // A transaction that begins at the heels of the one before is refused until that is marked everywhere, which
             // takes some milliseconds. By default it asks again after 100 ms. The pause grows with each try.
             .set("retry.backoff.ms", "10");
-        self.create(&config, DeliveryContext { role: Role::Committer, on_given_up: None })
+        config
     }
 
     /// The producer of topic `occupancy`. What it writes is soon told again, so it may be lost: it is given up early, and it takes

@@ -99,6 +99,11 @@ pub(super) enum Remedy {
     Reopen,
 }
 
+/// Whether the same step may succeed when it is tried again.
+pub(super) fn is_again(error: &KafkaError) -> bool {
+    remedy(error) == Remedy::Again
+}
+
 /// The remedy for an error of a transaction's step.
 pub(super) fn remedy(error: &KafkaError) -> Remedy {
     match error {

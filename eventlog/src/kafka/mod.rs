@@ -5,6 +5,7 @@
 //! - `topics`: makes and checks the topics, by `topic_settings`. `writer`: appends. `follower`: reads `aggregates`.
 //!   `window_follower`: reads `windows`.
 //! - `occupancy`: the lossy channel between fanout processes.
+//! - `control`: what operators order.
 //! - `history`: reads both topics once, for auditors. `topic_reader`: reads partitions up to known ends.
 //! - The member of the group: `feed` polls on a thread of its own, `member` answers rebalances, `load` reads the state that
 //!   a new owner starts from, `state` decides where that is, `ownership` is what the reading and the writing half share,
@@ -12,6 +13,7 @@
 
 mod client;
 mod commit;
+mod control;
 mod errors;
 mod feed;
 mod follower;
@@ -35,7 +37,8 @@ pub(crate) use self::{client::refused, history::KafkaHistory};
 
 use self::{client::Clients, ownership::Ownership};
 use crate::{
-    BoxFuture, Config, EventLog, Feed, Follower, LossyChannel, OpenError, Writer,
+    BoxFuture, Config, ControlPut, ControlReader, EventLog, Feed, Follower, LossyChannel, OpenError,
+    PutError, Writer,
     windows::{WindowFollower, WindowOffsets},
 };
 use std::sync::{Arc, atomic::AtomicU64};
@@ -46,6 +49,8 @@ pub(crate) struct KafkaLog {
     partitions: u32,
     /// The last epoch that was given out, over all feeds: a cut of an earlier feed is refused by a later one.
     epochs: Arc<AtomicU64>,
+    /// One write of orders at a time: two of one process would fence each other.
+    control_turn: tokio::sync::Mutex<()>,
 }
 
 impl KafkaLog {
@@ -58,7 +63,7 @@ impl KafkaLog {
         thread::ask("kafka-open", topics::DEADLINE, prepare)
             .await
             .ok_or_else(|| OpenError::Unavailable("the brokers did not answer in time".into()))??;
-        Ok(Self { clients, partitions, epochs: Arc::default() })
+        Ok(Self { clients, partitions, epochs: Arc::default(), control_turn: tokio::sync::Mutex::default() })
     }
 }
 
@@ -110,6 +115,20 @@ impl EventLog for KafkaLog {
             Ok(Some(Box::new(follower) as Box<dyn WindowFollower>))
         })
     }
+
+    fn control(&self) -> BoxFuture<'_, Result<Box<dyn ControlReader>, OpenError>> {
+        Box::pin(async {
+            let reader = control::open(Arc::clone(&self.clients))?;
+            Ok(Box::new(reader) as Box<dyn ControlReader>)
+        })
+    }
+
+    fn put_control(&self, put: ControlPut) -> BoxFuture<'_, Result<u64, PutError>> {
+        Box::pin(async {
+            let _turn = self.control_turn.lock().await;
+            control::put(Arc::clone(&self.clients), put).await
+        })
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +143,7 @@ pub(crate) mod tests {
             aggregates_topic: "aggregates".into(),
             occupancy_topic: "occupancy".into(),
             windows_topic: "windows".into(),
+            control_topic: "control".into(),
             create_topics: true,
             replication: 3,
             min_insync: 2,

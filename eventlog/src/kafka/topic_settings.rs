@@ -33,6 +33,7 @@ pub(super) fn plans(config: &KafkaConfig, partitions: u32, history_ms: u64) -> V
     if history_ms > 0 {
         plans.push(windows_topic(config, partitions, history_ms));
     }
+    plans.push(control_topic(config));
     plans
 }
 
@@ -99,6 +100,21 @@ fn windows_topic(config: &KafkaConfig, partitions: u32, history_ms: u64) -> Topi
     let required =
         &[Requirement { key: CLEANUP, value: "delete", why: "compaction would drop windows of a room" }];
     TopicPlan { name: config.windows_topic.clone(), partitions, settings, required }
+}
+
+/// Of one partition: what was ordered later is read later, whatever room it is of.
+fn control_topic(config: &KafkaConfig) -> TopicPlan {
+    let settings = vec![
+        (CLEANUP, "compact".into()),
+        (STAMPS, "LogAppendTime".into()),
+        (MIN_INSYNC, config.min_insync.to_string()),
+        (UNCLEAN, "false".into()),
+        // Every process reads the whole topic when it starts. Only closed segments are compacted, so they are closed daily.
+        ("segment.ms", "86400000".into()),
+    ];
+    let required =
+        &[Requirement { key: CLEANUP, value: "compact", why: "orders would be lost with old records" }];
+    TopicPlan { name: config.control_topic.clone(), partitions: 1, settings, required }
 }
 
 /// A topic that exists.
@@ -213,6 +229,9 @@ mod tests {
             ("aggregates", MIN_INSYNC, "4", "2"),
             ("reactions", UNCLEAN, "true", "false"),
             ("aggregates", UNCLEAN, "true", "false"),
+            ("control", "cleanup.policy", "delete", "compact"),
+            ("control", MIN_INSYNC, "1", "2"),
+            ("control", UNCLEAN, "true", "false"),
         ] {
             let error = check(&config("x"), 3, &[(topic, key, value)]).unwrap_err();
             assert!(matches!(error, OpenError::Invalid(_)));
@@ -229,18 +248,8 @@ mod tests {
         config.min_insync = 1;
         let error = check(&config, 3, &[]).unwrap_err();
         assert!(error.to_string().contains("--add-config min.insync.replicas=2"), "{error}");
-        assert!(
-            check(
-                &config,
-                3,
-                &[
-                    ("reactions", MIN_INSYNC, "2"),
-                    ("aggregates", MIN_INSYNC, "3"),
-                    ("windows", MIN_INSYNC, "2")
-                ]
-            )
-            .is_ok()
-        );
+        let two = ["reactions", "aggregates", "windows", "control"].map(|topic| (topic, MIN_INSYNC, "2"));
+        assert!(check(&config, 3, &two).is_ok());
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Progress {
 }
 
 /// Why a transaction did not come to its end.
-enum Failure {
+pub(super) enum Failure {
     /// It must be aborted. `stale`: the group refused this member's generation.
     Abort { why: String, stale: bool },
     /// The producer is of no use any more.
@@ -265,7 +265,7 @@ fn warn_fenced(cuts: &[Cut], by: &str) {
 }
 
 /// Repeats a step while that may help.
-fn again(deadline: Instant, step: impl Fn() -> Result<(), KafkaError>) -> Result<(), Failure> {
+pub(super) fn again(deadline: Instant, step: impl Fn() -> Result<(), KafkaError>) -> Result<(), Failure> {
     loop {
         let Err(error) = step() else { return Ok(()) };
         match remedy(&error) {

@@ -2,8 +2,10 @@
 //!
 //! - `state`: what the log holds and its rules; no waiting.
 //! - `parts`: writer, feed and follower, which wait for the state to change. `windows`: the history, searched and followed.
+//! - `control`: what operators order.
 //! - `occupancy`: the lossy channel.
 
+mod control;
 mod occupancy;
 mod parts;
 mod state;
@@ -12,7 +14,8 @@ mod tests;
 mod windows;
 
 use crate::{
-    AppendError, BoxFuture, EventLog, Feed, Follower, LossyChannel, OpenError, Record, Writer, placement,
+    AppendError, BoxFuture, ControlPut, ControlReader, EventLog, Feed, Follower, LossyChannel, OpenError,
+    PutError, Record, Writer, placement,
     windows::{WindowArchive, WindowFollower, WindowOffsets},
 };
 use bytes::Bytes;
@@ -166,6 +169,16 @@ impl MemoryLog {
         self.shared.change(|state| state.follower_generation += 1);
     }
 
+    /// While it is set, every write to `control` fails with it and changes nothing.
+    pub fn fail_control(&self, error: Option<PutError>) {
+        self.shared.change(|state| state.control.fault = error);
+    }
+
+    /// Breaks all open readers of `control`.
+    pub fn break_control(&self) {
+        self.shared.change(|state| state.control.generation += 1);
+    }
+
     /// Writes a record as it is, whatever the clock and the knobs say. Gives its offset.
     pub fn push_raw(&self, partition: u32, timestamp_ms: u64, value: impl Into<Bytes>) -> u64 {
         self.shared.change(|state| state.push(partition, timestamp_ms, value.into()))
@@ -233,5 +246,13 @@ impl EventLog for MemoryLog {
         from: WindowOffsets,
     ) -> BoxFuture<'_, Result<Option<Box<dyn WindowFollower>>, OpenError>> {
         Box::pin(async move { windows::follower(&self.shared, &from).map(Some) })
+    }
+
+    fn control(&self) -> BoxFuture<'_, Result<Box<dyn ControlReader>, OpenError>> {
+        Box::pin(async { control::reader(&self.shared) })
+    }
+
+    fn put_control(&self, put: ControlPut) -> BoxFuture<'_, Result<u64, PutError>> {
+        Box::pin(async { self.shared.change(|state| state.control.put(put)) })
     }
 }

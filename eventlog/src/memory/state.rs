@@ -1,6 +1,6 @@
 //! What the log in memory holds, and its rules. Nothing here waits.
 
-use super::CommitFault;
+use super::{CommitFault, control::Control};
 use crate::{
     AppendError, CommitError, Cut, Done, FeedError, FeedEvent, OpenError, Record, decode, port::no_partition,
     windows::FollowedWindow,
@@ -41,6 +41,7 @@ pub(super) struct State {
     pub(super) unfenced: bool,
     /// Followers of an earlier generation are broken.
     pub(super) follower_generation: u64,
+    pub(super) control: Control,
 }
 
 #[derive(Default)]
@@ -89,6 +90,7 @@ impl State {
             fail_opens: 0,
             unfenced: false,
             follower_generation: 0,
+            control: Control::default(),
         }
     }
 

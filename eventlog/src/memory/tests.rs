@@ -28,6 +28,7 @@ impl LogFactory for InMemory {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conforms() {
     conformance::run(&InMemory).await;
+    conformance::run_control(&InMemory).await;
 }
 
 fn room(name: &str) -> RoomName {

@@ -181,6 +181,7 @@ impl LogFactory for InFolders {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conforms() {
     conformance::run(&InFolders::default()).await;
+    conformance::run_control(&InFolders::default()).await;
 }
 
 #[tokio::test]
