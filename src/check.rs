@@ -19,7 +19,7 @@ pub(crate) fn print_defaults() -> Result<(), Failure> {
 }
 
 /// A reader that has seen enough (`| head`) is no failure.
-fn print(text: &str) -> Result<(), Failure> {
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Running(error.into())),
         _ => Ok(()),

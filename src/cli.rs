@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{audit, check, export, repartition, run};
+use crate::{audit, check, export, repartition, room, run};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use service::config::{ConfigErrors, Sources};
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -32,7 +32,8 @@ Examples:
   uproar ingest --config uproar.toml                  one tier, on Kafka (log.kind = \"kafka\")
   uproar audit --config uproar.toml                   whether every reaction was counted once
   uproar export --config uproar.toml --room final     what came in each window of a room
-  uproar repartition --help                           another number of partitions, with all totals";
+  uproar repartition --help                           another number of partitions, with all totals
+  uproar room close final                             a room takes no reactions any more";
 
 #[derive(Debug, Args)]
 struct LayerArgs {
@@ -73,6 +74,9 @@ enum Command {
     /// Carry the totals of all rooms into a new log with another number of partitions
     #[command(after_help = repartition::HELP)]
     Repartition(repartition::RepartitionArgs),
+    /// Close a room, open it, or change its settings, through the admin API of a running process
+    #[command(after_help = room::HELP)]
+    Room(room::RoomArgs),
 }
 
 /// What a process does.
@@ -154,6 +158,7 @@ impl Cli {
             }
             Command::Export(args) => return export::run(&args, &sources),
             Command::Repartition(args) => return repartition::run(&args, sources),
+            Command::Room(args) => return room::run(args),
             Command::All => Role::All,
             Command::Ingest => Role::Ingest,
             Command::Aggregator => Role::Aggregator,

@@ -15,6 +15,7 @@ pub(crate) const DEFAULTS: &str = include_str!("../config/default.toml");
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     pub(crate) service: ServiceConfig,
+    pub(crate) admin: control::admin::Config,
     pub(crate) http: service::http::Config,
     pub(crate) log_output: LogOutput,
     pub(crate) log: eventlog::Config,
@@ -63,6 +64,7 @@ impl Config {
             );
             refuse("log.kind", text);
         }
+        self.admin.validate(&mut within("admin", refuse));
         self.http.validate(&mut within("http", refuse));
         self.log_output.validate(&mut within("log_output", refuse));
         self.log.validate(&mut within("log", refuse));
@@ -185,6 +187,7 @@ mod tests {
             "service.admin_listen=localhost",
             "service.stop_delay_ms=600001",
             "service.stop_deadline_ms=999",
+            "admin.operate_token=short",
             "x.y=1",
         ];
         let errors = with(Role::All, &sets).unwrap_err().to_string();
@@ -285,6 +288,9 @@ mod tests {
             "fanout.bridge.passwrd=hunter2",
             "fanout.bridge=hunter2",
             "fanout.bridge.qos=9",
+            "admin.view_token=hunter2",
+            "admin.produce_token=[\"hunter2\"]",
+            "admin.tokn=hunter2",
             "log.kind=kafka",
         ];
         for role in [Role::All, Role::Fanout] {

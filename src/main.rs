@@ -13,6 +13,7 @@ mod export;
 mod openapi;
 mod reload;
 mod repartition;
+mod room;
 mod run;
 
 use clap::Parser;

@@ -21,6 +21,7 @@ pub(crate) struct Live {
     started: Config,
     /// What is in force, but for what needs a restart.
     current: Config,
+    admin: watch::Sender<Arc<control::admin::Config>>,
     ingest: watch::Sender<Arc<ingest::Config>>,
     aggregator: watch::Sender<Arc<aggregator::Config>>,
     fanout: watch::Sender<Arc<fanout::Config>>,
@@ -62,6 +63,7 @@ impl Live {
             shown: watch::Sender::new(config::shown(&sources).into()),
             catalogue: watch::Sender::new(Arc::new(config.ingest.displayed_catalogue())),
             rooms: watch::Sender::new(rooms(&config)),
+            admin: watch::Sender::new(Arc::new(config.admin.clone())),
             ingest: watch::Sender::new(Arc::new(config.ingest.clone())),
             aggregator: watch::Sender::new(Arc::new(config.aggregator)),
             fanout: watch::Sender::new(Arc::new(config.fanout.clone())),
@@ -79,6 +81,10 @@ impl Live {
     /// The configuration as operators see it, without secrets.
     pub(crate) fn shown(&self) -> watch::Receiver<Arc<str>> {
         self.shown.subscribe()
+    }
+
+    pub(crate) fn admin(&self) -> watch::Receiver<Arc<control::admin::Config>> {
+        self.admin.subscribe()
     }
 
     pub(crate) fn ingest(&self) -> watch::Receiver<Arc<ingest::Config>> {
@@ -139,6 +145,7 @@ impl Live {
         let _ = self.shown.send_replace(config::shown(&self.sources).into());
         let _ = self.catalogue.send_replace(Arc::new(new.ingest.displayed_catalogue()));
         let _ = self.rooms.send_replace(rooms(&new));
+        let _ = self.admin.send_replace(Arc::new(new.admin.clone()));
         let _ = self.ingest.send_replace(Arc::new(new.ingest.clone()));
         let _ = self.aggregator.send_replace(Arc::new(new.aggregator));
         let _ = self.fanout.send_replace(Arc::new(new.fanout.clone()));

@@ -11,6 +11,7 @@ use crate::{
 use aggregator::Aggregator;
 use anyhow::Context;
 use axum::Router;
+use control::Orders;
 use eventlog::{EventLog, LogKind, OpenError};
 use fanout::Fanout;
 use history::History;
@@ -86,6 +87,8 @@ async fn process(
     // Not ready before every part has had a say.
     let started = readiness.condition("start");
     let desk = Desk::default();
+    let orders = Arc::<Orders>::default();
+    let api = admin_api(&live, &orders);
     let admin_listener = http::bind(&config.service.admin_listen).await?;
     let mut outer = Tasks::new(CancellationToken::new());
     outer.spawn("metrics", telemetry::keep_up(metrics.clone(), outer.shutdown()));
@@ -93,14 +96,22 @@ async fn process(
         "admin",
         http::serve(
             admin_listener,
-            admin::router(readiness.clone(), metrics, &admin_names(&config), desk.router(live.shown())),
+            admin::router(
+                readiness.clone(),
+                metrics,
+                &admin_names(&config),
+                desk.router(live.shown()).merge(api.router()),
+            ),
             http::Config::private(),
             outer.shutdown(),
         ),
     );
     let deadline = Duration::from_millis(config.service.stop_deadline_ms);
-    let (ended, stopping_for) =
-        timed(tiers(role, config, live, &desk, readiness, started, stop.clone()), &stop).await;
+    let (ended, stopping_for) = timed(
+        tiers(role, config, live, Admin { desk, api, orders }, readiness, started, stop.clone()),
+        &stop,
+    )
+    .await;
     // The admin listener is the last to go, so that a drain can be watched. It has what is left of the deadline.
     outer.shutdown().cancel();
     let outer_ended = outer.join(deadline.saturating_sub(stopping_for)).await;
@@ -108,6 +119,23 @@ async fn process(
     outer_ended?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What is on the admin listener beside health and metrics, and what the tiers share with it.
+struct Admin {
+    desk: Desk,
+    api: Arc<control::admin::Api>,
+    orders: Arc<Orders>,
+}
+
+fn admin_api(live: &Live, orders: &Arc<Orders>) -> Arc<control::admin::Api> {
+    let ingest = live.ingest();
+    control::admin::Api::new(control::admin::Deps {
+        orders: Arc::clone(orders),
+        config: live.admin(),
+        tones: Arc::new(move || ingest.borrow().skin_tones()),
+        clock: Arc::new(SystemClock),
+    })
 }
 
 /// Runs `tiers`, and returns also for how long they have been stopping when they end.
@@ -125,7 +153,7 @@ async fn tiers(
     role: Role,
     config: Config,
     live: Live,
-    desk: &Desk,
+    Admin { desk, api, orders }: Admin,
     readiness: Readiness,
     started: Condition,
     stop: CancellationToken,
@@ -134,10 +162,18 @@ async fn tiers(
     let Some(log) = until_open(&config, &condition, &stop).await? else { return Ok(()) };
     let deadline = Duration::from_millis(config.service.stop_deadline_ms);
     let mut tasks = Tasks::new(stop);
+    api.open(Arc::clone(&log));
+    let follower = control::Follower {
+        log: Arc::clone(&log),
+        orders: Arc::clone(&orders),
+        condition: readiness.condition("orders"),
+    };
+    tasks.spawn("orders", follower.run(tasks.shutdown()));
     let (mut front, mut routes, mut desk_routes) = (None, Router::new(), Router::new());
     let mut description = openapi::Description::default();
     if matches!(role, Role::All | Role::Ingest) {
-        let deps = ingest::Deps { log: Arc::clone(&log), readiness: readiness.clone() };
+        let deps =
+            ingest::Deps { log: Arc::clone(&log), readiness: readiness.clone(), orders: Arc::clone(&orders) };
         let tier = Ingest::new(live.ingest(), deps);
         front = Some(tier.front());
         desk_routes = desk_routes.merge(tier.desk_router());
@@ -151,7 +187,8 @@ async fn tiers(
     }
     if matches!(role, Role::All | Role::Fanout) {
         let (catalogue, rooms) = (live.catalogue(), live.rooms());
-        let deps = fanout::Deps { log: Arc::clone(&log), readiness: readiness.clone(), catalogue, rooms };
+        let deps =
+            fanout::Deps { log: Arc::clone(&log), readiness: readiness.clone(), catalogue, rooms, orders };
         let tier = Fanout::new(live.fanout(), deps)?;
         routes = routes.merge(tier.router());
         desk_routes = desk_routes.merge(tier.desk_router());
@@ -268,6 +305,7 @@ async fn until_open(
 /// Registers the metrics of what runs here: one that stays at zero elsewhere would raise alarms, or keep them quiet.
 fn describe_metrics(role: Role, config: &Config) {
     service::metrics::describe();
+    control::metrics::describe();
     if matches!(role, Role::All | Role::Ingest) {
         ingest::metrics::describe();
     }

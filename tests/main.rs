@@ -18,6 +18,7 @@ mod kafka_log;
 mod kafka_tiers;
 mod log_output;
 mod occupancy;
+mod orders;
 mod overload;
 mod readme;
 mod repartition;

@@ -8,18 +8,23 @@ use std::{
 };
 
 /// What each crate may import of ours, and what it must not import at all.
-const RULES: [(&str, &[&str], &[&str]); 10] = [
+const RULES: [(&str, &[&str], &[&str]); 11] = [
     ("uproar-web", &[], &["rdkafka", "rumqttd", "serde"]),
     ("uproar-wire", &[], &["tokio", "rdkafka", "axum"]),
     ("uproar-eventlog", &["uproar-wire"], &["axum", "rumqttd"]),
     ("uproar-service", &[], &["rdkafka"]),
-    ("uproar-ingest", &["uproar-wire", "uproar-eventlog", "uproar-service"], &["rdkafka", "rumqttd"]),
+    ("uproar-control", &["uproar-wire", "uproar-eventlog", "uproar-service"], &["rdkafka", "rumqttd"]),
+    (
+        "uproar-ingest",
+        &["uproar-wire", "uproar-eventlog", "uproar-service", "uproar-control"],
+        &["rdkafka", "rumqttd"],
+    ),
     (
         "uproar-aggregator",
         &["uproar-wire", "uproar-eventlog", "uproar-service"],
         &["rdkafka", "rumqttd", "axum"],
     ),
-    ("uproar-fanout", &["uproar-wire", "uproar-eventlog", "uproar-service"], &["rdkafka"]),
+    ("uproar-fanout", &["uproar-wire", "uproar-eventlog", "uproar-service", "uproar-control"], &["rdkafka"]),
     (
         "uproar-history",
         &["uproar-wire", "uproar-eventlog", "uproar-service"],
@@ -32,6 +37,7 @@ const RULES: [(&str, &[&str], &[&str]); 10] = [
             "uproar-wire",
             "uproar-eventlog",
             "uproar-service",
+            "uproar-control",
             "uproar-ingest",
             "uproar-aggregator",
             "uproar-fanout",

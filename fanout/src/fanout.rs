@@ -16,9 +16,15 @@ use crate::{
     outlet::Outlet,
     registry::Registry,
 };
+use control::Orders;
 use eventlog::{EventLog, OpenError};
 use service::{CancellationToken, Condition, Readiness, http::cannot_listen};
-use std::{collections::HashSet, io, net::SocketAddr, sync::Arc};
+use std::{
+    collections::HashSet,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
 use tokio::{sync::watch, task::JoinSet};
 use wire::RoomName;
 
@@ -32,6 +38,8 @@ pub struct Deps {
     pub catalogue: watch::Receiver<Arc<Vec<String>>>,
     /// The rooms that exist, where the configuration names them. Viewers may always wait for them.
     pub rooms: watch::Receiver<Arc<HashSet<RoomName>>>,
+    /// What operators ordered.
+    pub orders: Arc<Orders>,
 }
 
 /// Why the tier can't start, or stopped by itself.
@@ -85,6 +93,7 @@ pub(crate) struct Shared {
     pub(crate) drain: Drain,
     pub(crate) meters: Arc<Meters>,
     pub(crate) hellos: Hellos,
+    pub(crate) orders: Arc<Orders>,
     caught_up: watch::Sender<bool>,
 }
 
@@ -93,12 +102,14 @@ impl Shared {
         config: watch::Receiver<Arc<Config>>,
         catalogue: watch::Receiver<Arc<Vec<String>>>,
         rooms: watch::Receiver<Arc<HashSet<RoomName>>>,
+        orders: Arc<Orders>,
     ) -> Arc<Self> {
         let meters = Arc::new(Meters::new());
         Arc::new(Self {
-            hellos: Hellos::new(config.clone(), catalogue),
+            hellos: Hellos::new(config.clone(), catalogue, Arc::clone(&orders)),
             config,
-            registry: Registry::with_named(Arc::clone(&meters), rooms),
+            registry: Registry::with_named(Arc::clone(&meters), rooms, Arc::clone(&orders)),
+            orders,
             drain: Drain::default(),
             meters,
             caught_up: watch::Sender::new(false),
@@ -141,7 +152,7 @@ impl Fanout {
             let config = &config.borrow().broker;
             if config.enabled { Some(broker::start(config)?) } else { None }
         };
-        let shared = Shared::new(config, deps.catalogue, deps.rooms);
+        let shared = Shared::new(config, deps.catalogue, deps.rooms, deps.orders);
         let bridge = {
             let config = &shared.config.borrow().bridge;
             let registry = Arc::clone(&shared.registry);
@@ -200,6 +211,7 @@ impl Fanout {
             edge: Arc::clone(&edge),
             outlets: broker.into_iter().chain(bridge).collect(),
             condition: condition.clone(),
+            ordered: Mutex::default(),
         };
         let mut follow_log = Box::pin(async move { follow.run().await });
         let result = tokio::select! {

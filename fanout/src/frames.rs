@@ -8,8 +8,12 @@ use crate::{
     websocket,
 };
 use bytes::Bytes;
-use std::sync::{OnceLock, Weak};
-use wire::{CheckedAggregate, DecodeError, RoomName};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{OnceLock, Weak},
+};
+use wire::{CheckedAggregate, DecodeError, Frame, RoomName, control::RoomState};
 
 /// How a frame looks on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,9 +56,54 @@ pub(crate) struct FrameOptions {
 #[derive(Debug)]
 pub(crate) struct Encoded {
     pub(crate) room: RoomName,
-    aggregate: CheckedAggregate<Bytes>,
+    content: Content,
     options: FrameOptions,
+    state: RoomState,
+    /// How often the same content was published with another state.
+    revision: u32,
     made: OnceLock<Box<Made>>,
+}
+
+/// What a frame tells.
+#[derive(Debug, Clone)]
+enum Content {
+    Aggregate(CheckedAggregate<Bytes>),
+    /// Nothing but the state: the room has orders, and no reactions. `at`: when it was ordered.
+    Nothing {
+        since: u64,
+        at: u64,
+    },
+}
+
+/// Names a frame among those of its room, for viewers that come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FrameId {
+    since: u64,
+    seq: u64,
+    state: RoomState,
+}
+
+impl fmt::Display for FrameId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { since, seq, state } = self;
+        match state {
+            RoomState::Open => write!(f, "{since}-{seq}"),
+            RoomState::Closed => write!(f, "{since}-{seq}-closed"),
+        }
+    }
+}
+
+impl FromStr for FrameId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (place, state) = match text.strip_suffix("-closed") {
+            Some(place) => (place, RoomState::Closed),
+            None => (text, RoomState::Open),
+        };
+        let (since, seq) = place.split_once('-').ok_or(())?;
+        Ok(Self { since: since.parse().map_err(drop)?, seq: seq.parse().map_err(drop)?, state })
+    }
 }
 
 /// What was asked for of a frame.
@@ -67,8 +116,42 @@ struct Made {
 impl Encoded {
     /// The frame of the aggregate in a record.
     pub(crate) fn new(room: &RoomName, record: Bytes, options: FrameOptions) -> Result<Self, DecodeError> {
-        let aggregate = CheckedAggregate::new(room, record)?;
-        Ok(Self { room: room.clone(), aggregate, options, made: OnceLock::new() })
+        let content = Content::Aggregate(CheckedAggregate::new(room, record)?);
+        Ok(Self { content, ..Self::without_reactions(room, 0, 0, options) })
+    }
+
+    /// The frame of a room that has orders and no reactions. `at`: when it was ordered, ms since the epoch.
+    pub(crate) fn without_reactions(room: &RoomName, since: u64, at: u64, options: FrameOptions) -> Self {
+        let content = Content::Nothing { since, at };
+        let state = RoomState::Open;
+        Self { room: room.clone(), content, options, state, revision: 0, made: OnceLock::new() }
+    }
+
+    /// The frame of a room in this state.
+    pub(crate) fn with_state(self, state: RoomState) -> Self {
+        Self { state, ..self }
+    }
+
+    /// The same frame once more, with another state.
+    pub(crate) fn again_with_state(&self, state: RoomState) -> Self {
+        Self {
+            room: self.room.clone(),
+            content: self.content.clone(),
+            options: self.options.clone(),
+            state,
+            revision: self.revision.wrapping_add(1),
+            made: OnceLock::new(),
+        }
+    }
+
+    /// The state of the room that it tells.
+    pub(crate) fn state(&self) -> RoomState {
+        self.state
+    }
+
+    /// Whether it tells of reactions.
+    pub(crate) fn has_reactions(&self) -> bool {
+        matches!(self.content, Content::Aggregate(_))
     }
 
     /// JSON: the body of a snapshot, an MQTT payload.
@@ -88,8 +171,15 @@ impl Encoded {
             let FrameOptions { top_n, viewers } = &self.options;
             let registry = viewers.as_ref().and_then(Weak::upgrade);
             let viewers = registry.map(|registry| registry.viewers_of(&self.room));
-            let json = self.aggregate.frame(*top_n, viewers).into();
-            Box::new(Made { json, forms: Default::default() })
+            let mut json = match &self.content {
+                Content::Aggregate(aggregate) => aggregate.frame(*top_n, viewers),
+                Content::Nothing { since, at } => {
+                    let frame = Frame::without_reactions(self.room.clone(), *since, *at);
+                    Frame { viewers, ..frame }.encode()
+                }
+            };
+            Frame::add_state(&mut json, self.state);
+            Box::new(Made { json: json.into(), forms: Default::default() })
         })
     }
 
@@ -115,22 +205,39 @@ impl Encoded {
 
     /// End of the window that it tells of, ms since the epoch.
     pub(crate) fn window_end_ms(&self) -> u64 {
-        self.aggregate.window.end
+        match &self.content {
+            Content::Aggregate(aggregate) => aggregate.window.end,
+            Content::Nothing { at, .. } => *at,
+        }
     }
 
     /// Reactions in the window.
     pub(crate) fn count(&self) -> u64 {
-        self.aggregate.count
+        self.aggregate().map_or(0, |aggregate| aggregate.count)
     }
 
     /// Reactions of the room's life.
     pub(crate) fn total(&self) -> u64 {
-        self.aggregate.total
+        self.aggregate().map_or(0, |aggregate| aggregate.total)
     }
 
-    /// Whether this frame comes after `other` of the same room: a later life, or a later frame of the same life.
+    fn aggregate(&self) -> Option<&CheckedAggregate<Bytes>> {
+        match &self.content {
+            Content::Aggregate(aggregate) => Some(aggregate),
+            Content::Nothing { .. } => None,
+        }
+    }
+
+    /// Whether this frame comes after `other` of the same room: a later life, a later frame of the same life, or the same frame
+    /// with a state that was ordered later.
     pub(crate) fn is_newer_than(&self, other: &Self) -> bool {
-        self.place() > other.place()
+        self.rank() > other.rank()
+    }
+
+    /// Orders the frames of a room, in this process.
+    pub(crate) fn rank(&self) -> (u64, u64, u32) {
+        let (since, seq) = self.place();
+        (since, seq, self.revision)
     }
 
     /// How many frames lie between `before` and this one; none where a new life begins.
@@ -140,14 +247,17 @@ impl Encoded {
     }
 
     /// Names the frame among those of its room.
-    pub(crate) fn id(&self) -> String {
+    pub(crate) fn id(&self) -> FrameId {
         let (since, seq) = self.place();
-        format!("{since}-{seq}")
+        FrameId { since, seq, state: self.state }
     }
 
     /// Its life, and its number in that: `since` and `seq`.
     pub(crate) fn place(&self) -> (u64, u64) {
-        (self.aggregate.since, self.aggregate.seq)
+        match &self.content {
+            Content::Aggregate(aggregate) => (aggregate.since, aggregate.seq),
+            Content::Nothing { since, .. } => (*since, 0),
+        }
     }
 
     /// The entity tag. Weak: two nodes may cut the same aggregate to a different top N, and tell other viewers.
@@ -199,6 +309,43 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_comes_again_when_the_state_of_its_room_has_changed() {
+        let open = frame(5, 1);
+        let closed = open.again_with_state(RoomState::Closed);
+        let opened = closed.again_with_state(RoomState::Open);
+        assert!(closed.is_newer_than(&open) && opened.is_newer_than(&closed));
+        assert!(frame(5, 2).is_newer_than(&opened));
+        assert_eq!(closed.skipped_since(&open), 0);
+        assert_eq!(closed.etag(), "W/\"5-1-closed\"");
+        let read = wire::Frame::decode(&closed.json()).unwrap();
+        assert_eq!(
+            read,
+            wire::Frame { state: RoomState::Closed, ..wire::Frame::decode(&open.json()).unwrap() }
+        );
+        assert_eq!(opened.json(), open.json());
+    }
+
+    #[test]
+    fn a_room_without_reactions_has_a_frame_that_any_other_comes_after() {
+        let room = "r".parse().unwrap();
+        let empty = Encoded::without_reactions(&room, 0, 7_000, FrameOptions::default())
+            .with_state(RoomState::Closed);
+        assert!(frame(1, 1).is_newer_than(&empty) && !empty.has_reactions());
+        let read = wire::Frame::decode(&empty.json()).unwrap();
+        assert_eq!((read.seq, read.total, read.window.end, read.state), (0, 0, 7_000, RoomState::Closed));
+    }
+
+    #[test]
+    fn an_id_is_read_as_it_was_written() {
+        for text in ["5-1", "5-1-closed"] {
+            assert_eq!(text.parse::<FrameId>().unwrap().to_string(), text);
+        }
+        for text in ["", "5", "5-", "5-1-open", "5-1-2", "a-b"] {
+            assert!(text.parse::<FrameId>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn skipped_frames_show_as_a_gap_within_a_life() {
         assert_eq!(frame(5, 3).skipped_since(&frame(5, 2)), 0);
         assert_eq!(frame(5, 9).skipped_since(&frame(5, 2)), 6);
@@ -223,7 +370,7 @@ mod tests {
     #[test]
     fn nothing_is_made_of_a_frame_that_nobody_asks_for() {
         let frame = frame(5, 1);
-        assert!(frame.is_newer_than(&self::frame(4, 9)) && frame.id() == "5-1");
+        assert!(frame.is_newer_than(&self::frame(4, 9)) && frame.id().to_string() == "5-1");
         assert!(frame.made.get().is_none());
         assert_eq!(frame.json(), wire::Frame::of(&Aggregate { since: 5, ..aggregate("r", 1) }, 10).encode());
     }

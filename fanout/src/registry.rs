@@ -4,7 +4,7 @@
 //!
 //! Anybody may watch a room that shows nothing, also under a name that nobody will ever use. `max_rooms_watched` bounds these
 //! rooms only. A room with a frame never counts, because the aggregator bounds how many there are. Neither does a room that the
-//! configuration names. So strangers can't keep viewers out of either.
+//! configuration names or that an operator declared. So strangers can't keep viewers out of either.
 
 #[cfg(test)]
 mod tests;
@@ -15,6 +15,7 @@ use crate::{
     metrics::{Meters, Protocol, refused},
     occupancy::Elsewhere,
 };
+use control::Orders;
 use dashmap::{DashMap, Entry};
 use std::{
     collections::HashSet,
@@ -39,6 +40,8 @@ pub(crate) struct Registry {
     viewers: watch::Sender<usize>,
     /// The rooms that the configuration names.
     named: watch::Receiver<Arc<HashSet<RoomName>>>,
+    /// The rooms that operators declared.
+    orders: Arc<Orders>,
     /// Rooms with [`Room::counts`]. Changed only under the lock of the room.
     empty_rooms_watched: AtomicUsize,
     /// Viewers that watch all rooms.
@@ -153,16 +156,18 @@ impl Registry {
     /// A registry whose rooms have no names beforehand.
     #[cfg(test)]
     pub(crate) fn new(meters: Arc<Meters>) -> Arc<Self> {
-        Self::with_named(meters, watch::Sender::default().subscribe())
+        Self::with_named(meters, watch::Sender::default().subscribe(), Arc::default())
     }
 
-    /// `named`: the rooms that the configuration names, if it names any.
+    /// `named`: the rooms that the configuration names, if it names any. `orders`: those that operators declared.
     pub(crate) fn with_named(
         meters: Arc<Meters>,
         named: watch::Receiver<Arc<HashSet<RoomName>>>,
+        orders: Arc<Orders>,
     ) -> Arc<Self> {
         Arc::new(Self {
             named,
+            orders,
             rooms: DashMap::new(),
             addresses: DashMap::new(),
             viewers: watch::Sender::new(0),
@@ -222,6 +227,12 @@ impl Registry {
     /// What the room shows.
     pub(crate) fn snapshot(&self, room: &RoomName) -> Shown {
         self.rooms.get(room)?.shown.clone()
+    }
+
+    /// Whether somebody watches the room, by its name or among all.
+    pub(crate) fn is_watched(&self, room: &RoomName) -> bool {
+        let is_watched = self.rooms.get(room).is_some_and(|room| room.watched.is_some());
+        is_watched || self.all_watches.load(Ordering::SeqCst) > 0
     }
 
     /// The rooms that show something.
@@ -329,7 +340,7 @@ impl Registry {
     }
 
     fn is_named(&self, room: &RoomName) -> bool {
-        self.named.borrow().contains(room)
+        self.named.borrow().contains(room) || self.orders.is_declared(room)
     }
 
     /// The room shows something, or nobody watches it any more.

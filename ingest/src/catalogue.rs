@@ -1,6 +1,7 @@
 //! Which reactions are taken: each is folded to its canonical form, then looked up where there is a catalogue.
 
 use crate::{config::Config, refusal::Refusal};
+use control::Room;
 use std::collections::HashSet;
 use wire::{NameError, Reaction, SkinTones};
 
@@ -29,17 +30,22 @@ impl Catalogue {
         Self { tones, list, set }
     }
 
-    /// The canonical form of a text that a client sent.
+    /// The canonical form of a text that a client sent. A room's `own` catalogue stands in for this one.
     ///
     /// # Errors
     ///
     /// It can be no reaction, or is not in the catalogue.
-    pub(crate) fn take(&self, text: &str) -> Result<Reaction, Refusal> {
+    pub(crate) fn take(&self, text: &str, own: Option<&Room>) -> Result<Reaction, Refusal> {
         let reaction = Reaction::canonical(text, self.tones)?;
-        if self.list.is_empty() || self.set.contains(&reaction) {
-            return Ok(reaction);
-        }
-        Err(Refusal::NotInCatalogue { reaction: reaction.to_string(), allowed: self.text() })
+        let allowed = match own.and_then(|room| room.allows(&reaction, self.tones).zip(Some(room))) {
+            Some((true, _)) => return Ok(reaction),
+            Some((false, room)) => {
+                shortened(room.order.catalogue.iter().flatten().map(|entry| &*entry.reaction))
+            }
+            None if self.list.is_empty() || self.set.contains(&reaction) => return Ok(reaction),
+            None => self.text(),
+        };
+        Err(Refusal::NotInCatalogue { reaction: reaction.to_string(), allowed })
     }
 
     /// The reactions that are allowed; empty where all are.
@@ -49,11 +55,16 @@ impl Catalogue {
 
     /// The catalogue for people, shortened.
     pub(crate) fn text(&self) -> String {
-        let shown = self.list.iter().take(SHOWN).map(|reaction| &**reaction).collect::<Vec<_>>().join(" ");
-        match self.list.len().saturating_sub(SHOWN) {
-            0 => shown,
-            more => format!("{shown} and {more} more"),
-        }
+        shortened(self.list.iter().map(|reaction| &**reaction))
+    }
+}
+
+/// The first reactions, and how many more there are.
+fn shortened<'a>(mut reactions: impl Iterator<Item = &'a str>) -> String {
+    let shown = reactions.by_ref().take(SHOWN).collect::<Vec<_>>().join(" ");
+    match reactions.count() {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 
@@ -85,16 +96,16 @@ mod tests {
         let catalogue = of(&["❤", "☝️", "👏🏽", "👏", "e\u{301}"], true);
         for (sent, one) in [("❤️", "❤️"), ("❤", "❤️"), ("☝🏿", "☝️"), ("👏🏻\u{fe0f}", "👏"), ("é", "é")]
         {
-            assert_eq!(catalogue.take(sent).as_deref().ok(), Some(one), "{sent:?}");
+            assert_eq!(catalogue.take(sent, None).as_deref().ok(), Some(one), "{sent:?}");
         }
-        let said = catalogue.take("☠").unwrap_err().to_string();
+        let said = catalogue.take("☠", None).unwrap_err().to_string();
         assert_eq!(said, "\"☠\u{fe0f}\" is not in the catalogue; allowed are: ❤\u{fe0f} ☝\u{fe0f} 👏 é");
     }
 
     #[test]
     fn an_entry_with_a_tone_is_met_by_that_tone_alone_where_tones_are_kept() {
         let catalogue = of(&["👏🏽"], false);
-        assert!(catalogue.take("👏🏽\u{fe0f}").is_ok());
-        assert!(matches!(catalogue.take("👏"), Err(Refusal::NotInCatalogue { .. })));
+        assert!(catalogue.take("👏🏽\u{fe0f}", None).is_ok());
+        assert!(matches!(catalogue.take("👏", None), Err(Refusal::NotInCatalogue { .. })));
     }
 }

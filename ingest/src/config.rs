@@ -189,7 +189,7 @@ impl Config {
     }
 
     /// Whether skin tones are folded.
-    pub(crate) fn skin_tones(&self) -> SkinTones {
+    pub fn skin_tones(&self) -> SkinTones {
         if self.fold_skin_tones { SkinTones::Fold } else { SkinTones::Keep }
     }
 }

@@ -45,6 +45,7 @@ pub use http::Front;
 pub use openapi::openapi;
 
 use committer::Committer;
+use control::Orders;
 use eventlog::{EventLog, OpenError, Writer};
 use service::{CancellationToken, Condition, Readiness};
 use shared::Shared;
@@ -60,6 +61,8 @@ pub struct Deps {
     pub log: Arc<dyn EventLog>,
     /// Gets the condition `ingest`, which holds while requests are let in.
     pub readiness: Readiness,
+    /// What operators ordered.
+    pub orders: Arc<Orders>,
 }
 
 /// Why the tier did not end well.
@@ -99,7 +102,7 @@ impl Ingest {
         if let Some(warning) = first.warning() {
             tracing::warn!("{warning}");
         }
-        let shared = Arc::new(Shared::new(first));
+        let shared = Arc::new(Shared::new(first, deps.orders));
         let ready = deps.readiness.condition("ingest");
         Self { shared, config, log: deps.log, ready }
     }

@@ -21,7 +21,7 @@ pub const IDEMPOTENCY_KEYS: &str = "uproar_ingest_idempotency_keys";
 pub const OPEN_ROOMS: &str = "uproar_ingest_open_rooms";
 /// Counter: requests that were not answered with 202, by cause: for what they are (`body`, `body_broken`, `body_slow`, `body_too_long`,
 /// `content_encoding`, `content_type`, `count`, `idempotency_key`, `idempotency_off`, `idempotency_reused`, `method`, `no_reaction`,
-/// `not_in_catalogue`, `origin`, `over_burst`, `reaction`, `room_name`, `room_unknown`, `route_unknown`, `too_many_reactions`), for the
+/// `not_in_catalogue`, `origin`, `over_burst`, `reaction`, `room_closed`, `room_name`, `room_unknown`, `route_unknown`, `too_many_reactions`), for the
 /// limits of a client (`idempotency_share`, `too_fast`, `too_fast_together`) or a room (`room_too_diverse`, `room_too_many`), or for the server's sake (`draining`,
 /// `idempotency_full`, `not_written`, `stalled`, `starting`, `timed_out`, `too_many_rooms`, `too_many_waiting`, `unknown`).
 pub const REFUSED: &str = "uproar_ingest_refused_total";
@@ -40,7 +40,7 @@ pub const WAITING: &str = "uproar_ingest_waiting_requests";
 pub(crate) const STATUSES: [&str; 12] =
     ["202", "400", "403", "404", "405", "408", "413", "415", "422", "429", "503", "504"];
 /// Every cause of a refusal, sorted.
-pub(crate) const CAUSES: [&str; 34] = [
+pub(crate) const CAUSES: [&str; 35] = [
     "body",
     "body_broken",
     "body_slow",
@@ -61,6 +61,7 @@ pub(crate) const CAUSES: [&str; 34] = [
     "origin",
     "over_burst",
     "reaction",
+    "room_closed",
     "room_name",
     "room_too_diverse",
     "room_too_many",

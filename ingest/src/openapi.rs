@@ -218,6 +218,7 @@ pub(crate) fn one_of_each(config: &Config) -> Vec<Refusal> {
         BodyTooLong(config.max_body_bytes);
         Origin;
         RoomUnknown("ind-pak-semi".into());
+        RoomClosed;
         RouteUnknown;
         Method;
         ContentType;
@@ -401,7 +402,7 @@ mod tests {
             let live = Live::of(Arc::new(config.clone()));
             assert_eq!(forms(&config)[2].1["reactions"].as_object().unwrap().len(), several);
             for (name, form) in forms(&config) {
-                assert!(request::parse(form.to_string().as_bytes(), &live).is_ok(), "{name}");
+                assert!(request::parse(form.to_string().as_bytes(), &live, None).is_ok(), "{name}");
             }
             let document = of(&config);
             let content = &operation(&document)["requestBody"]["content"];

@@ -46,6 +46,8 @@ pub(crate) enum Refusal {
     Origin,
     #[error("there is no room {0:?} here; only the rooms that the operator declared take reactions")]
     RoomUnknown(String),
+    #[error("the room is closed; not counted. Its frames tell when it is open again")]
+    RoomClosed,
     #[error("nothing is here; reactions are sent by POST to /v1/rooms/{{room}}/reactions")]
     RouteUnknown,
     #[error("reactions are sent by POST")]
@@ -154,6 +156,7 @@ impl Refusal {
             Self::BodyTooLong(_) => (S::PAYLOAD_TOO_LARGE, "body_too_long", never),
             Self::Origin => (S::FORBIDDEN, "origin", never),
             Self::RoomUnknown(_) => (S::NOT_FOUND, "room_unknown", never),
+            Self::RoomClosed => (S::FORBIDDEN, "room_closed", never),
             Self::RouteUnknown => (S::NOT_FOUND, "route_unknown", never),
             Self::Method => (S::METHOD_NOT_ALLOWED, "method", never),
             Self::ContentType => (S::UNSUPPORTED_MEDIA_TYPE, "content_type", never),
@@ -196,6 +199,7 @@ impl Refusal {
             Self::RoomEncoding
                 | Self::BodyBroken
                 | Self::Origin
+                | Self::RoomClosed
                 | Self::RouteUnknown
                 | Self::Method
                 | Self::ContentType
@@ -221,10 +225,15 @@ impl Refusal {
         self.class().0
     }
 
+    /// Says of what kind the problem is, where clients have to tell it from others of the same status.
+    fn kind(&self, problem: Problem) -> Problem {
+        if *self == Self::RoomClosed { problem.kind("room-closed") } else { problem }
+    }
+
     /// What the answer says.
     pub(crate) fn problem(&self) -> Problem {
         let (status, _, retry) = self.class();
-        let problem = Problem::new(status, self.to_string());
+        let problem = self.kind(Problem::new(status, self.to_string()));
         match retry {
             Retry::Never => problem,
             Retry::Within((first, last)) => problem.retry_after(random_within(first, last)),
@@ -238,7 +247,7 @@ impl Refusal {
         let fixed = cause_index(cause).filter(|_| self.is_fixed()).map(|index| &FIXED_BODIES[index]);
         let Some(fixed) = fixed else { return self.problem().into() };
         let body = fixed.get_or_init(|| {
-            let problem = Problem::new(status, self.to_string());
+            let problem = self.kind(Problem::new(status, self.to_string()));
             serde_json::to_vec(&problem).unwrap_or_default().into()
         });
         let mut answer = Answer::new(status, "application/problem+json", body.clone());

@@ -4,6 +4,7 @@ use crate::{
     config::{CountOverMax, Live},
     refusal::Refusal,
 };
+use control::Room;
 use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Unexpected, Visitor},
@@ -30,8 +31,8 @@ pub(crate) struct Ask {
 /// Reactions and their counts as they stand in a body. Most have few.
 type List<'a> = SmallVec<[(Cow<'a, str>, u64); 4]>;
 
-/// Reads a body.
-pub(crate) fn parse(body: &[u8], live: &Live) -> Result<Ask, Refusal> {
+/// Reads a body. `own`: what is ordered of its room.
+pub(crate) fn parse(body: &[u8], live: &Live, own: Option<&Room>) -> Result<Ask, Refusal> {
     let max_distinct = live.config.max_distinct_per_request;
     let pairs = match plain(body, max_distinct) {
         Some(list) => Pairs { list, surplus: false },
@@ -46,7 +47,7 @@ pub(crate) fn parse(body: &[u8], live: &Live) -> Result<Ask, Refusal> {
     let mut ask = Ask::default();
     ask.reactions.reserve(pairs.list.len());
     for (text, count) in pairs.list {
-        ask.add(&text, count, live)?;
+        ask.add(&text, count, live, own)?;
     }
     for (reaction, count) in &mut ask.reactions {
         *count = allowed_count(reaction, *count, live)?;
@@ -58,8 +59,8 @@ pub(crate) fn parse(body: &[u8], live: &Live) -> Result<Ask, Refusal> {
 
 impl Ask {
     /// Adds a reaction as it was sent. The limits of its count are those of its sum.
-    fn add(&mut self, text: &str, count: u64, live: &Live) -> Result<(), Refusal> {
-        let reaction = live.catalogue.take(text)?;
+    fn add(&mut self, text: &str, count: u64, live: &Live, own: Option<&Room>) -> Result<(), Refusal> {
+        let reaction = live.catalogue.take(text, own)?;
         if count == 0 {
             return Err(refused_count(&reaction, count, live));
         }
@@ -285,10 +286,15 @@ impl<'de> Visitor<'de> for Reactions {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{parse as parse_of, *};
     use crate::config::{Config, tests::config};
     use proptest::prelude::*;
     use std::sync::Arc;
+    use wire::control::{CatalogueEntry, RoomOrder};
+
+    fn parse(body: &[u8], live: &Live) -> Result<Ask, Refusal> {
+        parse_of(body, live, None)
+    }
 
     fn live() -> Live {
         Live::of(Arc::new(Config { max_distinct_per_request: 3, ..config() }))
@@ -415,6 +421,28 @@ mod tests {
         assert!(parse(r#"{"reaction":"👏"}"#.as_bytes(), &live).is_ok());
         let refusal = parse(r#"{"reactions":{"🔥":1,"💩":1}}"#.as_bytes(), &live).unwrap_err();
         assert_eq!(refusal.to_string(), "\"💩\" is not in the catalogue; allowed are: 🔥 👏");
+    }
+
+    #[test]
+    fn the_catalogue_of_a_room_stands_in_for_that_of_all_rooms() {
+        let live = Live::of(Arc::new(Config { catalogue: vec!["🔥".into()], ..config() }));
+        let own = |catalogue: &[&str]| {
+            let entry = |reaction: &&str| CatalogueEntry {
+                reaction: reaction.parse().unwrap(),
+                name: None,
+                image: None,
+            };
+            let order = RoomOrder::new("final".parse().unwrap(), "produce", 1);
+            Room::new(RoomOrder { catalogue: Some(catalogue.iter().map(entry).collect()), ..order }, 1)
+        };
+        let only = own(&["❤", "👏"]);
+        assert!(parse_of(r#"{"reactions":{"❤️":1,"👏🏽":2}}"#.as_bytes(), &live, Some(&only)).is_ok());
+        let refusal = parse_of(r#"{"reaction":"🔥"}"#.as_bytes(), &live, Some(&only)).unwrap_err();
+        assert_eq!(refusal.to_string(), "\"🔥\" is not in the catalogue; allowed are: ❤ 👏");
+        let poo = r#"{"reaction":"💩"}"#.as_bytes();
+        assert!(parse_of(poo, &live, Some(&own(&[]))).is_ok(), "all are allowed");
+        let plain = Room::new(RoomOrder::new("final".parse().unwrap(), "produce", 1), 1);
+        assert!(parse_of(poo, &live, Some(&plain)).is_err(), "as everywhere");
     }
 
     #[test]

@@ -14,12 +14,15 @@ use crate::{
     troubles::Troubles,
 };
 use arc_swap::{ArcSwap, Guard};
+use control::Orders;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 /// What the routes and the committer share.
 pub(crate) struct Shared {
     live: ArcSwap<Live>,
+    /// What operators ordered.
+    pub(crate) orders: Arc<Orders>,
     pub(crate) gate: Gate,
     pub(crate) batches: Batches,
     pub(crate) crowd: Crowd,
@@ -33,9 +36,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Arc<Config>) -> Self {
+    pub(crate) fn new(config: Arc<Config>, orders: Arc<Orders>) -> Self {
         Self {
             live: ArcSwap::from_pointee(Live::of(config)),
+            orders,
             gate: Gate::default(),
             batches: Batches::default(),
             crowd: Crowd::default(),

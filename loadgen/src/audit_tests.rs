@@ -24,6 +24,7 @@ fn frame(since: u64, total: u64, totals: &[(&str, u64)]) -> Frame {
         totals: counts(totals),
         others_total: 0,
         viewers: None,
+        state: Default::default(),
     }
 }
 

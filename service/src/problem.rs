@@ -8,16 +8,20 @@ use axum::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// A refusal that says what to do. `type` is left at `about:blank`: status and `title` are the kind, `detail` the case.
+/// A refusal that says what to do. `type` is mostly left at `about:blank`: status and `title` are the kind, `detail` the case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(
-    description = "Why a request was refused (RFC 9457). `type` is left at its default, `about:blank`."
+    description = "Why a request was refused (RFC 9457). `type` is left out where it is at its default, `about:blank`."
 )]
 pub struct Problem {
+    /// The kind of problem, where programs have to tell it from others of the same status.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    kind: Option<String>,
     /// The status code.
     #[schemars(range(min = 400, max = 599))]
     status: u16,
-    /// The kind of problem: the status in words.
+    /// The kind of problem: the status in words, or the end of `type`.
     title: &'static str,
     /// The case: what was wrong, and what would be right.
     detail: String,
@@ -29,7 +33,14 @@ impl Problem {
     /// A problem of `status`. `detail` says what was wrong and what would be right.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
-        Self { status: status.as_u16(), title, detail: detail.into(), retry_after_s: None }
+        Self { kind: None, status: status.as_u16(), title, detail: detail.into(), retry_after_s: None }
+    }
+
+    /// Names the kind of problem, such as `room-closed`.
+    #[must_use]
+    pub fn kind(mut self, name: &'static str) -> Self {
+        (self.kind, self.title) = (Some(format!("urn:uproar:problem:{name}")), name);
+        self
     }
 
     /// Adds `Retry-After`, in seconds (RFC 9110, 10.2.3).

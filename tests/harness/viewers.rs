@@ -94,6 +94,16 @@ impl MqttViewer {
         Self { _client: client, events }
     }
 
+    /// The next frame.
+    pub async fn frame(&mut self) -> Value {
+        loop {
+            let event = timeout(PATIENCE, self.events.poll()).await.expect("a frame in time").unwrap();
+            if let Event::Incoming(Packet::Publish(publish)) = event {
+                return serde_json::from_slice(&publish.payload).unwrap();
+            }
+        }
+    }
+
     /// The first frame with this total.
     pub async fn until_total(&mut self, total: u64) -> Value {
         self.until("total", total).await
@@ -106,12 +116,9 @@ impl MqttViewer {
 
     async fn until(&mut self, field: &str, value: u64) -> Value {
         loop {
-            let event = timeout(PATIENCE, self.events.poll()).await.expect("a frame in time").unwrap();
-            if let Event::Incoming(Packet::Publish(publish)) = event {
-                let frame: Value = serde_json::from_slice(&publish.payload).unwrap();
-                if frame[field].as_u64() == Some(value) {
-                    return frame;
-                }
+            let frame = self.frame().await;
+            if frame[field].as_u64() == Some(value) {
+                return frame;
             }
         }
     }

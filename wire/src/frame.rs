@@ -1,17 +1,20 @@
 //! What viewers receive: an aggregate cut to its top N, and the greeting before it.
 
 use crate::{
-    Aggregate, Counts, DecodeError, FORMAT_VERSION, RoomName, Window, aggregate::is_zero,
+    Aggregate, Counts, DecodeError, FORMAT_VERSION, RoomName, Window,
+    aggregate::is_zero,
+    control::{CatalogueEntry, RoomState},
     schema::counts_schema,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What a viewer receives, over every protocol.
 ///
 /// `counts` and `totals` hold the top N. `count` and `total` are of all reactions, `others` and `others_total` included, so
 /// what is cut is the difference. A viewer that was skipped sees a gap in `seq`, and its totals are right again with this frame.
-/// A smaller `seq` with a later `since` is the room's new life.
+/// A smaller `seq` with a later `since` is the room's new life. The same `seq` comes again when `state` has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Frame {
     /// Version of the format.
@@ -19,7 +22,7 @@ pub struct Frame {
     pub v: u32,
     /// The room.
     pub room: RoomName,
-    /// Number of this frame in the room's life, from 1.
+    /// Number of this frame in the room's life, from 1. 0 where an operator's orders are all that is known of the room.
     pub seq: u64,
     /// When the room's life began, ms since the epoch.
     pub since: u64,
@@ -49,6 +52,13 @@ pub struct Frame {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
     pub viewers: Option<u64>,
+    /// `closed` while the room takes no reactions. Left out while it is open.
+    #[serde(default, skip_serializing_if = "is_open")]
+    pub state: RoomState,
+}
+
+fn is_open(state: &RoomState) -> bool {
+    *state == RoomState::Open
 }
 
 impl Frame {
@@ -68,6 +78,34 @@ impl Frame {
             totals: top(&aggregate.totals, top_n),
             others_total: aggregate.others_total,
             viewers: None,
+            state: RoomState::Open,
+        }
+    }
+
+    /// The frame of a room with orders and without reactions. `at`: when it was ordered, ms since the epoch.
+    pub fn without_reactions(room: RoomName, since: u64, at: u64) -> Self {
+        Self {
+            v: FORMAT_VERSION,
+            room,
+            seq: 0,
+            since,
+            window: Window { start: at, end: at },
+            count: 0,
+            counts: Counts::new(),
+            others: 0,
+            slots: Vec::new(),
+            total: 0,
+            totals: Counts::new(),
+            others_total: 0,
+            viewers: None,
+            state: RoomState::Open,
+        }
+    }
+
+    /// Adds the state to the JSON of a frame that was encoded as open.
+    pub fn add_state(json: &mut Vec<u8>, state: RoomState) {
+        if state == RoomState::Closed && json.pop_if(|last| *last == b'}').is_some() {
+            json.extend_from_slice(b",\"state\":\"closed\"}");
         }
     }
 
@@ -97,6 +135,28 @@ pub struct Hello {
     pub post_ms: u64,
     /// The reactions that are allowed, as they are displayed. Empty: all are.
     pub catalogue: Vec<String>,
+    /// What operators ordered of these rooms, by room. `post_ms` and `catalogue` above follow it where there is one room. Left out
+    /// where nothing was ordered.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<RoomName, RoomSettings>,
+}
+
+/// Settings of one room, of which those are left out that are as everywhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RoomSettings {
+    /// How often to post reactions to this room, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_ms: Option<u64>,
+    /// The reactions that this room allows, in the order in which they are to be shown. Empty: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalogue: Option<Vec<CatalogueEntry>>,
+}
+
+impl Hello {
+    /// The greeting as JSON.
+    pub fn encode(&self) -> Vec<u8> {
+        to_json(self)
+    }
 }
 
 /// Encodes a [`Hello`] for each viewer. All but its rooms is the same for all viewers, and encoded once.
@@ -160,8 +220,14 @@ mod tests {
             let rooms: Vec<RoomName> = rooms.iter().map(|room| room.parse().unwrap()).collect();
             let catalogue: Vec<String> = names(catalogue);
             let json = HelloEncoder::new(5_000, 1_000, &catalogue).encode(&rooms);
-            let hello =
-                Hello { hello: FORMAT_VERSION, rooms, reconnect_jitter_ms: 5_000, post_ms: 1_000, catalogue };
+            let hello = Hello {
+                hello: FORMAT_VERSION,
+                rooms,
+                reconnect_jitter_ms: 5_000,
+                post_ms: 1_000,
+                catalogue,
+                settings: BTreeMap::new(),
+            };
             assert_eq!(String::from_utf8(json.clone()).unwrap(), String::from_utf8(to_json(&hello)).unwrap());
             assert_eq!(serde_json::from_slice::<Hello>(&json).unwrap(), hello);
         }
@@ -192,6 +258,20 @@ mod tests {
         let frame = Frame::of(&aggregate, 2);
         assert_eq!(frame.counts, [("a", 5), ("b", 9)].map(|(r, n)| (r.parse().unwrap(), n)).into());
         assert_eq!((frame.count, frame.total), (889, 90_311));
+    }
+
+    #[test]
+    fn a_state_that_is_added_to_the_json_is_that_of_the_frame() {
+        let open = Frame::of(&Aggregate::decode(GOLDEN.as_bytes()).unwrap(), 10);
+        let empty = Frame::without_reactions("final".parse().unwrap(), 0, 1_763_000_000_000);
+        for open in [open, empty] {
+            let closed = Frame { state: RoomState::Closed, ..open.clone() };
+            let mut json = open.encode();
+            Frame::add_state(&mut json, RoomState::Open);
+            assert_eq!(Frame::decode(&json).unwrap(), open);
+            Frame::add_state(&mut json, RoomState::Closed);
+            assert_eq!(json, closed.encode());
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub use aggregate::{Aggregate, CheckedAggregate, Outline, Source, Window};
 pub use batch::{Batch, BatchRef};
 pub use error::{DecodeError, NameError};
 pub use fold::SkinTones;
-pub use frame::{Frame, Hello, HelloEncoder};
+pub use frame::{Frame, Hello, HelloEncoder, RoomSettings};
 pub use names::{REACTION_BYTES_MAX, ROOM_NAME_LEN_MAX, Reaction, ReactionRef, RoomName, RoomNameRef};
 pub use schema::counts_schema;
 pub use window::WindowRecord;

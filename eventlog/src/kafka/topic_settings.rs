@@ -283,8 +283,8 @@ mod tests {
             let plans = plans(&config("x"), 1, history_ms).into_iter();
             plans.map(|plan| plan.name).collect::<Vec<_>>()
         };
-        assert_eq!(names(0), ["reactions", "aggregates"]);
-        assert_eq!(names(HISTORY_MS), ["reactions", "aggregates", "windows"]);
+        assert_eq!(names(0), ["reactions", "aggregates", "control"]);
+        assert_eq!(names(HISTORY_MS), ["reactions", "aggregates", "windows", "control"]);
         let windows = windows_topic(&config("x"), 1, HISTORY_MS);
         assert!(windows.settings.contains(&("retention.ms", HISTORY_MS.to_string())));
     }

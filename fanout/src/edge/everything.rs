@@ -16,9 +16,9 @@ pub(super) struct Everything {
     due: Newest,
     /// So many of those due, from the first on, are the snapshots of the start.
     snapshots: usize,
-    /// `since` and `seq` of each room's snapshot, until the room has a newer frame: those up to the snapshot may still be in
+    /// The rank of each room's snapshot, until the room has a newer frame: those up to the snapshot may still be in
     /// the mailbox, or on their way there.
-    shown: HashMap<RoomName, (u64, u64)>,
+    shown: HashMap<RoomName, (u64, u64, u32)>,
     pub(super) retain_as_published: bool,
 }
 
@@ -38,7 +38,7 @@ impl Everything {
         self.shown.clear();
         for room in registry.rooms_shown() {
             if let Some(frame) = registry.snapshot(&room) {
-                self.shown.insert(room.clone(), frame.place());
+                self.shown.insert(room.clone(), frame.rank());
                 self.due.put(&room, Some(frame));
             }
         }
@@ -47,7 +47,7 @@ impl Everything {
 
     /// Makes a frame due, unless the room's snapshot is as new. Says whether it took the place of another.
     pub(super) fn put(&mut self, room: &RoomName, frame: Arc<Encoded>) -> bool {
-        if self.shown.get(room).is_some_and(|shown| frame.place() <= *shown) {
+        if self.shown.get(room).is_some_and(|shown| frame.rank() <= *shown) {
             return false;
         }
         self.forget(room);
@@ -112,7 +112,7 @@ mod tests {
         let next = |everything: &mut Everything| {
             let (frame, retain) = everything.first()?;
             everything.pop();
-            Some((frame.id(), retain))
+            Some((frame.id().to_string(), retain))
         };
         std::iter::from_fn(|| next(everything)).collect()
     }

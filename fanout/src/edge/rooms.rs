@@ -2,7 +2,7 @@
 //! start, so that who leaves meanwhile (the last member takes the place) makes nobody miss a frame, nor get it twice.
 
 use crate::{
-    frames::Encoded,
+    frames::{Encoded, FrameId},
     registry::{Full, Limits, Registry, Shown, Watch},
 };
 use slab::Slab;
@@ -92,9 +92,9 @@ impl Rooms {
         self.rooms.get_mut(index as usize)
     }
 
-    /// `since` and `seq` of the room's newest frame.
-    pub(super) fn shown(&self, index: u32) -> Option<(u64, u64)> {
-        self.rooms.get(index as usize)?.newest.as_ref().map(|newest| newest.place())
+    /// The id of the room's newest frame.
+    pub(super) fn shown(&self, index: u32) -> Option<FrameId> {
+        self.rooms.get(index as usize)?.newest.as_ref().map(|newest| newest.id())
     }
 
     pub(super) fn index_of(&self, name: &str) -> Option<u32> {

@@ -64,8 +64,12 @@ impl Rig {
 
     fn with_events(config: Config, capacity: usize) -> Self {
         let (config, receiver) = watch::channel(Arc::new(config));
-        let shared =
-            Shared::new(receiver, watch::Sender::default().subscribe(), watch::Sender::default().subscribe());
+        let shared = Shared::new(
+            receiver,
+            watch::Sender::default().subscribe(),
+            watch::Sender::default().subscribe(),
+            Arc::default(),
+        );
         shared.set_caught_up();
         let (shard, mailbox) = Shard::new(Arc::clone(&shared), None).unwrap();
         Self { shard, mailbox, shared, config, events: Events::with_capacity(capacity) }
@@ -386,8 +390,12 @@ fn a_viewer_costs_a_known_number_of_bytes() {
 fn edge(config: Config) -> (Arc<Edge>, super::Ended, Arc<Shared>, Vec<TcpStream>) {
     let (sender, receiver) = watch::channel(Arc::new(config));
     drop(sender);
-    let shared =
-        Shared::new(receiver, watch::Sender::default().subscribe(), watch::Sender::default().subscribe());
+    let shared = Shared::new(
+        receiver,
+        watch::Sender::default().subscribe(),
+        watch::Sender::default().subscribe(),
+        Arc::default(),
+    );
     shared.set_caught_up();
     let (edge, ended) = Edge::start(&shared).unwrap();
     let viewers: Vec<_> = (0..60).map(|_| TcpStream::connect(edge.mqtt.unwrap()).unwrap()).collect();

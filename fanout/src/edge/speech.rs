@@ -3,7 +3,7 @@
 use super::{end::End, mqtt::Session};
 use crate::{
     Config,
-    frames::{COMMENT, Form, Publish},
+    frames::{COMMENT, Form, FrameId, Publish},
     metrics::Protocol,
     registry::{Full, Watch},
     websocket::{self, Opcode, Piece, Reader},
@@ -43,7 +43,7 @@ pub(super) enum Snapshot {
     SendIfNew,
     DontSend,
     /// Unless it is this frame, which the viewer has: `since` and `seq`.
-    SendUnless((u64, u64)),
+    SendUnless(FrameId),
 }
 
 /// How a viewer that comes over HTTP begins.
@@ -53,7 +53,7 @@ pub(crate) enum Greeting {
     Json { rooms: Vec<Watch>, hello: Vec<u8> },
     /// Server-sent events, about a room, which is kept until it has joined; with what the stream begins with. `seen`: the frame
     /// that the viewer received last, before it came back.
-    Events { room: Watch, start: Vec<u8>, seen: Option<(u64, u64)> },
+    Events { room: Watch, start: Vec<u8>, seen: Option<FrameId> },
     /// MQTT.
     Mqtt,
 }

@@ -11,7 +11,7 @@ use crate::{
     drain::Drain,
     edge::Greeting,
     fanout::Shared,
-    frames::{COMMENT, Encoded, Form},
+    frames::{COMMENT, Encoded, Form, FrameId},
     metrics::Protocol,
     registry::{Seat, Watch},
 };
@@ -76,10 +76,9 @@ pub(super) async fn events(
     (answer, Body::from_stream(body)).into_response()
 }
 
-/// The frame that the viewer received last, if it says so: `since` and `seq`, which are the `id` of its event.
-fn last_seen(headers: &HeaderMap) -> Option<(u64, u64)> {
-    let (since, seq) = headers.get("last-event-id")?.to_str().ok()?.split_once('-')?;
-    Some((since.parse().ok()?, seq.parse().ok()?))
+/// The frame that the viewer received last, if it says so: the `id` of its event.
+fn last_seen(headers: &HeaderMap) -> Option<FrameId> {
+    headers.get("last-event-id")?.to_str().ok()?.parse().ok()
 }
 
 /// What a stream begins with: how long to wait before connecting again, and the greeting. That has no `id`, so the browser
@@ -125,11 +124,11 @@ impl AsRef<[u8]> for Chunk {
 }
 
 impl Viewer {
-    fn new(shared: Arc<Shared>, seat: Seat, mut watch: Watch, seen: Option<(u64, u64)>) -> Self {
+    fn new(shared: Arc<Shared>, seat: Seat, mut watch: Watch, seen: Option<FrameId>) -> Self {
         watch.join();
         // What the room shows is due at once, unless the viewer has it.
         let shown = watch.shown.borrow_and_update().clone();
-        let last = shown.filter(|frame| Some(frame.place()) == seen);
+        let last = shown.filter(|frame| Some(frame.id()) == seen);
         if last.is_none() {
             watch.shown.mark_changed();
         }

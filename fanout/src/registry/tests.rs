@@ -138,7 +138,7 @@ fn rooms_that_show_something_do_not_count() {
 fn rooms_that_the_configuration_names_do_not_count() {
     let names = |names: &[&str]| Arc::new(names.iter().map(|name| name.parse().unwrap()).collect());
     let named = watch::Sender::new(names(&["final"]));
-    let registry = Registry::with_named(Arc::new(Meters::new()), named.subscribe());
+    let registry = Registry::with_named(Arc::new(Meters::new()), named.subscribe(), Arc::default());
     let _strangers = [watch(&registry, "x").unwrap(), watch(&registry, "y").unwrap()];
     let waits = watch(&registry, "final").expect("it is expected");
     assert_eq!(watch(&registry, "z").unwrap_err(), Full::Rooms);

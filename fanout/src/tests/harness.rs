@@ -33,6 +33,7 @@ pub(crate) fn deps(log: Arc<dyn EventLog>) -> Deps {
         readiness: Readiness::default(),
         catalogue: watch::Sender::default().subscribe(),
         rooms: watch::Sender::default().subscribe(),
+        orders: Arc::default(),
     }
 }
 
@@ -190,6 +191,7 @@ impl Stage {
             readiness: readiness.clone(),
             catalogue: catalogue.subscribe(),
             rooms: watch::Sender::default().subscribe(),
+            orders: Arc::default(),
         };
         let fanout = Fanout::new(receiver, deps).unwrap();
         let shared = Arc::clone(&fanout.shared);

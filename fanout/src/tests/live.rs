@@ -121,6 +121,7 @@ async fn a_viewer_is_greeted_and_gets_the_snapshot_and_each_frame_in_order() {
         reconnect_jitter_ms: 5_000,
         post_ms: 1_000,
         catalogue: vec!["🔥".into(), "❤️".into()],
+        settings: Default::default(),
     };
     assert_eq!(viewer.hello().await, hello);
     stage.reload(|config| config.post_ms = 2_000);

@@ -17,6 +17,7 @@ mod mqtt_refusals;
 mod mqtt_times;
 mod mqtt_websocket;
 mod occupancy;
+mod orders;
 pub(crate) mod raw;
 mod rooms;
 mod snapshot;

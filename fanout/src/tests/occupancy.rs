@@ -106,7 +106,7 @@ impl Process {
     fn start(log: &Arc<MemoryLog>, viewers: u32) -> Self {
         let (config, receiver) = watch::channel(Arc::new(counting()));
         let none = (watch::Sender::default().subscribe(), watch::Sender::default().subscribe());
-        let shared = Shared::new(receiver, none.0, none.1);
+        let shared = Shared::new(receiver, none.0, none.1, Arc::default());
         let mut watch = shared.registry.watch(&final_room(), Limits::of(&counting())).unwrap();
         (0..viewers).for_each(|_| watch.join());
         let (stop, mut running) = (CancellationToken::new(), JoinSet::new());

@@ -174,7 +174,7 @@ impl Arrival {
                 return Err(Refusal::Origin);
             }
             let room = room?;
-            if !live.has_room(&room) {
+            if !live.has_room(&room) && !shared.orders.is_declared(&room) {
                 return Err(Refusal::RoomUnknown(room.to_string()));
             }
             check_type(head)?;
@@ -241,12 +241,17 @@ impl<'a> Joined<'a> {
         body: &[u8],
     ) -> Result<Self, Refusal> {
         let Arrival { room, posts, caller, standing, max_body_bytes, patience_ms } = arrival;
+        let orders = shared.orders.any();
+        let own = orders.as_ref().and_then(|rooms| rooms.get(&**room)).map(|room| &**room);
+        if own.is_some_and(control::Room::is_closed) {
+            return Err(Refusal::RoomClosed);
+        }
         if body.len() > *max_body_bytes {
             return Err(Refusal::BodyTooLong(*max_body_bytes));
         }
         // A reader may pass over a byte order mark (RFC 8259, 8.1); some programs write one.
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-        let ask = request::parse(body, live)?;
+        let ask = request::parse(body, live, own)?;
         let ticket = Some(shared.gate.enter(live.config.max_waiting)?);
         let now = Instant::now();
         let add = || {

@@ -5,6 +5,7 @@ mod contract;
 mod desk;
 mod idempotency;
 mod limits;
+mod orders;
 mod outage;
 mod shutdown;
 mod ways;
@@ -59,7 +60,8 @@ impl Rig {
     fn start(log: Arc<MemoryLog>, config: Config) -> Self {
         let (config, changes) = watch::channel(Arc::new(config));
         let readiness = Readiness::default();
-        let deps = Deps { log: Arc::<MemoryLog>::clone(&log), readiness: readiness.clone() };
+        let deps =
+            Deps { log: Arc::<MemoryLog>::clone(&log), readiness: readiness.clone(), orders: Arc::default() };
         let ingest = Ingest::new(changes, deps);
         let (front, shared) = (ingest.front(), Arc::clone(&ingest.shared));
         let (shutdown, mut run) = (CancellationToken::new(), JoinSet::new());

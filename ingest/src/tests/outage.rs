@@ -40,7 +40,10 @@ async fn a_log_that_will_never_open_ends_the_tier() {
         }
     }
     let (_config, changes) = watch::channel(Arc::new(config()));
-    let ingest = Ingest::new(changes, Deps { log: Arc::new(Locked), readiness: Readiness::default() });
+    let ingest = Ingest::new(
+        changes,
+        Deps { log: Arc::new(Locked), readiness: Readiness::default(), orders: Arc::default() },
+    );
     let error = ingest.run(CancellationToken::new()).await.unwrap_err();
     assert_eq!(error.to_string(), "the event log can't be opened: locked");
 }

@@ -7,6 +7,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use wire::control::RoomState;
 
 /// A header that nobody here looks at, and with which no request is plain.
 const LONG: &str = "te: trailers\r\n";
@@ -58,9 +59,10 @@ fn post(room: &str, headers: &str, body: &str) -> String {
     )
 }
 
-/// Asks both ways, as two clients who are told apart, and compares; the status codes.
+/// Asks both ways, as two clients who are told apart, and compares; the status codes. Room `closed` is closed.
 async fn compare(config: Config, requests: &[String]) -> Vec<u16> {
     let rig = Rig::open(Config { trusted_proxies: vec!["127.0.0.0/8".into()], ..config }).await;
+    rig.order("closed", 1, |order| order.state = RoomState::Closed);
     let (address, _server) = rig.serve().await;
     let of = |client: &str| -> Vec<String> {
         let own = format!("host: x\r\nx-forwarded-for: {client}\r\n");
@@ -115,6 +117,7 @@ async fn answers_are_the_same() {
         (with_body("{"), 400),
         (with_body(""), 400),
         (post("other", JSON, FIRE), 404),
+        (post("closed", JSON, FIRE), 403),
         (with_body(&format!("{FIRE:<width$}", width = 4_096 - FIRE.len() + FIRE.chars().count())), 202),
         (with_body(&" ".repeat(4_097)), 413),
         (post("final", "", FIRE), 415),

@@ -177,6 +177,7 @@ mod tests {
             totals: total,
             others_total: 0,
             viewers: None,
+            state: Default::default(),
         };
         judge(expected, &[], Ok(&Witness::snapshot(Some(frame))))
     }

@@ -21,6 +21,7 @@ fn frame(since: u64, seq: u64, count: u64, total: u64) -> Frame {
         totals: [("🔥".parse().unwrap(), total)].into(),
         others_total: 0,
         viewers: None,
+        state: Default::default(),
     }
 }
 

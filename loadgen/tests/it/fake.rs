@@ -201,6 +201,7 @@ fn next(last: Option<&Frame>, counts: Counts) -> Frame {
         totals,
         others_total: 0,
         viewers: None,
+        state: Default::default(),
     }
 }
 

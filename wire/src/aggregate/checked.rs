@@ -4,7 +4,7 @@ use super::{Aggregate, Window, form};
 use crate::{DecodeError, Frame, RoomName};
 
 /// The value of a record, checked as [`Aggregate::decode`] does, and kept as it is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CheckedAggregate<V> {
     value: V,
     /// Number of the aggregate in its room.
