@@ -127,8 +127,10 @@ class UproarReactions extends HTMLElement {
 
   _onState(change) {
     const hello = this.room.hello;
-    if (hello && hello.catalogue && hello.catalogue.length) this._showBar(hello.catalogue);
-    this._say(WORDS[change.state] || "");
+    const own = hello && hello.settings && hello.settings[this.room.name];
+    const catalogue = (own && own.catalogue) || (hello && hello.catalogue);
+    if (catalogue && catalogue.length) this._showBar(catalogue);
+    this._say(this._words(change.state));
     this.dispatchEvent(new CustomEvent("state", { detail: change }));
   }
 
@@ -142,7 +144,12 @@ class UproarReactions extends HTMLElement {
     if (limits.dropped && limits.status >= 400) this._say(limits.detail || WORDS.refused);
     else if (limits.status === 429) this._say(WORDS.slow);
     clearTimeout(this._noteTimer);
-    this._noteTimer = setTimeout(() => this._say(this.room ? WORDS[this.room.state] || "" : ""), NOTE_MS);
+    this._noteTimer = setTimeout(() => this._say(this.room ? this._words(this.room.state) : ""), NOTE_MS);
+  }
+
+  /** What is to be said of a connection, else of the room. */
+  _words(state) {
+    return WORDS[state] || (this._bar.classList.contains("closed") ? WORDS.closed : "");
   }
 
   /** Makes a button for each reaction: of the catalogue, else of the attribute, else the usual six. */
@@ -162,6 +169,14 @@ class UproarReactions extends HTMLElement {
       button.setAttribute("part", "button");
       button.dir = "auto";
       button.textContent = reaction;
+      button.disabled = this._bar.classList.contains("closed");
+      if (entry.image) {
+        const image = new Image();
+        image.src = entry.image;
+        image.alt = reaction;
+        button.textContent = "";
+        button.appendChild(image);
+      }
       if (entry.name) button.setAttribute("aria-label", entry.name);
       button.addEventListener("click", () => this._react(reaction, button));
       this._bar.appendChild(button);

@@ -378,9 +378,9 @@ class Receiver {
   }
 
   frame(frame) {
-    const last = this.last;
     if (frame.v !== 1 || !frame.window || !this.isWanted()) return;
-    if (last && (frame.since < last.since || (frame.since === last.since && frame.seq <= last.seq))) return;
+    const lead = this.last && (frame.since - this.last.since || frame.seq - this.last.seq);
+    if (lead < 0 || (lead === 0 && frame.state === this.last.state)) return;
     this.last = frame;
     this.skew = Math.min(this.now() - frame.window.end, this.skew + 10); // clocks drift
     this.room._hold.push(frame);
@@ -481,7 +481,7 @@ class Room {
 
   react(reaction, count = 1) {
     const isReaction = reaction && typeof reaction === "string" && count >= 1 && count <= COUNT_MAX;
-    if (this._isClosed || !isReaction) return false;
+    if (this._isClosed || !isReaction || (this.frame || {}).state === "closed") return false;
     this._receiver.wake();
     if (!this._sender.tap(reaction, Math.floor(count))) return false;
     const key = fold(reaction);

@@ -6,7 +6,7 @@ export interface Frame {
   /** Version of the format. */
   v: 1;
   room: string;
-  /** Number of the frame in the room's life, from 1. A gap was skipped; the totals hold it. */
+  /** Number of the frame in the room's life, from 1; 0 before its first reaction. A gap was skipped; the totals hold it. */
   seq: number;
   /** When the room's life began, ms since the epoch. A later life starts `seq` and the totals again. */
   since: number;
@@ -28,9 +28,17 @@ export interface Frame {
   others?: number;
   /** The same since `since`. */
   others_total?: number;
-  /** What an operator ordered for the room, where the server supports it. */
-  state?: unknown;
+  /** `closed` while the operator has the room closed: posts are refused. The same `seq` comes again when it changes. */
+  state?: "closed";
   [field: string]: unknown;
+}
+
+/** A reaction that a room offers. */
+export interface CatalogueEntry {
+  reaction: string;
+  name?: string;
+  /** An https URL. */
+  image?: string;
 }
 
 /** The server's greeting on a WebSocket. */
@@ -42,6 +50,8 @@ export interface Hello {
   post_ms?: number;
   /** The reactions that the room allows, where there is such a list. */
   catalogue?: unknown;
+  /** What operators ordered of these rooms: their own interval, and reactions with names and images. */
+  settings?: { [room: string]: { post_ms?: number; catalogue?: CatalogueEntry[] } };
   [field: string]: unknown;
 }
 

@@ -1,5 +1,6 @@
-// The desk: what a producer and an operator look at during a match. It reads /metrics, /readyz and the frames; it changes nothing.
+// The desk: what a producer and an operator look at during a match. It reads /metrics, /readyz and the frames. Orders are given in orders.js.
 
+import { makeOrders } from "./orders.js";
 import { parse, quantile, rate, rates, sum } from "./metrics.js";
 
 /** A reading is taken this often, in ms, and kept for ten minutes. */
@@ -219,9 +220,12 @@ function makeRooms() {
   let chosen = roomOfAddress();
   let lastSeq = 0;
   let posts = null;
+  const showOrders = makeOrders();
+  showOrders(chosen);
 
   function choose(name) {
     chosen = name;
+    showOrders(name);
     lastSeq = 0;
     posts = null;
     location.hash = encodeURIComponent(name);

@@ -19,6 +19,10 @@ const STATES = {
   closed: "closed",
 };
 
+/** What was told last of the connection, and of the room. */
+let connection = "off";
+let isClosed = false;
+
 const part = id => document.getElementById(id);
 
 function roomOfAddress() {
@@ -52,13 +56,18 @@ function showSums(frame, sums) {
   sums.show(frame);
   part("total").textContent = frame.total.toLocaleString();
   const seconds = (frame.window.end - frame.window.start) / 1000;
-  part("rate").textContent = Math.round(frame.count / seconds).toLocaleString();
+  part("rate").textContent = Math.round(seconds ? frame.count / seconds : 0).toLocaleString();
+  isClosed = frame.state === "closed";
+  showState({ state: connection });
   const viewers = part("viewers");
   viewers.hidden = frame.viewers === undefined;
   if (frame.viewers !== undefined) viewers.textContent = frame.viewers.toLocaleString() + " watching";
 }
 
 function showState({ state }) {
+  connection = state;
+  // A room that is closed looks so while its frames come.
+  if (isClosed && (state === "live" || state === "polling")) state = "closed";
   part("state").hidden = false;
   part("state").dataset.state = state;
   part("state").textContent = STATES[state] || state;

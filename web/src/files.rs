@@ -33,6 +33,7 @@ const PAGE_PARTS: &[(&str, &[u8])] = files![
     "pages/overlay.js",
     "pages/desk.css",
     "pages/desk.js",
+    "pages/orders.js",
     "pages/metrics.js",
     "pages/uPlot.iife.min.js",
     "pages/uPlot.min.css",

@@ -5,7 +5,7 @@ import http from "node:http";
 import { after, before, describe, test } from "node:test";
 import { brotliDecompressSync, gunzipSync } from "node:zlib";
 import { FIREFOX, firefox } from "./real/browsers.mjs";
-import { ELEMENT, FOCUSED, open, pages, skip, tap, total, uproar } from "./real/pages.mjs";
+import { ELEMENT, FOCUSED, LIVE, open, pages, skip, tap, total, uproar } from "./real/pages.mjs";
 import { Uproar, missing, serveDesk, serveFiles, until } from "./real/server.mjs";
 
 pages("the overlay", () => {
@@ -70,6 +70,48 @@ pages("the desk", () => {
     const outline = `getComputedStyle(${FOCUSED}).outlineStyle`;
     await page.driver.keyboard.press("Tab");
     assert.notEqual(await page.evaluate(outline), "none");
+  });
+});
+
+pages("the desk's orders", () => {
+  const token = "produce-token-0123";
+  let own;
+  before(async () => (own = await Uproar.start({ "admin.produce_token": token })));
+  after(() => own.stop());
+  const said = (text) => `document.getElementById('order-said').textContent.includes(${JSON.stringify(text)})`;
+  const click = (id) => `document.getElementById('${id}').click()`;
+  const unlock = (text) => `void (document.getElementById('token').value = '${text}', document.querySelector('#unlock button').click())`;
+
+  test("close the room on the viewers' page, open it again, and slow it down; a wrong token is refused", async () => {
+    await own.post("orders", { "🔥": 3 });
+    await until("it is counted", async () => (await own.total("orders")) === 3);
+    const viewer = await open(`${own.url}/rooms/orders`);
+    await viewer.until(LIVE);
+    const button = `${ELEMENT}.shadowRoot.querySelector('.bar button')`;
+    await viewer.until(`${button} && !${button}.disabled`);
+    const desk = await open(`http://127.0.0.1:${own.admin}/#orders`);
+    await desk.until("!document.getElementById('unlock').hidden");
+    await desk.evaluate(unlock("wrong-token-012345"));
+    await desk.until(said("none of those that are configured"));
+    await desk.evaluate(unlock(token));
+    await desk.until("!document.getElementById('order-buttons').hidden");
+    await desk.evaluate(click("close-room"));
+    await desk.until(said("Closed."));
+    await viewer.until(`${button}.disabled && document.getElementById('state').textContent === 'closed'`);
+    assert.match(await viewer.evaluate(`${ELEMENT}.shadowRoot.querySelector('.note').textContent`), /closed/);
+    assert.equal(await own.post("orders", { "🔥": 1 }), 403);
+    await desk.until("document.getElementById('room-facts').textContent.endsWith('closed')");
+    await desk.evaluate(click("open-room"));
+    await desk.until(said("Open."));
+    await viewer.until(`!${button}.disabled && document.getElementById('state').textContent === 'live'`);
+    assert.equal(await own.post("orders", { "🔥": 1 }), 202);
+    await desk.evaluate("void (document.getElementById('slow').value = '5000', document.getElementById('slow').dispatchEvent(new Event('change')))");
+    await desk.until(said("every 5 s"));
+    const late = await open(`${own.url}/rooms/orders`);
+    await late.until(`${ELEMENT}.room && ${ELEMENT}.room.hello && ${ELEMENT}.room.hello.post_ms === 5000`);
+    assert.equal(await desk.evaluate("sessionStorage.length"), 1);
+    await desk.evaluate(click("lock"));
+    assert.equal(await desk.evaluate("sessionStorage.length"), 0);
   });
 });
 

@@ -31,6 +31,21 @@ test("a room connects when somebody listens, and leaves with the last listener",
   assert.equal(browser.sockets.length, 1);
 });
 
+test("a frame comes again when the room is closed or opened, and a closed room takes no taps", () => {
+  const seen = watch(uproar);
+  browser.socket.hello();
+  const open = { since: 5, seq: 7 };
+  assert.equal(seen.room.react("🔥"), true);
+  [open, open, { ...open, state: "closed" }, { ...open, state: "closed" }].forEach((one) =>
+    browser.socket.send(frame(one))
+  );
+  assert.deepEqual(seen.frames.map((one) => one.state), [undefined, "closed"]);
+  assert.equal(seen.room.react("🔥"), false);
+  browser.socket.send(frame(open));
+  assert.deepEqual(seen.frames.map((one) => one.state), [undefined, "closed", undefined]);
+  assert.equal(seen.room.react("🔥"), true);
+});
+
 test("frames that are old, repeated or malformed are passed over", () => {
   const seen = watch(uproar);
   browser.socket.hello();
