@@ -15,12 +15,13 @@ use control::Orders;
 use eventlog::{EventLog, LogKind, OpenError};
 use fanout::Fanout;
 use history::History;
-use ingest::Ingest;
+use ingest::{Front, Ingest};
 use service::{
     CancellationToken, Condition, LogGuard, LostLines, Readiness, SystemClock, Tasks, admin, config::Sources,
     http, signal::StopSignals, telemetry,
 };
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -163,11 +164,8 @@ async fn tiers(
     let deadline = Duration::from_millis(config.service.stop_deadline_ms);
     let mut tasks = Tasks::new(stop);
     api.open(Arc::clone(&log));
-    let follower = control::Follower {
-        log: Arc::clone(&log),
-        orders: Arc::clone(&orders),
-        condition: readiness.condition("orders"),
-    };
+    let (followed, condition) = (Arc::clone(&log), readiness.condition("orders"));
+    let follower = control::Follower { log: followed, orders: Arc::clone(&orders), condition };
     tasks.spawn("orders", follower.run(tasks.shutdown()));
     let (mut front, mut routes, mut desk_routes) = (None, Router::new(), Router::new());
     let mut description = openapi::Description::default();
@@ -214,27 +212,32 @@ async fn tiers(
     }
     // What changed while the log was waited for is read now: the tiers were made of what the process was started with.
     tasks.spawn("reload", live.run(tasks.shutdown()));
-    let address = match public_listen(role, &config) {
-        Some(listen) => {
-            let listener = http::bind(listen).await?;
-            if matches!(role, Role::All | Role::Fanout) {
-                fanout::tune(&listener, &config.fanout)?;
-            }
-            let address = listener.local_addr()?;
-            let (limits, shutdown) = (config.http.clone(), tasks.shutdown());
-            match front {
-                Some(front) => {
-                    tasks.spawn("http", http::serve(listener, front.with(routes), limits, shutdown));
-                }
-                None => tasks.spawn("http", http::serve(listener, routes, limits, shutdown)),
-            }
-            Some(address)
-        }
-        None => None,
-    };
+    let address = serve(role, &config, front, routes, &mut tasks).await?;
     started.hold();
     banner::print(role, &config, address);
     tasks.join(deadline).await.context("a part of the process failed")
+}
+
+/// Serves the public, where the role does. Gives the address.
+async fn serve(
+    role: Role,
+    config: &Config,
+    front: Option<Front>,
+    routes: Router,
+    tasks: &mut Tasks,
+) -> anyhow::Result<Option<SocketAddr>> {
+    let Some(listen) = public_listen(role, config) else { return Ok(None) };
+    let listener = http::bind(listen).await?;
+    if matches!(role, Role::All | Role::Fanout) {
+        fanout::tune(&listener, &config.fanout)?;
+    }
+    let address = listener.local_addr()?;
+    let (limits, shutdown) = (config.http.clone(), tasks.shutdown());
+    match front {
+        Some(front) => tasks.spawn("http", http::serve(listener, front.with(routes), limits, shutdown)),
+        None => tasks.spawn("http", http::serve(listener, routes, limits, shutdown)),
+    }
+    Ok(Some(address))
 }
 
 /// Every connection is an open file.

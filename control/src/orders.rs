@@ -65,7 +65,7 @@ pub struct Orders {
     has_any: AtomicBool,
     rooms: ArcSwap<Rooms>,
     /// Whether all that the log holds was read once.
-    is_read: AtomicBool,
+    is_read: watch::Sender<bool>,
     changes: watch::Sender<()>,
     /// Held by a change: one that a request made and one that was read don't lose each other.
     changing: Mutex<()>,
@@ -76,7 +76,7 @@ impl Default for Orders {
         Self {
             has_any: AtomicBool::new(false),
             rooms: ArcSwap::default(),
-            is_read: AtomicBool::new(false),
+            is_read: watch::Sender::new(false),
             changes: watch::Sender::new(()),
             changing: Mutex::default(),
         }
@@ -101,11 +101,25 @@ impl Orders {
 
     /// Whether all that the log holds was read once.
     pub fn is_read(&self) -> bool {
-        self.is_read.load(Ordering::Acquire)
+        *self.is_read.borrow()
     }
 
-    pub(crate) fn set_read(&self) {
-        self.is_read.store(true, Ordering::Release);
+    /// Waits until all that the log holds was read once.
+    pub async fn until_read(&self) {
+        // The sender lives in `self`, so it can't be gone.
+        let _ = self.is_read.subscribe().wait_for(|is_read| *is_read).await;
+    }
+
+    /// The orders of a log that holds none, as if it was read.
+    pub fn none() -> Arc<Self> {
+        let orders = Self::default();
+        orders.set_read();
+        Arc::new(orders)
+    }
+
+    /// All that the log holds was read.
+    pub fn set_read(&self) {
+        self.is_read.send_replace(true);
     }
 
     /// Whether something is ordered of a room: then it is no room that a stranger made up.

@@ -119,8 +119,14 @@ impl Ingest {
 
     /// Commits until `shutdown`, then what was accepted before it.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let open = async {
+            let writer = self.open().await?;
+            // A closed room must not take a reaction because this process has just been started.
+            self.shared.orders.until_read().await;
+            Ok(writer)
+        };
         let writer = tokio::select! {
-            writer = self.open() => writer?,
+            writer = open => writer?,
             () = shutdown.cancelled() => {
                 self.shared.gate.close();
                 return Ok(());

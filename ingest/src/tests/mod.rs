@@ -58,10 +58,14 @@ impl Answer {
 impl Rig {
     /// A tier whose log is still to be opened.
     fn start(log: Arc<MemoryLog>, config: Config) -> Self {
+        Self::start_with(log, config, control::Orders::none())
+    }
+
+    /// The same, with what operators ordered.
+    fn start_with(log: Arc<MemoryLog>, config: Config, orders: Arc<control::Orders>) -> Self {
         let (config, changes) = watch::channel(Arc::new(config));
         let readiness = Readiness::default();
-        let deps =
-            Deps { log: Arc::<MemoryLog>::clone(&log), readiness: readiness.clone(), orders: Arc::default() };
+        let deps = Deps { log: Arc::<MemoryLog>::clone(&log), readiness: readiness.clone(), orders };
         let ingest = Ingest::new(changes, deps);
         let (front, shared) = (ingest.front(), Arc::clone(&ingest.shared));
         let (shutdown, mut run) = (CancellationToken::new(), JoinSet::new());

@@ -13,6 +13,18 @@ impl Rig {
 }
 
 #[tokio::test]
+async fn nothing_is_taken_before_the_orders_were_read() {
+    let orders = Arc::<control::Orders>::default();
+    let rig = Rig::start_with(MemoryLog::new(4), config(), Arc::clone(&orders));
+    sleep(Duration::from_millis(50)).await;
+    assert_eq!(rig.post("final", FIRE).await.status, 503);
+    orders.set_read();
+    until(|| rig.readiness.missing().is_empty()).await;
+    assert_eq!((rig.post("final", FIRE).await.status, rig.total("final")), (StatusCode::ACCEPTED, 1));
+    rig.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_closed_room_refuses_posts_until_it_is_opened_again_and_others_go_on() {
     let rig = Rig::open(config()).await;
     assert_eq!(rig.post("final", FIRE).await.status, 202);
