@@ -119,7 +119,8 @@ impl Hall {
     }
 
     /// Writes all that is due and that the socket takes. Says whether it took all. Subscriptions take turns, so that a slow
-    /// viewer gets a frame of each of its rooms before it gets the next frame of one of them.
+    /// viewer gets a frame of each of its rooms before it gets the next frame of one of them. A room that is joined has its
+    /// first turn at the end of the round that is under way.
     pub(super) fn pump(&mut self, key: usize) -> io::Result<bool> {
         let (now_ms, tally) = (self.now_ms, &mut self.tally);
         let Some(viewer) = self.viewers.get_mut(key) else { return Ok(true) };
@@ -133,7 +134,7 @@ impl Hall {
         let turns = viewer.subscriptions.len() + 1;
         let mut turns_without_frame = 0;
         while turns_without_frame < turns {
-            let turn = viewer.turn as usize % turns;
+            let turn = viewer.turn as usize;
             let sent = if turn < viewer.subscriptions.len() {
                 send_of_room(viewer, turn, &mut self.rooms, now_ms, tally)?
             } else {
@@ -144,7 +145,8 @@ impl Hall {
                 Some(Sent::Begun) => turns_without_frame = 0,
                 None => turns_without_frame += 1,
             }
-            viewer.turn = turn as u32 + 1;
+            // A room that is joined later gets the number after the last, so the round ends here.
+            viewer.turn = ((turn + 1) % turns) as u32;
             if !viewer.is_idle() {
                 return Ok(false);
             }
@@ -293,11 +295,15 @@ impl Audience for Wishes<'_> {
     fn leave(&mut self, room: &str) -> bool {
         let Some(slot) = self.slot_of(room) else { return false };
         let Some(viewer) = self.hall.viewers.get_mut(self.key) else { return false };
-        let place = viewer.subscriptions.swap_remove(slot).place;
-        if let Some(moved) = viewer.subscriptions.get(slot)
-            && let Some(room) = self.hall.rooms.get_mut(moved.place.room)
-        {
-            room.members[moved.place.position as usize].slot = slot as u32;
+        // The other rooms keep their order, otherwise one of them would miss its turn.
+        let place = viewer.subscriptions.remove(slot).place;
+        if slot < viewer.turn as usize {
+            viewer.turn -= 1;
+        }
+        for (slot, moved) in viewer.subscriptions.iter().enumerate().skip(slot) {
+            if let Some(room) = self.hall.rooms.get_mut(moved.place.room) {
+                room.members[moved.place.position as usize].slot = slot as u32;
+            }
         }
         self.hall.leave_place(place);
         true

@@ -55,6 +55,8 @@ struct Client {
     /// What was shown, and how much was written before: room, life and number.
     shown: Vec<(usize, usize, (u64, u64))>,
     waits: Vec<Wait>,
+    /// Rooms that were joined, and how much was written before.
+    joins: Vec<(usize, usize)>,
 }
 
 /// A room for which a frame was due, from one number of written bytes to another.
@@ -139,9 +141,10 @@ impl Model {
         let seat = self.registry.admit(Protocol::WebSocket, [127, 0, 0, 1].into(), LIMITS).unwrap();
         let key = self.hall.viewers.insert(Viewer::new(stream, seat, 0));
         let (rooms, watches_all, has_ended) = ([false; ROOMS], false, false);
-        let (shown, waits) = (Vec::new(), Vec::new());
+        let (came, written) = (Vec::new(), 0);
+        let (shown, waits, joins) = (Vec::new(), Vec::new(), Vec::new());
         let client =
-            Client { key, theirs, came: Vec::new(), written: 0, rooms, watches_all, has_ended, shown, waits };
+            Client { key, theirs, came, written, rooms, watches_all, has_ended, shown, waits, joins };
         self.clients.push(client);
     }
 
@@ -198,7 +201,9 @@ impl Model {
             .with(client.key, |_, _, audience| audience.join(&name(room), SEND_SNAPSHOT))
             .unwrap()
             .unwrap();
-        client.rooms[room] = true;
+        if !std::mem::replace(&mut client.rooms[room], true) {
+            client.joins.push((room, client.written));
+        }
         self.note_waits(viewer);
         self.pump(viewer);
     }
@@ -337,12 +342,18 @@ impl Model {
     }
 }
 
-/// A room for which a frame is due gets its turn within one round.
+/// A room for which a frame is due waits for one turn of each other room at the most. A room that is joined meanwhile has its
+/// first turn at the end of the round. So each join may add one turn, even of a room that was left after its turn.
 fn check_fair(client: &Client, frames: &[(usize, usize, (u64, u64))]) {
     for Wait { room, from, to } in &client.waits {
-        let until_sent = frames.iter().filter(|(start, ..)| start >= from && start < to);
-        let others = until_sent.take_while(|frame| frame.1 != *room).count();
-        assert!(others < TURNS, "{others} frames of other rooms were sent before {room}'s, from {from} on");
+        let sent = frames.iter().find(|(start, of, _)| start >= from && of == room);
+        let wait = *from..sent.map_or(*to, |(start, ..)| *start.min(to));
+        let others = frames.iter().filter(|(start, ..)| wait.contains(start)).count();
+        let joins = client.joins.iter().filter(|(of, at)| of != room && wait.contains(at)).count();
+        assert!(
+            others < TURNS + joins,
+            "{others} frames of other rooms were sent before {room}'s, in {wait:?} with {joins} joins"
+        );
     }
 }
 
@@ -408,6 +419,38 @@ fn a_slow_viewer_of_a_room_and_of_all_gets_frames_of_each() {
         model.step(Step::JoinAll);
     });
     assert!(counts.iter().all(|count| *count > 1), "{counts:?}");
+}
+
+/// Plays a slow viewer of each room and of all rooms, once for each number of rounds before its `steps`.
+fn in_any_turn(steps: &[Step]) {
+    for before in 4..16 {
+        let mut model = Model::new();
+        (0..ROOMS).for_each(|room| model.step(Step::Join { viewer: 0, room }));
+        model.step(Step::JoinAll);
+        for round in 0..24 {
+            if round == before {
+                steps.iter().for_each(|step| model.step(*step));
+            }
+            for room in 0..ROOMS {
+                model.step(Step::Show { room, reactions: 150 });
+                model.step(Step::Broadcast { room, members: 1 });
+            }
+            model.step(Step::Read { viewer: 0, bytes: 4_000 });
+        }
+        model.settle();
+    }
+}
+
+#[test]
+fn a_room_keeps_its_turn_when_another_is_left() {
+    (0..ROOMS).for_each(|room| in_any_turn(&[Step::Leave { viewer: 0, room }]));
+}
+
+#[test]
+fn a_room_that_is_joined_again_takes_no_other_turn() {
+    for room in 0..ROOMS {
+        in_any_turn(&[Step::Leave { viewer: 0, room }, Step::Join { viewer: 0, room }]);
+    }
 }
 
 #[test]

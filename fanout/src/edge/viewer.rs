@@ -17,7 +17,7 @@ pub(super) struct Viewer {
     pub(super) speech: Speech,
     pub(super) seat: Seat,
     pub(super) subscriptions: Vec<Subscription>,
-    /// Whose turn it is to have its newest frame sent: a subscription's, or after the last one that of `all`.
+    /// The subscription that has the next turn to have its newest frame sent. After the last one `all` has a turn.
     pub(super) turn: u32,
     unfinished: Option<Box<Unfinished>>,
     /// What it may send.
