@@ -16,9 +16,8 @@ use tokio::{
     time::timeout,
 };
 
-/// From a change of viewers to frames that tell it. What was told counts for 10 s, looked at every half second, and then a frame comes
-/// every half second.
-const TOLD_WITHIN: Duration = Duration::from_secs(12);
+/// From a change of viewers to frames that tell it. A killed process counts for up to 7.5 s, and then the next frame tells the sum.
+const TOLD_WITHIN: Duration = Duration::from_secs(10);
 
 /// A viewer on server-sent events.
 struct EventsViewer(Lines<BufReader<TcpStream>>);

@@ -9,8 +9,9 @@ use std::{
 };
 use wire::RoomName;
 
-/// What was told counts for this long.
-pub(super) const KEPT: Duration = Duration::from_secs(10);
+/// What was told counts for this long. A killed process must be forgotten within 10 s. This leaves 0.5 s for a tick, 2 s for
+/// the window of the next frame, and 0.5 s for the frame's way.
+pub(super) const KEPT: Duration = Duration::from_secs(7);
 /// What is kept at the most; the rest is not counted.
 const BOUNDS: Bounds = Bounds { nodes: 1_000, rooms: 1_000_000 };
 

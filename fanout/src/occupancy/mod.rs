@@ -1,8 +1,8 @@
 //! How many viewers a room has in all fanout processes.
 //!
 //! Each process tells the others how many viewers its rooms have, over the log's lossy channel. Any record may be lost, so
-//! everything is told again every few seconds, and what was not told again for ten seconds no longer counts. The sum is
-//! approximate by nature, and no reaction depends on it.
+//! everything is told again every 3 s, and a number that was not told again for 7 s no longer counts. The sum is approximate by
+//! nature, and no reaction depends on it.
 //!
 //! - `record`: what processes tell each other.
 //! - `report`: what this process tells, and when. `elsewhere`: what the others told, added up. Neither knows a clock.

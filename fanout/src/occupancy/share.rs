@@ -21,8 +21,8 @@ use tokio::time::{self, MissedTickBehavior, interval, sleep, timeout};
 
 /// How often what is too old is forgotten.
 const TICK: Duration = Duration::from_millis(500);
-/// A report every 2 s. Every second one is about all rooms, so two of those may be lost before a room no longer counts.
-const TICKS_PER_REPORT: u32 = 4;
+/// A report every 1.5 s, and every 3 s one about all rooms. So one of those may be lost, and the next comes before `KEPT` is over.
+const TICKS_PER_REPORT: u32 = 3;
 /// Before the channel is opened again.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);

@@ -133,7 +133,7 @@ fn viewers_of_all_others_add_up_and_own_records_do_not() {
 }
 
 #[test]
-fn what_is_not_told_again_is_forgotten_after_ten_seconds() {
+fn what_is_not_told_again_is_forgotten() {
     let (mut others, sums) = others();
     let start = Instant::now();
     others.take(&record("a", &[(1, 5), (2, 3)]), start);
@@ -179,7 +179,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn sums_are_what_the_others_told_within_the_last_ten_seconds(steps in vec(step(), 0..60)) {
+    fn sums_are_what_the_others_told_last(steps in vec(step(), 0..60)) {
         let (mut others, sums) = others();
         // By node and room: viewers, and when they were told.
         let mut model: HashMap<(u8, RoomName), (u32, Instant)> = HashMap::new();
