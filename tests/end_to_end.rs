@@ -1,7 +1,7 @@
 //! One process on the embedded log: reactions in by HTTP, aggregates out.
 
 use crate::harness::{
-    http,
+    self, http,
     process::{Plan, tool},
     viewers::{MqttViewer, WsViewer},
     wait::until,
@@ -115,7 +115,7 @@ impl SmallDisk {
         let mounted = Command::new("mount").args(mount).arg(path).output();
         if !mounted.is_ok_and(|output| output.status.success()) {
             // Not all machines that run the gate allow it.
-            eprintln!("SKIPPED: no file system can be mounted: run as root, with the right to mount");
+            harness::say_skipped("no file system can be mounted: run as root, with the right to mount");
             return None;
         }
         Some(Self(path.to_owned()))
