@@ -4,7 +4,7 @@ use crate::{
     Aggregate, Counts, DecodeError, FORMAT_VERSION, RoomName, Window,
     aggregate::is_zero,
     control::{CatalogueEntry, RoomState},
-    schema::counts_schema,
+    schema::{by_name, counts_schema},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -138,6 +138,7 @@ pub struct Hello {
     /// What operators ordered of these rooms, by room. `post_ms` and `catalogue` above follow it where there is one room. Left out
     /// where nothing was ordered.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "by_name::<RoomName, RoomSettings>")]
     pub settings: BTreeMap<RoomName, RoomSettings>,
 }
 

@@ -50,10 +50,15 @@ impl JsonSchema for Reaction {
 /// Of reactions and their counts. Derived, it would say what the keys are as `patternProperties`, which generators of clients
 /// pass over: an object without any properties was left.
 pub fn counts_schema(generator: &mut SchemaGenerator) -> Schema {
+    by_name::<Reaction, u64>(generator)
+}
+
+/// An object whose keys are names.
+pub(crate) fn by_name<N: JsonSchema, T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
-        "propertyNames": generator.subschema_for::<Reaction>(),
-        "additionalProperties": generator.subschema_for::<u64>(),
+        "propertyNames": generator.subschema_for::<N>(),
+        "additionalProperties": generator.subschema_for::<T>(),
     })
 }
 
