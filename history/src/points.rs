@@ -24,7 +24,7 @@ pub struct Point {
     #[schemars(schema_with = "wire::counts_schema")]
     pub counts: Counts,
     /// How many of `count` are of all other reactions; left out where there are none.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub others: u64,
 }
 

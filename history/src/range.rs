@@ -58,7 +58,13 @@ impl Range {
         let len_ms = to_ms - from_ms;
         let step_ms = match step {
             None => default_step(len_ms, window_ms),
-            Some(step) => step.parse().ok().filter(|step| *step > 0).ok_or(Refusal::Step)?,
+            // A number of 64 bits with a sign, as the document of the API says.
+            Some(step) => step
+                .parse::<i64>()
+                .ok()
+                .and_then(|step| step.try_into().ok())
+                .filter(|step| *step > 0)
+                .ok_or(Refusal::Step)?,
         };
         if step_ms < window_ms {
             return Err(Refusal::ShortStep { window_ms });
@@ -129,6 +135,7 @@ mod tests {
             (&[("from", "9007199254740991")], "has to be before"),
             (&[("step", "0")], "step has to be"),
             (&[("step", "2s")], "step has to be"),
+            (&[("step", "9223372036854775808")], "step has to be"),
             (&[("step", "1999")], "a step is at least one window, 2000 ms"),
             (
                 &[("from", "0"), ("to", "2002001"), ("step", "2000")],

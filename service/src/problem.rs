@@ -15,7 +15,7 @@ use serde::Serialize;
 )]
 pub struct Problem {
     /// The kind of problem, where programs have to tell it from others of the same status.
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     kind: Option<String>,
     /// The status code.
