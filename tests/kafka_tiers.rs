@@ -141,7 +141,7 @@ async fn partitions_that_are_added_to_topics_in_use_change_nothing_and_the_next_
         }
     };
     react(5).await;
-    for topic in ["reactions", "aggregates"] {
+    for topic in ["reactions", "aggregates", "windows"] {
         cluster.topics(&["--alter", "--topic", &format!("{name}-{topic}"), "--partitions", "6"]);
     }
     running.until_log("partitions were added to a topic in use").await;

@@ -26,6 +26,10 @@ pub(super) struct Carried {
 pub(super) fn newest(source: &dyn History, partitions: u32) -> anyhow::Result<BTreeMap<RoomName, Aggregate>> {
     let mut rooms = read(source)?;
     for (room, aggregate) in &mut rooms {
+        // What its window counted is in the records of the old log.
+        (aggregate.count, aggregate.others, aggregate.late, aggregate.skewed) = (0, 0, 0, 0);
+        aggregate.counts.clear();
+        aggregate.slots.iter_mut().for_each(|slot| *slot = 0);
         // Nothing of the new log is counted yet.
         aggregate.carried = aggregate.total;
         aggregate.source = Source { partition: partition_of(room, partitions), from: 0, to: 0 };

@@ -242,7 +242,8 @@ impl Auditor {
         let next = |life: &Life| Life { seq: life.seq + 1, since: life.since, ..life.grown_by(aggregate) };
         let newborn = || Life { seq: 1, since, ..Life::default().grown_by(aggregate) };
         let last = self.lives.get(room);
-        let from_birth = !self.compacted || repeated || seq == 1;
+        // A life that was carried over from an earlier log began there.
+        let from_birth = aggregate.carried == 0 && (!self.compacted || repeated || seq == 1);
         let expected = last.map(next).or_else(|| from_birth.then(newborn));
         if let Some(expected) = expected {
             let room = room.clone();
