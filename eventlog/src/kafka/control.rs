@@ -7,7 +7,7 @@
 use super::{
     client::{Clients, Isolation, Reader, Role, left_until, log_error, log_line},
     errors::open_error,
-    follower::take_chunk,
+    follower::{Following, STALL, hand_over, next_records},
     state::{Decided, await_decided},
     thread,
     topic_reader::{LoadUntil, list},
@@ -32,14 +32,10 @@ use std::{
     thread::sleep,
     time::{Duration, Instant},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-/// Events that may wait for the caller.
-const QUEUE: usize = 16;
 /// How long the reader may take to find the topic's end.
 const START: Duration = Duration::from_secs(20);
-/// How long it may wait for the next record until it has caught up.
-const STALL: Duration = Duration::from_secs(30);
 /// How often a writer that rivals fence tries.
 const ATTEMPTS: u32 = 8;
 /// What all attempts may take.
@@ -49,66 +45,22 @@ const DEADLINE: Duration = Duration::from_secs(15);
 /// The longest pause between attempts. Rivals pause for random times, so that they don't fence each other for ever.
 const PAUSE_MS_MAX: u64 = 250;
 
-/// Starts the thread that reads. It ends with the reader.
-pub(super) fn open(clients: Arc<Clients>) -> Result<KafkaControlReader, OpenError> {
-    let reader = clients.reader(Role::Follower, Isolation::Committed)?;
-    let (events, receiver) = mpsc::channel(QUEUE);
-    let (break_it, broken) = oneshot::channel();
-    thread::start("kafka-orders", move || {
-        if let Err(why) = follow(&clients, &reader, &events) {
-            tracing::warn!(why, "the reader of orders is broken");
-            drop(break_it.send(why));
-        }
-        drop(events);
-        // May hang; nobody waits for it.
-        drop(reader);
-    })
-    .map_err(|error| OpenError::Unavailable(error.to_string()))?;
-    Ok(KafkaControlReader { events: receiver, broken: Some(broken), why: String::new() })
+/// Follows `control`.
+pub(super) fn open(clients: Arc<Clients>) -> Result<Following<ControlEvent>, OpenError> {
+    Following::start("kafka-orders", clients, follow)
 }
 
-/// The caller's side.
-pub(super) struct KafkaControlReader {
-    events: mpsc::Receiver<ControlEvent>,
-    broken: Option<oneshot::Receiver<String>>,
-    why: String,
-}
-
-impl ControlReader for KafkaControlReader {
+impl ControlReader for Following<ControlEvent> {
     fn next(&mut self) -> BoxFuture<'_, Result<ControlEvent, FeedError>> {
-        Box::pin(async {
-            if let Some(event) = self.events.recv().await {
-                return Ok(event);
-            }
-            if let Some(broken) = &mut self.broken {
-                self.why = broken.await.unwrap_or_else(|_| "the thread of the reader ended".into());
-                self.broken = None;
-            }
-            Err(FeedError::Reopen(self.why.clone()))
-        })
+        Box::pin(Self::next(self))
     }
 }
 
 fn follow(clients: &Clients, reader: &Reader, events: &mpsc::Sender<ControlEvent>) -> Result<(), String> {
-    let is_closed = || events.is_closed();
-    let mut behind = start(clients, reader, Instant::now() + START, &is_closed)?;
-    let mut is_told = false;
-    while !is_closed() {
-        let records = next_records(clients, reader, &mut behind)?;
-        if !records.is_empty() {
-            if events.blocking_send(ControlEvent::Records(records)).is_err() {
-                break;
-            }
-            behind.resume(Instant::now());
-        }
-        if !is_told && behind.is_done() {
-            is_told = true;
-            if events.blocking_send(ControlEvent::CaughtUp).is_err() {
-                break;
-            }
-        }
-    }
-    Ok(())
+    let behind = start(clients, reader, Instant::now() + START, &|| events.is_closed())?;
+    let topic = &clients.config.control_topic;
+    let read = |behind: &mut LoadUntil| next_records(reader, topic, behind, record);
+    hand_over(behind, read, (ControlEvent::Records, ControlEvent::CaughtUp), events)
 }
 
 /// Has the client read the topic from its start. Gives how far its end is away.
@@ -126,17 +78,6 @@ fn start(
     let assigned = list(topic, &[0], Offset::Beginning).and_then(|list| reader.assign(&list));
     assigned.map_err(|error| format!("reading {topic}: {error}"))?;
     Ok(LoadUntil::new(&begins, &ends, STALL, Instant::now()))
-}
-
-fn next_records(
-    clients: &Clients,
-    reader: &Reader,
-    behind: &mut LoadUntil,
-) -> Result<Vec<ControlRecord>, String> {
-    let topic = &clients.config.control_topic;
-    let records = take_chunk(reader, behind, record).map_err(|error| format!("reading {topic}: {error}"))?;
-    behind.check(Instant::now()).map_err(|why| format!("reading {topic}: {why}"))?;
-    Ok(records)
 }
 
 /// A record without a key, or with one that is no text, can be none of ours.
@@ -236,7 +177,7 @@ impl<'a> Put<'a> {
                 if Instant::now() >= self.deadline {
                     return Err("the topic was not read in time".into());
                 }
-                let records = next_records(self.clients, &reader, &mut behind)?;
+                let records = next_records(&reader, &self.clients.config.control_topic, &mut behind, record)?;
                 newest = records.into_iter().rfind(|record| record.key == self.put.key).or(newest);
             }
             Ok(newest)

@@ -4,7 +4,7 @@ use super::{
     client::{Clients, Isolation, Reader, Role},
     state::{Decided, await_decided, room_of},
     thread,
-    topic_reader::{LoadUntil, Polled, list, poll, positions},
+    topic_reader::{LoadUntil, Offsets, Polled, list, poll, positions},
 };
 use crate::{BoxFuture, FeedError, FollowEvent, FollowedRecord, Follower, OpenError};
 use bytes::Bytes;
@@ -86,39 +86,76 @@ fn follow(
     events: &mpsc::Sender<FollowEvent>,
 ) -> Result<(), String> {
     let topic = &clients.config.aggregates_topic;
+    let (begins, ends) = decided_spans(clients, reader, topic, partitions, events)?;
+    let assigned = list(topic, &(0..partitions).collect::<Vec<_>>(), Offset::Beginning);
+    let assigned = assigned.and_then(|list| reader.assign(&list));
+    assigned.map_err(|error| format!("reading {topic}: {error}"))?;
+    let behind = LoadUntil::new(&begins, &ends, STALL, Instant::now());
+    let read = |behind: &mut LoadUntil| next_records(reader, topic, behind, follow_record);
+    hand_over(behind, read, (FollowEvent::Records, FollowEvent::CaughtUp), events)
+}
+
+/// Where each partition begins and ends, once the commits that were answered are marked there: they must be seen.
+pub(super) fn decided_spans<E>(
+    clients: &Clients,
+    reader: &Reader,
+    topic: &str,
+    partitions: u32,
+    events: &mpsc::Sender<E>,
+) -> Result<(Offsets, Offsets), String> {
     let all: Vec<u32> = (0..partitions).collect();
     let longest = Duration::from_millis(clients.config.transaction_timeout_ms.into());
     let (deadline, is_closed) = (Instant::now() + longest + START, || events.is_closed());
-    // A commit is answered before it is marked in each partition: what was answered must be seen.
     let Decided { begins, ends, open } = await_decided(clients, reader, topic, &all, deadline, &is_closed)?;
     if let Some(why) = open {
         tracing::warn!(why, "following begins before all commits are decided");
     }
-    let failed = |error: KafkaError| format!("reading {topic}: {error}");
-    list(topic, &all, Offset::Beginning).and_then(|list| reader.assign(&list)).map_err(failed)?;
-    let mut behind = LoadUntil::new(&begins, &ends, STALL, Instant::now());
-    let mut is_told = false;
+    Ok((begins, ends))
+}
+
+/// Hands over what `read` gives, and says once that all that there was at the start has been given. Ends when nobody listens any more.
+pub(super) fn hand_over<T, E>(
+    mut behind: LoadUntil,
+    read: impl Fn(&mut LoadUntil) -> Result<Vec<T>, String>,
+    (records_event, caught_up): (fn(Vec<T>) -> E, E),
+    events: &mpsc::Sender<E>,
+) -> Result<(), String> {
+    let mut caught_up = Some(caught_up);
     while !events.is_closed() {
-        let records = take_chunk(reader, &mut behind, follow_record).map_err(failed)?;
-        behind.check(Instant::now()).map_err(|why| format!("reading {topic}: {why}"))?;
+        let records = read(&mut behind)?;
         if !records.is_empty() {
-            if events.blocking_send(FollowEvent::Records(records)).is_err() {
+            if events.blocking_send(records_event(records)).is_err() {
                 break;
             }
             behind.resume(Instant::now());
         }
-        if !is_told && behind.is_done() {
-            is_told = true;
-            if events.blocking_send(FollowEvent::CaughtUp).is_err() {
-                break;
-            }
+        if behind.is_done()
+            && let Some(event) = caught_up.take()
+            && events.blocking_send(event).is_err()
+        {
+            break;
         }
     }
     Ok(())
 }
 
 /// Up to one chunk of the records that the client has, each made by `take`. `behind` hears how far that is.
-pub(super) fn take_chunk<T>(
+///
+/// # Errors
+///
+/// The topic can't be read, or reading stalls before its end. The text says why.
+pub(super) fn next_records<T>(
+    reader: &Reader,
+    topic: &str,
+    behind: &mut LoadUntil,
+    take: impl Fn(&BorrowedMessage<'_>) -> Option<T>,
+) -> Result<Vec<T>, String> {
+    let records = take_chunk(reader, behind, take).map_err(|error| format!("reading {topic}: {error}"))?;
+    behind.check(Instant::now()).map_err(|why| format!("reading {topic}: {why}"))?;
+    Ok(records)
+}
+
+fn take_chunk<T>(
     reader: &Reader,
     behind: &mut LoadUntil,
     take: impl Fn(&BorrowedMessage<'_>) -> Option<T>,

@@ -2,8 +2,8 @@
 
 use super::{
     client::{Clients, Reader},
-    follower::{Following, STALL, START, take_chunk},
-    state::{Decided, await_decided, room_of},
+    follower::{Following, STALL, decided_spans, hand_over, next_records},
+    state::room_of,
     topic_reader::{LoadUntil, Offsets},
 };
 use crate::{
@@ -14,10 +14,7 @@ use bytes::Bytes;
 use rdkafka::{
     Message, Offset, TopicPartitionList, consumer::Consumer, error::KafkaError, message::BorrowedMessage,
 };
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 use tokio::sync::mpsc;
 
 /// Follows `windows`.
@@ -39,39 +36,15 @@ fn follow(
     events: &mpsc::Sender<WindowEvent>,
 ) -> Result<(), String> {
     let topic = &clients.config.windows_topic;
-    let all: Vec<u32> = (0..partitions).collect();
-    let longest = Duration::from_millis(clients.config.transaction_timeout_ms.into());
-    let (deadline, is_closed) = (Instant::now() + longest + START, || events.is_closed());
-    // A commit is answered before it is marked in each partition: what was answered must be seen.
-    let Decided { begins, ends, open } = await_decided(clients, reader, topic, &all, deadline, &is_closed)?;
-    if let Some(why) = open {
-        tracing::warn!(why, "following begins before all commits are decided");
-    }
+    let (begins, ends) = decided_spans(clients, reader, topic, partitions, events)?;
     let starts = starts(from, &begins, &ends);
-    let failed = |error: KafkaError| format!("reading {topic}: {error}");
-    assign(reader, topic, &starts).map_err(failed)?;
-    let mut behind = LoadUntil::new(&starts, &ends, STALL, Instant::now());
-    let mut is_told = false;
+    assign(reader, topic, &starts).map_err(|error| format!("reading {topic}: {error}"))?;
+    let behind = LoadUntil::new(&starts, &ends, STALL, Instant::now());
     if events.blocking_send(WindowEvent::Starts(starts)).is_err() {
         return Ok(());
     }
-    while !events.is_closed() {
-        let records = take_chunk(reader, &mut behind, followed_window).map_err(failed)?;
-        behind.check(Instant::now()).map_err(|why| format!("reading {topic}: {why}"))?;
-        if !records.is_empty() {
-            if events.blocking_send(WindowEvent::Records(records)).is_err() {
-                break;
-            }
-            behind.resume(Instant::now());
-        }
-        if !is_told && behind.is_done() {
-            is_told = true;
-            if events.blocking_send(WindowEvent::CaughtUp).is_err() {
-                break;
-            }
-        }
-    }
-    Ok(())
+    let read = |behind: &mut LoadUntil| next_records(reader, topic, behind, followed_window);
+    hand_over(behind, read, (WindowEvent::Records, WindowEvent::CaughtUp), events)
 }
 
 /// Where reading of each partition starts.
