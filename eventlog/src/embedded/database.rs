@@ -180,6 +180,13 @@ fn pragma(conn: &Connection, name: &str) -> rusqlite::Result<i32> {
     conn.pragma_query_value(None, name, |row| row.get(0))
 }
 
+/// Takes back what was written since the last `begin`, if SQLite has not done it. The error that led here is the one to tell.
+pub(super) fn roll_back(conn: &Connection) {
+    if !conn.is_autocommit() {
+        let _ = conn.execute_batch("rollback");
+    }
+}
+
 /// How many partitions the log has.
 pub(super) fn partitions(conn: &Connection) -> rusqlite::Result<u32> {
     conn.query_row("select value from meta where key = 'partitions'", [], |row| row.get(0))

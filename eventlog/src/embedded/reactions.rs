@@ -1,7 +1,7 @@
 //! `reactions.db`: the records of `reactions`, a row each.
 
 use super::{
-    database::{int, uint},
+    database::{int, roll_back, uint},
     recent::Group,
 };
 use crate::Record;
@@ -114,14 +114,14 @@ impl<'c> Appending<'c> {
         trims_max: usize,
     ) -> Result<(), Failure> {
         if let Err(error) = self.write(group, trims, trims_max) {
-            self.roll_back();
+            roll_back(self.conn);
             // Without the last frame of a commit, whatever is in the WAL counts for nothing.
             return Err(Failure::NotWritten(error));
         }
         match self.commit.execute([]) {
             Ok(_) => Ok(()),
             Err(error) => {
-                self.roll_back();
+                roll_back(self.conn);
                 // The disk was full for a frame, so the commit's last frame is not whole. Other errors may come after it.
                 let is_full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
                 Err(if is_full { Failure::NotWritten(error) } else { Failure::Unknown(error) })
@@ -132,7 +132,7 @@ impl<'c> Appending<'c> {
     /// Whether the file takes a commit.
     pub(super) fn probe(&mut self) -> rusqlite::Result<()> {
         let probe = "begin immediate; insert or replace into meta values ('probe', random()); commit";
-        self.conn.execute_batch(probe).inspect_err(|_| self.roll_back())
+        self.conn.execute_batch(probe).inspect_err(|_| roll_back(self.conn))
     }
 
     fn write(&mut self, group: &Group, trims: &mut Vec<Trim>, trims_max: usize) -> rusqlite::Result<()> {
@@ -173,12 +173,6 @@ impl<'c> Appending<'c> {
         match last {
             Some(last) => self.delete.execute(params![trim.partition, last]),
             None => Ok(0),
-        }
-    }
-
-    fn roll_back(&self) {
-        if !self.conn.is_autocommit() {
-            let _ = self.conn.execute_batch("rollback");
         }
     }
 }

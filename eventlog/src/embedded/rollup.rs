@@ -1,7 +1,7 @@
 //! `rollup.db`: each room's newest aggregate, how far each partition is rolled up, and the windows, which are the history.
 //! `control` has the SQL of the orders.
 
-use super::database::{StoreError, int, uint};
+use super::database::{StoreError, int, roll_back, uint};
 use crate::{
     Cut,
     windows::table::{self, Inserting},
@@ -142,13 +142,10 @@ impl<'c> Committing<'c> {
         })
     }
 
-    /// Writes cuts in one transaction, synced, and removes some of the windows that ended before `windows_from_ms`. After an error it is not known whether they are in the file.
+    /// Writes cuts in one transaction, synced, and removes some of the windows that ended before `windows_from_ms`. After an error
+    /// it is not known whether they are in the file.
     pub(super) fn commit(&mut self, number: u64, cuts: &[Cut], windows_from_ms: u64) -> rusqlite::Result<()> {
-        self.write(number, cuts, windows_from_ms).inspect_err(|_| {
-            if !self.conn.is_autocommit() {
-                let _ = self.conn.execute_batch("rollback");
-            }
-        })
+        self.write(number, cuts, windows_from_ms).inspect_err(|_| roll_back(self.conn))
     }
 
     fn write_windows(&mut self, partition: u32, windows: &[(RoomName, Bytes)]) -> rusqlite::Result<()> {
