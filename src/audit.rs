@@ -1,17 +1,16 @@
 //! The command `audit`: reads what the log keeps, once, and says whether it is right.
 
 mod output;
-mod progress;
 mod reading;
 
 use crate::{
     cli::{Failure, Role},
     config,
+    progress::Progress,
 };
 use aggregator::core::share;
 use clap::Args;
 use output::Output;
-use progress::Progress;
 use service::{Clock, SystemClock, config::Sources};
 use std::{
     fmt::Display,
@@ -94,7 +93,7 @@ fn audit(config: &config::Config) -> Result<Found, eventlog::OpenError> {
     let now_ms = SystemClock.now_ms();
     let history = eventlog::history(&config.log)?;
     let partitions = history.partitions();
-    let progress = Progress::start(history.size()?);
+    let progress = Progress::start("records", Some(history.size()?));
     let mut found = Found { report: Report::default(), partitions, aggregates: 0, reactions: 0, now_ms };
     let retention = Retention {
         silent_since_ms: now_ms.saturating_sub(config.aggregator.room_ttl_ms),

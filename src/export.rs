@@ -3,6 +3,7 @@
 use crate::{
     cli::{Failure, Role},
     config,
+    progress::Progress,
 };
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
@@ -10,7 +11,6 @@ use service::config::Sources;
 use std::{
     io::{self, IsTerminal, Write},
     mem,
-    time::{Duration, Instant},
 };
 use wire::{RoomName, WindowRecord};
 
@@ -28,10 +28,6 @@ Examples:
 
 /// How far the clocks of brokers may be apart.
 const CLOCKS_MS: u64 = 60_000;
-/// How often the progress is shown.
-const EVERY: Duration = Duration::from_millis(200);
-/// Records between two looks at the clock.
-const STEPS: u64 = 4_096;
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
@@ -86,7 +82,8 @@ fn export(args: &ExportArgs, config: &config::Config, out: &mut impl Write) -> a
         bail!("the log keeps no history (log.history_retention_ms)");
     };
     let span = args.from.unwrap_or(0)..args.to.unwrap_or(u64::MAX);
-    let mut progress = Progress::start();
+    // Windows on a terminal are progress enough.
+    let progress = Progress::start("windows", None).hidden_if(io::stdout().is_terminal());
     if args.format == Format::Csv {
         out.write_all(b"room,start,end,seq,reaction,count\r\n")?;
     }
@@ -128,35 +125,6 @@ fn write_csv(record: &WindowRecord, out: &mut impl Write) -> io::Result<()> {
         line(reaction, *count)?;
     }
     if *others > 0 { line("", *others) } else { Ok(()) }
-}
-
-/// A line on standard error, where that is a terminal and standard output is not.
-struct Progress {
-    read: u64,
-    told: Instant,
-    is_shown: bool,
-}
-
-impl Progress {
-    fn start() -> Self {
-        let is_shown = io::stderr().is_terminal() && !io::stdout().is_terminal();
-        Self { read: 0, told: Instant::now(), is_shown }
-    }
-
-    fn step(&mut self) {
-        self.read += 1;
-        if self.is_shown && self.read.is_multiple_of(STEPS) && self.told.elapsed() >= EVERY {
-            self.told = Instant::now();
-            // Nobody has to see it.
-            let _ = write!(io::stderr(), "\r{} windows read\u{1b}[K", self.read);
-        }
-    }
-
-    fn end(&self) {
-        if self.is_shown {
-            let _ = write!(io::stderr(), "\r\u{1b}[K");
-        }
-    }
 }
 
 #[cfg(test)]

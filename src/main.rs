@@ -11,6 +11,7 @@ mod config;
 mod desk;
 mod export;
 mod openapi;
+mod progress;
 mod reload;
 mod repartition;
 mod room;

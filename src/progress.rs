@@ -1,4 +1,4 @@
-//! How far a long reading is, for who waits at a terminal.
+//! How far a long reading is, for people who wait at a terminal.
 
 use std::{
     cell::Cell,
@@ -11,39 +11,57 @@ const STEPS: u64 = 4_096;
 const EVERY: Duration = Duration::from_millis(200);
 
 /// A line on standard error, where that is a terminal.
-pub(super) struct Progress {
-    total: u64,
+pub(crate) struct Progress {
+    what: &'static str,
+    /// `None`: nobody knows how many there are.
+    total: Option<u64>,
     read: Cell<u64>,
     told: Cell<Instant>,
-    terminal: bool,
+    is_shown: bool,
 }
 
 impl Progress {
-    /// `total` records will be read, or fewer.
-    pub(super) fn start(total: u64) -> Self {
-        Self { total, read: Cell::new(0), told: Cell::new(Instant::now()), terminal: stderr().is_terminal() }
+    /// Counts `what`: `total` of them will be read, or fewer.
+    pub(crate) fn start(what: &'static str, total: Option<u64>) -> Self {
+        let (read, told) = (Cell::new(0), Cell::new(Instant::now()));
+        Self { what, total, read, told, is_shown: stderr().is_terminal() }
+    }
+
+    /// The same, without a line if `is_hidden`.
+    pub(crate) fn hidden_if(self, is_hidden: bool) -> Self {
+        Self { is_shown: self.is_shown && !is_hidden, ..self }
     }
 
     /// The same for what is read once more, and does not count.
-    pub(super) fn again(&self) -> Self {
-        Self { terminal: false, ..Self::start(self.total) }
+    pub(crate) fn again(&self) -> Self {
+        Self::start(self.what, self.total).hidden_if(true)
     }
 
     /// One more record.
-    pub(super) fn step(&self) {
+    pub(crate) fn step(&self) {
         let read = self.read.get() + 1;
         self.read.set(read);
-        if self.terminal && read.is_multiple_of(STEPS) && self.told.get().elapsed() >= EVERY {
+        if self.is_shown && read.is_multiple_of(STEPS) && self.told.get().elapsed() >= EVERY {
             self.told.set(Instant::now());
-            let percent = (read * 100).checked_div(self.total).unwrap_or(100).min(100);
             // Nobody has to see it.
-            let _ = write!(stderr(), "\r{read} of {} records, {percent} %\u{1b}[K", self.total);
+            let _ = write!(stderr(), "\r{}\u{1b}[K", self.text(read));
+        }
+    }
+
+    fn text(&self, read: u64) -> String {
+        let what = self.what;
+        match self.total {
+            Some(total) => {
+                let percent = (read * 100).checked_div(total).unwrap_or(100).min(100);
+                format!("{read} of {total} {what}, {percent} %")
+            }
+            None => format!("{read} {what} read"),
         }
     }
 
     /// Takes the line away.
-    pub(super) fn end(&self) {
-        if self.terminal {
+    pub(crate) fn end(&self) {
+        if self.is_shown {
             let _ = write!(stderr(), "\r\u{1b}[K");
         }
     }

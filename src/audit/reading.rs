@@ -1,6 +1,6 @@
 //! One partition, from the log to the auditor.
 
-use super::progress::Progress;
+use crate::progress::Progress;
 use bytes::Bytes;
 use eventlog::{History, HistoryAggregate, HistorySpan, OpenError, Record, windows::FollowedWindow};
 use std::cell::{Cell, RefCell};
