@@ -7,6 +7,7 @@
 mod carry;
 
 use crate::{
+    check::print,
     cli::{Failure, Role},
     config::{self, Config},
 };
@@ -18,7 +19,6 @@ use service::config::Sources;
 use std::{
     io::{Write, stderr},
     mem,
-    time::Duration,
 };
 use tokio::task::block_in_place;
 
@@ -52,8 +52,7 @@ pub(crate) fn run(args: &RepartitionArgs, mut sources: Sources) -> Result<(), Fa
     let Carried { rooms, total } = carried.map_err(Failure::Running)?;
     let (from, to) = (old.log.partitions, new.log.partitions);
     let text = format!("REPARTITIONED {rooms} rooms, total {total}, from {from} partitions to {to}\n");
-    service::print(service::Stream::Out, text, Duration::from_secs(1));
-    Ok(())
+    print(&text)
 }
 
 async fn repartition(old: &Config, new: &Config) -> anyhow::Result<Carried> {
@@ -64,7 +63,8 @@ async fn repartition(old: &Config, new: &Config) -> anyhow::Result<Carried> {
         LogKind::Kafka => None,
     };
     let source = block_in_place(|| eventlog::history(&old.log)).context("the old log")?;
-    let ends = block_in_place(|| rolled_up(&*source))?;
+    let before = block_in_place(|| ends(&*source))?;
+    block_in_place(|| refuse_open(&*source))?;
     let rooms = block_in_place(|| newest(&*source, new.log.partitions))?;
     tell(&format!("{} rooms were read", rooms.len()));
     let log = eventlog::open(&new.log).await.context("the new log")?;
@@ -73,19 +73,23 @@ async fn repartition(old: &Config, new: &Config) -> anyhow::Result<Carried> {
     write(&*log, &rooms).await?;
     tell("written; what the new log holds is compared");
     let carried = block_in_place(|| verify(&*target, &rooms))?;
-    let now = block_in_place(|| rolled_up(&*source))?;
+    let after = block_in_place(|| ends(&*source))?;
     // The client library may hang when it is closed; the process ends now anyway.
     mem::forget((source, target));
     ensure!(
-        now == ends,
+        before == after,
         "reactions came into the old log meanwhile: stop ingest, and repeat with another new log"
     );
     Ok(carried)
 }
 
-/// Where each partition of `reactions` ends, which must be all rolled up.
-fn rolled_up(source: &dyn History) -> anyhow::Result<Vec<u64>> {
-    let mut ends = Vec::new();
+/// Where each partition of `reactions` ends.
+fn ends(source: &dyn History) -> anyhow::Result<Vec<u64>> {
+    (0..source.partitions()).map(|partition| Ok(source.span(partition)?.reactions.end)).collect()
+}
+
+/// Refuses a log with reactions that are not rolled up.
+fn refuse_open(source: &dyn History) -> anyhow::Result<()> {
     for partition in 0..source.partitions() {
         let span = source.span(partition)?;
         let committed = match span.committed {
@@ -99,9 +103,8 @@ fn rolled_up(source: &dyn History) -> anyhow::Result<Vec<u64>> {
                  aggregators run until a window after the last post is committed, then stop them"
             );
         }
-        ends.push(end);
     }
-    Ok(ends)
+    Ok(())
 }
 
 /// Refuses a new log that is a part of the old one.
