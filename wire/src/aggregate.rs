@@ -82,6 +82,42 @@ pub struct Aggregate {
     pub source: Source,
 }
 
+/// What was counted in a window of a room, as aggregates and the history have it.
+pub(crate) struct CountedWindow<'a> {
+    pub(crate) seq: u64,
+    pub(crate) window: Window,
+    pub(crate) count: u64,
+    pub(crate) counts: &'a Counts,
+    pub(crate) others: u64,
+    pub(crate) slots: &'a [u64],
+    pub(crate) late: u64,
+    pub(crate) skewed: u64,
+    pub(crate) source: Source,
+}
+
+impl CountedWindow<'_> {
+    /// What holds for every window, whoever counted it.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        let Self { seq, window, count, counts, others, slots, late, skewed, source } = self;
+        first_broken(&[
+            (*seq > 0, "`seq` starts at 1"),
+            (window.start < window.end, "the window is empty"),
+            (source.from <= source.to, "`source` runs backwards"),
+            (
+                sum(counts.values().chain([others])) == Some(*count),
+                "`count` is not the sum of `counts` and `others`",
+            ),
+            (sum(slots.iter()) == Some(*count), "`count` is not the sum of `slots`"),
+            (late.checked_add(*skewed).is_some_and(|n| n <= *count), "more late and skewed than counted"),
+        ])
+    }
+}
+
+/// The text of the first rule that does not hold.
+fn first_broken(rules: &[(bool, &'static str)]) -> Result<(), &'static str> {
+    rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, broken)| Err(*broken))
+}
+
 /// Whether a count is left out of what is written.
 pub(crate) fn is_zero(n: &u64) -> bool {
     *n == 0
@@ -100,22 +136,23 @@ impl Aggregate {
 
     /// What holds for every aggregate, whoever made it. Shared by the decoder, tests and the audit.
     pub fn check(&self) -> Result<(), &'static str> {
+        let Self { seq, window, count, counts, others, slots, late, skewed, source, .. } = self;
+        let counted = CountedWindow {
+            seq: *seq,
+            window: *window,
+            count: *count,
+            counts,
+            others: *others,
+            slots,
+            late: *late,
+            skewed: *skewed,
+            source: *source,
+        };
+        counted.check()?;
         let rules = [
-            (self.seq > 0, "`seq` starts at 1"),
-            (self.window.start < self.window.end, "the window is empty"),
-            (self.source.from <= self.source.to, "`source` runs backwards"),
-            (
-                sum(self.counts.values().chain([&self.others])) == Some(self.count),
-                "`count` is not the sum of `counts` and `others`",
-            ),
             (
                 sum(self.totals.values().chain([&self.others_total])) == Some(self.total),
                 "`total` is not the sum of `totals` and `others_total`",
-            ),
-            (sum(self.slots.iter()) == Some(self.count), "`count` is not the sum of `slots`"),
-            (
-                self.late.checked_add(self.skewed).is_some_and(|n| n <= self.count),
-                "more late and skewed than counted",
             ),
             (self.carried <= self.total, "more was carried over than counted"),
             (
@@ -124,7 +161,7 @@ impl Aggregate {
                 "a total is below its count",
             ),
         ];
-        rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, broken)| Err(*broken))
+        first_broken(&rules)
     }
 }
 
