@@ -9,7 +9,7 @@ use crate::{
 };
 use eventlog::{ControlEvent, ControlReader, ControlRecord, EventLog, OpenError};
 use metrics::{counter, gauge};
-use service::{CancellationToken, Condition};
+use service::{Backoff, CancellationToken, Condition};
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use wire::{
     RoomName,
@@ -23,7 +23,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub struct Follower {
     /// Whose `control` is followed.
     pub log: Arc<dyn EventLog>,
-    /// What is fed.
+    /// The orders that it keeps up to date.
     pub orders: Arc<Orders>,
     /// Holds from the first time that all orders were read.
     pub condition: Condition,
@@ -43,10 +43,10 @@ impl Follower {
     }
 
     async fn follow(&self) -> OpenError {
-        let (mut pause, mut has_read) = (FIRST_PAUSE, false);
+        let (mut backoff, mut has_read) = (Backoff::new(FIRST_PAUSE, LONGEST_PAUSE), false);
         loop {
             let why = match self.log.control().await {
-                Ok(mut reader) => self.read(reader.as_mut(), &mut pause, &mut has_read).await,
+                Ok(mut reader) => self.read(reader.as_mut(), &mut backoff, &mut has_read).await,
                 Err(OpenError::Unavailable(why)) => why,
                 Err(error) => return error,
             };
@@ -55,8 +55,7 @@ impl Follower {
                 self.condition.fail(format!("the orders are not read yet: {why}"));
             }
             tracing::warn!(why, "orders can't be read; the last that were read stay in force");
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            tokio::time::sleep(backoff.next_pause()).await;
         }
     }
 
@@ -64,7 +63,7 @@ impl Follower {
     async fn read(
         &self,
         reader: &mut dyn ControlReader,
-        pause: &mut Duration,
+        backoff: &mut Backoff,
         has_read: &mut bool,
     ) -> String {
         // Until all was read, the rooms that the log holds.
@@ -76,7 +75,8 @@ impl Follower {
                     if let Some(found) = found.take() {
                         self.orders.retain(&found);
                     }
-                    (*pause, *has_read) = (FIRST_PAUSE, true);
+                    backoff.reset();
+                    *has_read = true;
                     self.orders.set_read();
                     gauge!(FOLLOWING).set(1.0);
                     self.condition.hold();

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use control::Room;
 use eventlog::{EventLog, FollowEvent, FollowedRecord, Follower, OpenError};
 use metrics::counter;
-use service::{Clock, Condition, SystemClock};
+use service::{Backoff, Clock, Condition, SystemClock};
 use std::{
     collections::{HashMap, HashSet},
     pin::pin,
@@ -55,23 +55,23 @@ impl Follow {
     }
 
     async fn follow(&self) -> OpenError {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             let why = match self.log.follower().await {
-                Ok(mut follower) => self.read(follower.as_mut(), &mut pause).await,
+                Ok(mut follower) => self.read(follower.as_mut(), &mut backoff).await,
                 Err(OpenError::Unavailable(why)) => why,
                 Err(error) => return error,
             };
             self.condition.fail(format!("not following the log: {why}"));
             counter!(REOPENS).increment(1);
+            let pause = backoff.next_pause();
             tracing::warn!(why, pause_ms = pause.as_millis(), "opening the log again");
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
     /// Reads until the follower breaks, and says why it did.
-    async fn read(&self, follower: &mut dyn Follower, pause: &mut Duration) -> String {
+    async fn read(&self, follower: &mut dyn Follower, backoff: &mut Backoff) -> String {
         let mut found: Option<HashMap<RoomName, Option<Bytes>>> = Some(HashMap::new());
         loop {
             match follower.next().await {
@@ -83,7 +83,7 @@ impl Follow {
                 },
                 Ok(FollowEvent::CaughtUp) => {
                     self.catch_up(found.take().unwrap_or_default()).await;
-                    *pause = FIRST_PAUSE;
+                    backoff.reset();
                 }
                 Err(error) => return error.to_string(),
             }

@@ -47,13 +47,14 @@ pub use openapi::openapi;
 use committer::Committer;
 use control::Orders;
 use eventlog::{EventLog, OpenError, Writer};
-use service::{CancellationToken, Condition, Readiness};
+use service::{Backoff, CancellationToken, Condition, Readiness};
 use shared::Shared;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::sleep};
 
 /// First and longest pause between attempts to open the log.
-const OPEN_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// What this tier needs of others.
 pub struct Deps {
@@ -137,7 +138,7 @@ impl Ingest {
 
     /// Opens the log, however long it takes.
     async fn open(&self) -> Result<Arc<dyn Writer>, Error> {
-        let (mut pause, longest) = OPEN_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             match self.log.writer().await {
                 Ok(writer) => return Ok(writer),
@@ -147,8 +148,7 @@ impl Ingest {
                 }
                 Err(error) => return Err(Error::Open(error)),
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(longest);
+            sleep(backoff.next_pause()).await;
         }
     }
 }

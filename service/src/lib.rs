@@ -8,9 +8,10 @@
 //! - [`openapi`]: what the routes of a tier add to the description of the API; [`cors`]: who may ask from a web page.
 //! - [`signal`]: SIGTERM and SIGINT; the second one leaves at once.
 //! - [`files`]: how many a process may have open.
-//! - [`Clock`]: the time, injected.
+//! - [`Clock`]: the time, injected. [`Backoff`]: pauses between attempts.
 
 pub mod admin;
+mod backoff;
 mod clock;
 pub mod config;
 pub mod cors;
@@ -25,6 +26,7 @@ pub mod signal;
 mod tasks;
 pub mod telemetry;
 
+pub use backoff::Backoff;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use log_writer::{LogGuard, LostLines, Stream, print};
 pub use problem::Problem;

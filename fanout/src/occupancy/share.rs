@@ -12,7 +12,7 @@ use crate::{
 use bytes::Bytes;
 use eventlog::{EventLog, LossyChannel};
 use metrics::{counter, gauge};
-use service::CancellationToken;
+use service::{Backoff, CancellationToken};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -50,7 +50,7 @@ impl Sharing {
     /// count, and nobody is less ready for that.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut config = self.shared.config.clone();
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             let is_on = async { config.wait_for(|config| config.occupancy).await.is_ok() };
             if stop.run_until_cancelled(is_on).await != Some(true) {
@@ -63,19 +63,19 @@ impl Sharing {
                 Some(Ok(Some(channel))) => match Exchange::new(&self.shared, channel).run(&stop).await {
                     Ended::Stopped => return,
                     Ended::TurnedOff => {
-                        pause = FIRST_PAUSE;
+                        backoff.reset();
                         continue;
                     }
                     Ended::Broken(why) => {
-                        pause = FIRST_PAUSE;
+                        backoff.reset();
                         why
                     }
                 },
             };
             gauge!(OCCUPANCY_CONNECTED).set(0.0);
+            let pause = backoff.next_pause();
             tracing::warn!(why, pause_ms = pause.as_millis(), "only viewers of this process are counted");
             stop.run_until_cancelled(sleep(pause)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 }
