@@ -6,7 +6,7 @@
 use crate::{BoxFuture, FeedError};
 use bytes::Bytes;
 
-/// What a key has to hold for a write to be made.
+/// The condition for a write: the log makes it only if the key holds this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
     /// Anything, or nothing.

@@ -64,7 +64,7 @@ pub(crate) struct Encoded {
     made: OnceLock<Box<Made>>,
 }
 
-/// What a frame tells.
+/// The content of a frame.
 #[derive(Debug, Clone)]
 enum Content {
     Aggregate(CheckedAggregate<Bytes>),

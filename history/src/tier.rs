@@ -50,7 +50,7 @@ pub(crate) enum Archive {
     Ready(Arc<dyn WindowArchive>),
 }
 
-/// What routes and the follower share.
+/// State that the routes and the follower share.
 pub(crate) struct Shared {
     pub(crate) settings: watch::Receiver<Arc<Settings>>,
     pub(crate) archive: watch::Sender<Archive>,

@@ -91,7 +91,7 @@ impl Plan {
         self
     }
 
-    /// What was set.
+    /// The values of all `--set` options.
     pub fn sets(&self) -> Vec<String> {
         self.sets.clone()
     }

@@ -41,7 +41,7 @@ const CONFIG: crate::Config = crate::Config {
     max_distinct: 1_000_000,
 };
 
-/// What two clocks say.
+/// The time, by two clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
     /// The wall clock, ms since the epoch. It may jump.

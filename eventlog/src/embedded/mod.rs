@@ -73,7 +73,7 @@ pub(crate) struct EmbeddedLog {
     shared: Arc<Shared>,
 }
 
-/// What all parts of the log hold. The last of them closes the files. Fields are dropped in this order: threads end before the
+/// State that all parts of the log share. The last part closes the files. Fields are dropped in this order: threads end before the
 /// lock goes.
 struct Shared {
     recent: Arc<Recent>,

@@ -163,8 +163,8 @@ impl Clients {
         config
     }
 
-    /// The producer of topic `occupancy`. What it writes is soon told again, so it may be lost: it is given up early, and it takes
-    /// one broker to acknowledge it.
+    /// The producer of topic `occupancy`. A record may be lost, because the next one comes soon. So it
+    /// is given up early, and one broker acknowledges it.
     pub(super) fn lossy_writer(&self) -> Result<Producer, OpenError> {
         let mut config = self.base_config(Role::Occupancy);
         config

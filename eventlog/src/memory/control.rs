@@ -8,7 +8,7 @@ use crate::{
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::watch;
 
-/// What the log holds of it.
+/// The records of `control`.
 #[derive(Debug, Default)]
 pub(super) struct Control {
     newest: BTreeMap<String, ControlRecord>,

@@ -162,7 +162,7 @@ fn strangers_fill_no_more_than_the_bounds() {
     assert_eq!(others.take(&record("c", &[(1, 1)]), now), Taken::Counted { left_out: 0 }, "a has left");
 }
 
-/// What happens among some processes and rooms.
+/// One event among some processes and rooms.
 #[derive(Debug, Clone)]
 enum Step {
     Told { node: u8, rooms: Vec<(u32, u32)> },

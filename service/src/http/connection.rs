@@ -120,7 +120,7 @@ async fn serve_long<A: App>(mut short: Short<A>, protocols: &Protocols) {
     }
 }
 
-/// What a connection of HTTP/2 begins with (RFC 9113, section 3.4).
+/// The first bytes of an HTTP/2 connection (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Whether a connection speaks HTTP/2. Reads on while it could be either.
